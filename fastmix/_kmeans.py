@@ -1,0 +1,433 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""KMeans as an estimator with scikit-learn's contract."""
+
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from fastmix.core import _kmeans as core
+from fastmix.core._frame import Frame
+from fastmix.core._validation import as_matrix, as_weights, result_dtype
+
+__all__ = ["KMeans"]
+
+
+class KMeans(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
+):
+    """K-means clustering (PRML 9.1) with scikit-learn's interface.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of clusters K.
+    init : {"k-means++", "random"}, array-like (n_clusters, n_features) or callable
+        Starting centres.  "k-means++" is the greedy variant with 2 + ln K trials, "random" draws
+        distinct rows; both draw by weight.  A callable is called as
+        ``init(X, n_clusters, random_state=...)`` with a read-only X.
+    n_init : "auto" or int, default="auto"
+        Number of starts, the best of which is kept; "auto" is 1, but 10 for "random" and for a
+        callable.
+    max_iter : int, default=300
+        Iterations at most.
+    tol : float, default=1e-4
+        Stop when the squared shifts of all centres add up to at most ``tol`` times the mean
+        variance of the columns.
+    verbose : int, default=0
+        Print a line per iteration.
+    random_state : int, RandomState instance or None, default=None
+        Source of the random draws; they depend on neither threads nor chunks.
+    copy_x : bool, default=True
+        Accepted because scikit-learn has it; X is never written.
+    algorithm : {"auto", "lloyd", "elkan"}, default="auto"
+        What to run; ``fit_report_`` says what ran.  The result is the same.
+    n_threads : int or None, default=None
+        None follows OMP_NUM_THREADS, threadpool_limits, the CPU affinity and the cgroup quota.
+    callbacks : callable or list of callables, default=None
+        Called after every iteration with a state (``iteration``, ``objective``, ``center_shift``,
+        ``n_changed``, ``seconds``, ``centers``, ``labels``, ...); a true value ends the fit.
+
+    Attributes
+    ----------
+    cluster_centers_ : ndarray of shape (n_clusters, n_features)
+        Centres in the dtype of X if that is float32, else float64: the rounding of the float64
+        centres that predict uses.  Assigning it replaces those.
+    labels_ : ndarray of shape (n_samples,), int32
+        Cluster of every row; equal to ``predict(X)``.
+    inertia_ : float
+        Objective J (PRML 9.1), by differences in float64.
+    n_iter_ : int
+        Iterations of the best start.
+    objective_trace_ : ndarray of shape (2 * n_iter_,), float64
+        J after each E-step and after each M-step, in turn.
+    fit_report_ : dict
+        What ran and why: algorithm, reason, isa, n_threads, dtype, n_iter, stopped ("strict",
+        "tol", "max_iter", "callback" or "interrupt"), products (row-centre products), rows_scanned,
+        rows_changed, seconds per phase, repairs (iteration, cluster, row) and objective_trace.
+    n_features_in_ : int
+        Number of columns seen in fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, where X had any.
+
+    Notes
+    -----
+    An iteration costs n K d multiply-adds on tiles with rows in the SIMD lanes.  Sums are exact and
+    independent of order, so that the result has the same bits for any number of threads; see
+    the README for the promises.  On Ctrl-C, fit raises KeyboardInterrupt and leaves the best state
+    in the attributes, with ``fit_report_["stopped"] == "interrupt"``.
+
+    References
+    ----------
+    C. M. Bishop, Pattern Recognition and Machine Learning, 2006, section 9.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmix import KMeans
+    >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> model = KMeans(n_clusters=2, init=X[[0, 3]]).fit(X)
+    >>> model.labels_
+    array([0, 0, 0, 1, 1, 1], dtype=int32)
+    >>> model.cluster_centers_
+    array([[ 1.,  2.],
+           [10.,  2.]])
+    """
+
+    _parameter_constraints = {
+        "n_clusters": [Interval(Integral, 1, None, closed="left")],
+        "init": [StrOptions({"k-means++", "random"}), callable, "array-like"],
+        "n_init": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+        "copy_x": ["boolean"],
+        "algorithm": [StrOptions(set(core.ALGORITHMS))],
+        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+        "callbacks": [callable, list, tuple, None],
+    }
+
+    def __init__(
+        self,
+        n_clusters=8,
+        *,
+        init="k-means++",
+        n_init="auto",
+        max_iter=300,
+        tol=1e-4,
+        verbose=0,
+        random_state=None,
+        copy_x=True,
+        algorithm="auto",
+        n_threads=None,
+        callbacks=None,
+    ):
+        self.n_clusters = n_clusters
+        self.init = init
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.verbose = verbose
+        self.random_state = random_state
+        self.copy_x = copy_x
+        self.algorithm = algorithm
+        self.n_threads = n_threads
+        self.callbacks = callbacks
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    # ------------------------------------------------------------------ fit
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Compute the clustering.
+
+        Parameters
+        ----------
+        X : {array-like, CSR array} of shape (n_samples, n_features)
+            Rows to cluster: any numeric dtype, strides and byte order; neither copied nor written.
+        y : ignored
+            Present by convention.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0; they count in seeding, centres, objective and tolerance.
+
+        Returns
+        -------
+        self : KMeans
+            Fitted estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For bad input, before any work; the estimator stays as it was.
+        """
+        k = self._check_n_clusters()
+        before = self.__dict__.copy()
+        try:
+            X = self._validated(X, reset=True)
+            weights, factor = as_weights(sample_weight, X.shape[0])
+            n_init = self._resolve_n_init()
+            core.check_arguments(
+                X.shape[0], k, self.init, n_init, self.max_iter, self.tol, self.algorithm
+            )
+            if not isinstance(self.init, str) and not callable(self.init):
+                core.as_centers(self.init, k, X.shape[1])
+            if self.algorithm == "elkan" and k == 1:
+                warnings.warn(
+                    "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' "
+                    "instead.",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+            result = core.fit(
+                X,
+                k,
+                weights=weights,
+                factor=factor,
+                init=self.init,
+                n_init=n_init,
+                max_iter=self.max_iter,
+                tol=self.tol,
+                random_state=check_random_state(self.random_state),
+                algorithm=self.algorithm,
+                n_threads=self.n_threads,
+                callbacks=core.as_callbacks(self.callbacks),
+                verbose=self.verbose,
+                keep=self._keep,
+            )
+        except BaseException as error:
+            if not (isinstance(error, KeyboardInterrupt) and self.__dict__.get("_kept")):
+                self.__dict__.clear()
+                self.__dict__.update(before)
+            self.__dict__.pop("_kept", None)
+            raise
+        self._keep(result)
+        del self._kept
+        found = core.distinct_labels(self.labels_, k)
+        if found < k and self.fit_report_["stopped"] != "callback":
+            warnings.warn(
+                f"Number of distinct clusters ({found}) found smaller than n_clusters ({k}). "
+                "Possibly due to duplicate points in X.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def _check_n_clusters(self):
+        # bool is an Integral, which scikit-learn's own validation lets through.
+        return core.as_count(self.n_clusters, "n_clusters")
+
+    def _resolve_n_init(self):
+        if self.n_init == "auto":
+            many = callable(self.init) or (isinstance(self.init, str) and self.init == "random")
+            self._n_init = 10 if many else 1
+        else:
+            self._n_init = self.n_init
+        given = not isinstance(self.init, str) and not callable(self.init)
+        if given and self._n_init != 1:
+            warnings.warn(
+                "Explicit initial center position passed: performing only one init in KMeans "
+                f"instead of n_init={self._n_init}.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+            self._n_init = 1
+        return self._n_init
+
+    def _validated(self, X, reset):
+        if isinstance(X, np.ma.MaskedArray):
+            as_matrix(X)
+        if isinstance(X, np.ndarray) and X.dtype.kind in "USMm":
+            as_matrix(X)
+        return as_matrix(
+            validate_data(
+                self, X, accept_sparse="csr", dtype="numeric", ensure_all_finite=False, reset=reset
+            )
+        )
+
+    def _keep(self, result):
+        """Take the fitted attributes from a result of the core."""
+        self._model = result.model
+        self._centers = result.centers
+        self.labels_ = result.labels
+        self.inertia_ = result.inertia
+        self.n_iter_ = result.n_iter
+        self.objective_trace_ = result.report["objective_trace"]
+        self.fit_report_ = result.report
+        self._kept = True
+
+    # ------------------------------------------------------------------ the model
+
+    @property
+    def cluster_centers_(self):
+        """Centres in the dtype of X; assigning them replaces the model's."""
+        try:
+            return self._centers
+        except AttributeError:
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute 'cluster_centers_'"
+            ) from None
+
+    @cluster_centers_.setter
+    def cluster_centers_(self, centers):
+        centers = np.asarray(centers)
+        self._centers = centers
+        if "_model" in self.__dict__:
+            frame = self._model.frame
+        else:
+            dtype = result_dtype(centers.dtype)
+            d = centers.shape[1]
+            frame = Frame(np.zeros(d), 1.0, dtype, np.zeros(d))
+        self._model = core.KMeansModel(frame.into(centers), frame)
+
+    @property
+    def _n_features_out(self):
+        return self._model.centers.shape[0]
+
+    def _get_state(self):
+        """The fitted model as (params, arrays): JSON-able values, and arrays by name."""
+        check_is_fitted(self, "cluster_centers_")
+        model = self._model
+        params = {
+            "n_clusters": len(model.centers),
+            "n_features": model.centers.shape[1],
+            "dtype": str(model.frame.dtype),
+            "scale": model.frame.scale,
+            "inertia": float(self.inertia_),
+            "n_iter": int(self.n_iter_),
+        }
+        arrays = {
+            "centers": model.centers,
+            "pivot": model.frame.pivot,
+            "cluster_centers": self._centers,
+        }
+        return params, arrays
+
+    @classmethod
+    def _from_state(cls, params, arrays):
+        """A fitted estimator from what ``_get_state`` gave."""
+        model = cls(n_clusters=params["n_clusters"])
+        pivot = arrays["pivot"]
+        frame = Frame(pivot, params["scale"], np.dtype(params["dtype"]), np.zeros_like(pivot))
+        model._model = core.KMeansModel(arrays["centers"], frame)
+        model._centers = arrays["cluster_centers"]
+        model.inertia_ = params["inertia"]
+        model.n_iter_ = params["n_iter"]
+        model.n_features_in_ = params["n_features"]
+        return model
+
+    # ------------------------------------------------------------------ use
+
+    def _rows(self, X):
+        check_is_fitted(self, "cluster_centers_")
+        return core.model_rows(self._validated(X, reset=False), self._model)
+
+    def predict(self, X):
+        """Nearest centre of every row (PRML 9.2).
+
+        Parameters
+        ----------
+        X : {array-like, CSR array} of shape (n_samples, n_features)
+            New rows.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int32
+            Index of the nearest centre; ties go to the lowest.
+        """
+        return core.predict(self._rows(X), self._model.centers, self.n_threads)
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        """Fit, and return ``labels_``.
+
+        Parameters
+        ----------
+        X : {array-like, CSR array} of shape (n_samples, n_features)
+            Rows to cluster.
+        y : ignored
+            Present by convention.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int32
+            Cluster of every row.
+        """
+        return self.fit(X, sample_weight=sample_weight).labels_
+
+    def transform(self, X):
+        """Distances to all centres.
+
+        Parameters
+        ----------
+        X : {array-like, CSR array} of shape (n_samples, n_features)
+            New rows.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_samples, n_clusters)
+            Euclidean distances by differences, in the dtype of X if float32, else float64.
+        """
+        rows = self._rows(X)
+        return core.distances(rows, self._model.centers, self.n_threads).astype(
+            result_dtype(rows.X.dtype), copy=False
+        )
+
+    def fit_transform(self, X, y=None, sample_weight=None):
+        """Fit, and transform the same rows.
+
+        Parameters
+        ----------
+        X : {array-like, CSR array} of shape (n_samples, n_features)
+            Rows to cluster.
+        y : ignored
+            Present by convention.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_samples, n_clusters)
+            Euclidean distances.
+        """
+        return self.fit(X, sample_weight=sample_weight).transform(X)
+
+    def score(self, X, y=None, sample_weight=None):
+        """Minus the objective of new rows.
+
+        Parameters
+        ----------
+        X : {array-like, CSR array} of shape (n_samples, n_features)
+            New rows.
+        y : ignored
+            Present by convention.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0.
+
+        Returns
+        -------
+        score : float
+            -J (PRML 9.1), by differences in float64.
+        """
+        rows = self._rows(X)
+        weights, factor = as_weights(sample_weight, rows.n)
+        model = self._model
+        labels = core.predict(rows, model.centers, self.n_threads)
+        return -factor * core.objective(rows, model, labels, weights, self.n_threads)

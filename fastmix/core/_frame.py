@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The scan: what one fit must know of its rows before it starts, and the frame it computes in."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastmix.core._kernels import exact_sum_grid
+from fastmix.core._threads import resolve_threads
+
+__all__ = ["Frame", "extremes", "frame_of", "passes", "round_pivot", "scan"]
+
+# One driver call between two looks at pending signals.
+CALL_NANOSECONDS = 40e6
+
+# Largest |x - pivot| that is left as it is: squares stay far from overflow and underflow, in
+# either dtype.  Beyond, a power of two brings it to about 1.
+UNSCALED = {np.dtype(np.float32): (2.0**-30, 2.0**30), np.dtype(np.float64): (2.0**-300, 2.0**300)}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a fit computes: rows become ``(x - pivot) * scale`` in ``dtype``.
+
+    pivot (d,) float64 is representable in dtype; scale is a power of two; largest (d,) bounds the
+    framed rows that were scanned.
+    """
+
+    pivot: np.ndarray
+    scale: float
+    dtype: np.dtype
+    largest: np.ndarray
+
+    def into(self, values):
+        """User coordinates, (m, d), to the frame: float64."""
+        return np.ascontiguousarray(values, dtype=np.float64) * self.scale - self.pivot * self.scale
+
+    def out_of(self, centers):
+        """Framed centres, (m, d), to the user's coordinates: float64."""
+        return self.pivot + centers / self.scale
+
+
+def passes(rows, k, n_threads, n=None):
+    """Cut n rows (default: all) into calls of at most about 40 ms: yields start, stop, threads.
+
+    k is the number of centres each row meets; cuts fall between blocks, so that they change
+    nothing.
+    """
+    n = rows.n if n is None else n
+    cost = rows.nanoseconds(k)
+    threads = min(resolve_threads(n_threads, n * cost), max(1, -(-n // rows.block_rows)))
+    step = max(1, int(CALL_NANOSECONDS * threads / (cost * rows.block_rows))) * rows.block_rows
+    for start in range(0, n, step):
+        yield start, min(n, start + step), threads
+
+
+def extremes(rows, n_threads):
+    """Column minima and maxima (2, d) in user units; ValueError names the first bad element."""
+    bounds = np.stack([np.full(rows.d, np.inf), np.full(rows.d, -np.inf)])
+    for start, stop, threads in passes(rows, 0, n_threads):
+        part, finite = rows.extremes(start, stop, threads)
+        if not finite:
+            row, column, value = rows.first_non_finite()
+            what = "NaN" if np.isnan(value) else "infinity"
+            raise ValueError(
+                f"Input X contains {what}: X[{row}, {column}] = {value}; "
+                "every value must be finite."
+            )
+        np.minimum(bounds[0], part[0], out=bounds[0])
+        np.maximum(bounds[1], part[1], out=bounds[1])
+    if rows.X.dtype.kind in "iu" and np.abs(bounds).max() > 2.0**53:
+        raise ValueError(
+            f"X holds integers as large as {np.abs(bounds).max():.17g}, beyond 2**53, which float64 "
+            "cannot tell apart; subtract an offset first"
+        )
+    return bounds
+
+
+def frame_of(bounds, pivot, dtype):
+    """Frame with this pivot for rows within bounds (2, d)."""
+    largest = np.maximum(np.abs(bounds[0] - pivot), np.abs(bounds[1] - pivot))
+    low, high = UNSCALED[dtype]
+    most = largest.max(initial=0.0)
+    scale = 1.0
+    if most > high or 0 < most < low:
+        # 2^127 is the largest power of two in float32, 2^1023 in float64.
+        limit = 127 if dtype == np.float32 else 1000
+        scale = float(np.ldexp(1.0, int(np.clip(-np.frexp(most)[1], -limit, limit))))
+    return Frame(pivot, scale, dtype, largest * scale)
+
+
+def round_pivot(mean, variance, dtype):
+    """The mean (d,) to a sixteenth of the spread, so that it is representable in dtype.
+
+    Any pivot near the mean serves; one of few bits makes x - pivot exact for most data, and keeps
+    exact the ties of data on a grid.  variance: the mean variance of the columns.
+    """
+    if variance > 0:
+        unit = np.ldexp(1.0, int(np.frexp(variance)[1]) // 2 - 4)
+        with np.errstate(over="ignore", under="ignore"):
+            rounded = np.rint(mean / unit) * unit
+        mean = np.where(np.isfinite(rounded), rounded, mean)
+    return mean.astype(dtype).astype(np.float64)
+
+
+def _place(rows, frame, weights):
+    """Put rows into the frame, with grids for sums of any of them."""
+    heaviest = 1.0 if weights is None else float(weights.max())
+    largest = np.nextafter(frame.largest, np.inf)
+    rows.set_frame(frame.pivot * frame.scale, frame.scale, exact_sum_grid(largest, heaviest, rows.n))
+
+
+def scan(rows, weights, n_threads):
+    """Frame of a fit, into which the rows are put.
+
+    Two passes: the column extremes, which also prove every value finite, and the exact column sums
+    on the grids that they allow, whose quotient is the pivot.  Neither depends on the order of the
+    rows.  ``weights`` : (n,) float64 or None.
+    """
+    bounds = extremes(rows, n_threads)
+    if not rows.centered:
+        frame = frame_of(bounds, np.zeros(rows.d), rows.dtype)
+        _place(rows, frame, weights)
+        return frame
+    # The sums are taken about the middle of the range: only their rounding needs to be small.
+    middle = bounds[0] / 2 + bounds[1] / 2
+    about = frame_of(bounds, middle.astype(rows.dtype).astype(np.float64), rows.dtype)
+    _place(rows, about, weights)
+    total = np.zeros((2, rows.stride))
+    for start, stop, threads in passes(rows, 0, n_threads):
+        sums = rows.empty_sums(threads, 1)
+        rows.add_all(start, stop, threads, sums, weights)
+        total += sums[:, 0].sum(axis=0)
+    sums = total.sum(axis=0)
+    mean, square = sums[: rows.d] / sums[rows.d], sums[rows.d + 1] / sums[rows.d]
+    variance = (square - np.cumsum(np.square(mean))[-1]) / rows.d / about.scale**2
+    pivot = np.clip(about.out_of(mean), bounds[0], bounds[1])
+    frame = frame_of(bounds, round_pivot(pivot, variance, rows.dtype), rows.dtype)
+    _place(rows, frame, weights)
+    return frame

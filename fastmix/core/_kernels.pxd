@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""C declarations of src/fm_kernels.h, and the table that was chosen at import."""
+
+from libc.stdint cimport int32_t
+
+
+cdef extern from "fm_kernels.h" nogil:
+    cdef enum fm_type:
+        FM_F64, FM_F32, FM_F16, FM_LONG_DOUBLE
+        FM_I8, FM_U8, FM_I16, FM_U16, FM_I32, FM_U32, FM_I64, FM_U64
+
+    ctypedef struct fm_matrix:
+        const char *data
+        Py_ssize_t n, d, row_stride, col_stride
+        int type, swapped
+
+    ctypedef struct fm_block:
+        const Py_ssize_t *rows
+        Py_ssize_t start, count
+
+    ctypedef struct fm_grid:
+        Py_ssize_t d, stride
+        double scale
+        const double *offset
+        const double *coarse
+        const double *fine
+
+    ctypedef struct fm_tile_kernels:
+        Py_ssize_t itemsize, tile_rows, panel_width
+        Py_ssize_t (*assign_scratch)(Py_ssize_t count, Py_ssize_t d) noexcept nogil
+        void (*pack)(const fm_matrix *x, const fm_block *block, const void *offset,
+                     double scale, void *tiles, void *scratch) noexcept nogil
+        void (*pack_centers)(const double *c, Py_ssize_t k, Py_ssize_t d, void *panel,
+                             void *bias) noexcept nogil
+        void (*assign)(const void *tiles, Py_ssize_t count, Py_ssize_t d, const void *panel,
+                       const void *bias, Py_ssize_t k, int32_t *labels, int32_t *second,
+                       void *scratch) noexcept nogil
+        void (*distances)(const void *tiles, Py_ssize_t count, Py_ssize_t d, const void *panel,
+                          Py_ssize_t k, void *out, Py_ssize_t stride) noexcept nogil
+        int (*extremes)(const void *tiles, Py_ssize_t count, Py_ssize_t d, void *low,
+                        void *high) noexcept nogil
+
+    ctypedef struct fm_exact_kernels:
+        void (*accumulate)(const fm_matrix *x, const fm_block *block, const double *w,
+                           const fm_grid *grid, const int32_t *added, const int32_t *removed,
+                           double *sums, double *scratch) noexcept nogil
+        void (*residuals)(const fm_matrix *x, const fm_block *block, const fm_grid *grid,
+                          const double *c, const int32_t *labels, double *out,
+                          double *scratch) noexcept nogil
+        void (*add_exact)(const double *v, const double *w, Py_ssize_t count, double coarse,
+                          double fine, double *total) noexcept nogil
+        double (*potential_f32)(const void *distance, const void *closest, const double *w,
+                                Py_ssize_t count, void *keep) noexcept nogil
+        double (*potential_f64)(const void *distance, const void *closest, const double *w,
+                                Py_ssize_t count, void *keep) noexcept nogil
+        void (*update_centers)(const double *sums, Py_ssize_t k, Py_ssize_t d,
+                               Py_ssize_t stride, const double *old, double *centers,
+                               double *weights, double *report) noexcept nogil
+
+    ctypedef struct fm_isa:
+        const char *name
+        const fm_tile_kernels *f32
+        const fm_tile_kernels *f64
+        fm_exact_kernels exact
+
+    Py_ssize_t FM_SUM_STRIDE(Py_ssize_t d)
+    const Py_ssize_t FM_SUM_ROWS
+    void fm_grid_units(const double *largest, double largest_weight, Py_ssize_t n,
+                       Py_ssize_t d, double *coarse, double *fine)
+    void fm_grid_column(double largest, Py_ssize_t n, double *coarse, double *fine)
+    const fm_isa *const *fm_isas(int *count)
+    int fm_isa_supported(const fm_isa *isa)
+
+
+cdef const fm_isa *chosen_isa() noexcept nogil

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The kernel tables: which exist, and the one that this process uses, chosen at import.
+
+The only extension that links ``src/``; the drivers reach the kernels through it.
+"""
+
+import os
+
+import numpy as np
+
+__all__ = [
+    "aligned_empty",
+    "exact_column_grid",
+    "exact_sum_grid",
+    "isa",
+    "sum_stride",
+    "supported_isas",
+    "update_centers",
+]
+
+cdef const fm_isa *_chosen = NULL
+
+
+cdef const fm_isa *chosen_isa() noexcept nogil:
+    return _chosen
+
+
+def supported_isas():
+    """Names of the kernel tables that this processor runs, best last."""
+    cdef int count
+    cdef const fm_isa *const *tables = fm_isas(&count)
+    return [tables[i].name.decode() for i in range(count) if fm_isa_supported(tables[i])]
+
+
+def isa():
+    """Name of the kernel table in use."""
+    return _chosen.name.decode()
+
+
+cdef int _choose() except -1:
+    global _chosen
+    cdef int count
+    cdef const fm_isa *const *tables = fm_isas(&count)
+    names = supported_isas()
+    wanted = os.environ.get("FASTMIX_ISA") or names[-1]
+    if wanted not in names:
+        raise ImportError(
+            f"FASTMIX_ISA={wanted!r}: this processor runs the kernel tables {', '.join(names)}"
+        )
+    for i in range(count):
+        if tables[i].name.decode() == wanted:
+            _chosen = tables[i]
+    return 0
+
+
+_choose()
+
+
+def aligned_empty(shape, dtype):
+    """np.empty on a cache line's boundary, so that no vector of the kernels splits a line."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape, dtype=np.intp)) * dtype.itemsize
+    buffer = np.empty(size + 64, dtype=np.uint8)
+    start = -buffer.ctypes.data % 64
+    return buffer[start : start + size].view(dtype).reshape(shape)
+
+
+def sum_stride(Py_ssize_t d):
+    """Columns of the statistics of one cluster: d sums, weight, squares, padding."""
+    return FM_SUM_STRIDE(d)
+
+
+def exact_sum_grid(double[::1] largest, double largest_weight, Py_ssize_t n):
+    """Coarse and fine grids, each (stride,), for n rows within ``largest`` (d,)."""
+    cdef Py_ssize_t d = largest.shape[0]
+    cdef double[:, ::1] grids = np.empty((2, FM_SUM_STRIDE(d)))
+    fm_grid_units(&largest[0], largest_weight, n, d, &grids[0, 0], &grids[1, 0])
+    return np.asarray(grids)
+
+
+def exact_column_grid(double largest, Py_ssize_t n):
+    """Coarse and fine grid for n addends of at most ``largest``."""
+    cdef double coarse, fine
+    fm_grid_column(largest, n, &coarse, &fine)
+    return coarse, fine
+
+
+def update_centers(double[:, :, ::1] sums, const double[:, ::1] old):
+    """M-step (PRML 9.4) from exact sums (k, 2, stride).
+
+    Returns centers (k, d), weights (k,), and the objective with the old centres, the objective
+    with the new ones, and the sum of the squared shifts.
+    """
+    cdef Py_ssize_t k = old.shape[0], d = old.shape[1]
+    cdef double[:, ::1] centers = np.empty((k, d))
+    cdef double[::1] weights = np.empty(k)
+    cdef double[3] report
+    with nogil:
+        _chosen.exact.update_centers(&sums[0, 0, 0], k, d, sums.shape[2], &old[0, 0],
+                                     &centers[0, 0], &weights[0], report)
+    return np.asarray(centers), np.asarray(weights), report[0], report[1], report[2]

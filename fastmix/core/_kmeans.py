@@ -1,0 +1,491 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""K-means as functions: kmeans, kmeans_plusplus, assign."""
+
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastmix.core import _lloyd
+from fastmix.core._frame import Frame, extremes, frame_of, passes, round_pivot, scan
+from fastmix.core._kernels import exact_sum_grid, isa
+from fastmix.core._seeding import greedy_plusplus, random_rows
+from fastmix.core._threads import resolve_threads
+from fastmix.core._validation import (
+    as_centers,
+    as_count,
+    as_matrix,
+    as_random_state,
+    as_rows,
+    as_weights,
+    result_dtype,
+)
+
+__all__ = ["KMeansModel", "KMeansResult", "assign", "fit", "kmeans", "kmeans_plusplus", "model_rows"]
+
+ALGORITHMS = ("auto", "lloyd", "elkan")
+
+
+class KMeansModel(NamedTuple):
+    """What predict needs: centres (k, d) float64 in the frame, and the frame."""
+
+    centers: np.ndarray
+    frame: Frame
+
+
+class KMeansResult(NamedTuple):
+    """Result of :func:`kmeans`.
+
+    centers (k, d) in the dtype of X (float32 or float64), labels (n,) int32, inertia in float64,
+    n_iter, report (see :class:`fastmix.KMeans`, ``fit_report_``), and model, whose centres are
+    float64 whatever the dtype of X.
+    """
+
+    centers: np.ndarray
+    labels: np.ndarray
+    inertia: float
+    n_iter: int
+    report: dict
+    model: KMeansModel
+
+
+def _start(rows, frame, X, k, init, weights, random_state, n_threads):
+    """Starting centres in the frame, (k, d) float64."""
+    if isinstance(init, str):
+        if init == "k-means++":
+            chosen = greedy_plusplus(rows, k, weights, random_state, n_threads=n_threads)
+        else:
+            chosen = random_rows(rows.n, k, weights, random_state)
+        return rows.take(chosen)
+    if callable(init):
+        if isinstance(X, np.ndarray):
+            X = X.view()
+            X.flags.writeable = False
+        init = init(X, k, random_state=random_state)
+    return frame.into(as_centers(init, k, rows.d))
+
+
+def _report(run, rows, began, threads, algorithm, scan_seconds):
+    names = {"auto": "lloyd is the only algorithm so far", "lloyd": "asked for"}
+    return {
+        "algorithm": "lloyd",
+        "reason": names.get(algorithm, f"{algorithm} runs as lloyd, which gives the same result"),
+        "isa": isa(),
+        "n_threads": threads,
+        "dtype": str(rows.dtype),
+        "n_iter": run.n_iter,
+        "stopped": run.stopped,
+        "products": run.products,
+        "rows_scanned": run.rows_scanned,
+        "rows_changed": run.rows_changed,
+        "seconds": {"scan": scan_seconds, **run.seconds, "total": time.perf_counter() - began},
+        "repairs": run.repairs,
+    }
+
+
+def _finish(run, rows, frame, dtype, factor, report):
+    unit = factor / frame.scale**2
+    trace = np.array(run.trace) * unit
+    report["objective_trace"] = trace
+    centers = frame.out_of(run.centers).astype(dtype)
+    model = KMeansModel(run.centers, frame)
+    return KMeansResult(centers, run.labels, run.inertia * unit, run.n_iter, report, model)
+
+
+def _hook(callbacks, verbose, frame, factor, max_iter, init, began):
+    """The function that lloyd calls after an iteration, or None."""
+    if not callbacks and not verbose:
+        return None
+    unit = factor / frame.scale**2
+
+    def after_iteration(run, objective, shift, n_changed):
+        iteration = run.n_iter - 1
+        if verbose:
+            print(f"Iteration {iteration}, inertia {run.trace[-2] * unit}.")
+            if run.stopped == "strict":
+                print(f"Converged at iteration {iteration}: strict convergence.")
+            elif run.stopped == "tol":
+                moved = shift / frame.scale**2
+                print(
+                    f"Converged at iteration {iteration}: center shift {moved} within tolerance."
+                )
+        state = _lloyd.IterationState(
+            iteration=iteration,
+            max_iter=max_iter,
+            objective=objective * unit,
+            center_shift=shift / frame.scale**2,
+            n_changed=n_changed,
+            seconds=time.perf_counter() - began,
+            init=init,
+            centers=frame.out_of(run.centers),
+            labels=run.labels,
+        )
+        # Every callback is called, whatever an earlier one answers.
+        return any([callback(state) for callback in callbacks])
+
+    return after_iteration
+
+
+def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, algorithm, n_threads,
+        callbacks, verbose, keep=None):  # fmt: skip
+    """Fit validated rows; keep(result), where given, receives the best state of an interrupted fit.
+
+    weights and factor are those of as_weights.
+    """
+    began = time.perf_counter()
+    rows = as_rows(X)
+    frame = scan(rows, weights, n_threads)
+    scan_seconds = time.perf_counter() - began
+    threads = resolve_threads(n_threads, rows.n * rows.nanoseconds(k))
+    dtype = result_dtype(X.dtype)
+    best = None
+
+    def better(run):
+        return best is None or run.inertia < best.inertia
+
+    def result(run):
+        report = _report(run, rows, began, threads, algorithm, scan_seconds)
+        return _finish(run, rows, frame, dtype, factor, report)
+
+    for index in range(n_init):
+        started = time.perf_counter()
+        centers = _start(rows, frame, X, k, init, weights, random_state, n_threads)
+        run = _lloyd.Run(centers, np.empty(rows.n, dtype=np.int32))
+        run.seconds["init"] = time.perf_counter() - started
+        if verbose:
+            print("Initialization complete")
+        try:
+            _lloyd.lloyd(
+                rows,
+                frame,
+                weights,
+                run,
+                max_iter=max_iter,
+                tol=tol,
+                n_threads=n_threads,
+                after_iteration=_hook(callbacks, verbose, frame, factor, max_iter, index, began),
+            )
+        except KeyboardInterrupt:
+            if keep is not None and (best is not None or run.n_iter):
+                if best is None:
+                    # The objective after the last M-step; labels may be those of a later E-step.
+                    best, run.inertia = run, run.trace[-1]
+                best.stopped = "interrupt"
+                keep(result(best))
+            raise
+        if better(run):
+            best = run
+        if run.stopped == "callback":
+            break
+
+    return result(best)
+
+
+def distinct_labels(labels, k):
+    """How many of the k labels occur."""
+    found = np.zeros(k, dtype=bool)
+    for start in range(0, len(labels), 2**20):
+        found[labels[start : start + 2**20]] = True
+    return int(found.sum())
+
+
+def check_arguments(n_samples, k, init, n_init, max_iter, tol, algorithm):
+    """ValueError or TypeError for what the functions' callers may have got wrong."""
+    k = as_count(k, "n_clusters")
+    if n_samples < k:
+        raise ValueError(f"n_samples={n_samples} should be >= n_clusters={k}.")
+    if isinstance(init, str) and init not in ("k-means++", "random"):
+        raise ValueError(
+            f"init must be 'k-means++', 'random', an array or a callable, got {init!r}"
+        )
+    as_count(n_init, "n_init")
+    as_count(max_iter, "max_iter")
+    if not tol >= 0:
+        raise ValueError(f"tol must be a number >= 0, got {tol!r}")
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"algorithm must be one of {ALGORITHMS}, got {algorithm!r}")
+
+
+def as_callbacks(callbacks):
+    """None, one callable or several, as a tuple."""
+    if callbacks is None:
+        return ()
+    callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
+    for callback in callbacks:
+        if not callable(callback):
+            raise TypeError(f"callbacks must be callable, got {callback!r}")
+    return callbacks
+
+
+def kmeans(
+    X,
+    n_clusters,
+    *,
+    init="k-means++",
+    n_init=1,
+    sample_weight=None,
+    max_iter=300,
+    tol=1e-4,
+    random_state=None,
+    algorithm="auto",
+    n_threads=None,
+    callbacks=None,
+):
+    """K-means (PRML 9.1): partition rows so that the sum of squared distances to centres is small.
+
+    Parameters
+    ----------
+    X : array-like or CSR array of shape (n_samples, n_features)
+        Any numeric dtype, strides and byte order; neither copied nor written.  float32, float16
+        and integers of 8 and 16 bits are computed in float32 tiles, all else in float64; sums are
+        float64 in either case.
+    n_clusters : int
+        Number of clusters K.
+    init : {"k-means++", "random"}, array-like (n_clusters, n_features) or callable
+        Starting centres; a callable is called as ``init(X, n_clusters, random_state=...)``.
+    n_init : int
+        Number of starts, of which the one with the lowest inertia is kept.
+    sample_weight : array-like of shape (n_samples,), optional
+        Weights >= 0, of which at least one is positive.
+    max_iter : int
+        Iterations at most.
+    tol : float
+        Stop when the squared shifts of all centres add up to at most ``tol`` times the mean
+        variance of the columns.
+    random_state : None, int, RandomState or Generator
+        Source of the random draws; they depend on neither threads nor chunks.
+    algorithm : {"auto", "lloyd", "elkan"}
+        What to run; the report says what ran.  The result is the same.
+    n_threads : int, optional
+        Default: OMP_NUM_THREADS, threadpool_limits, affinity and cgroup quota decide.
+    callbacks : callable or list of callables, optional
+        Called after every iteration with an ``IterationState``; a true value ends the fit.
+
+    Returns
+    -------
+    KMeansResult
+        centers, labels, inertia, n_iter, report and model.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For bad arguments, before any work, naming the argument and the first offending place.
+
+    Notes
+    -----
+    An iteration costs n k d multiply-adds and adds up only the rows whose label changed.  The
+    result has the same bits for any number of threads and every processor with fused
+    multiply-adds; from a given start also for any order of the rows.
+
+    References
+    ----------
+    C. M. Bishop, Pattern Recognition and Machine Learning, 2006, equations 9.1 to 9.4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmix.core import kmeans
+    >>> X = np.array([[0.0, 0], [0, 1], [9, 9], [9, 8]])
+    >>> result = kmeans(X, 2, init=X[:3:2])
+    >>> result.labels
+    array([0, 0, 1, 1], dtype=int32)
+    >>> result.inertia
+    1.0
+    """
+    X = as_matrix(X)
+    check_arguments(X.shape[0], n_clusters, init, n_init, max_iter, tol, algorithm)
+    weights, factor = as_weights(sample_weight, X.shape[0])
+    return fit(
+        X,
+        int(n_clusters),
+        weights=weights,
+        factor=factor,
+        init=init,
+        n_init=n_init,
+        max_iter=max_iter,
+        tol=tol,
+        random_state=as_random_state(random_state),
+        algorithm=algorithm,
+        n_threads=n_threads,
+        callbacks=as_callbacks(callbacks),
+        verbose=False,
+    )
+
+
+def kmeans_plusplus(
+    X,
+    n_clusters,
+    *,
+    sample_weight=None,
+    x_squared_norms=None,
+    random_state=None,
+    n_local_trials=None,
+    n_threads=None,
+):
+    """Starting centres by greedy k-means++.
+
+    Parameters
+    ----------
+    X : array-like or CSR array of shape (n_samples, n_features)
+        As for :func:`kmeans`.
+    n_clusters : int
+        Number of centres K.
+    sample_weight : array-like of shape (n_samples,), optional
+        Weights >= 0; rows of weight zero are never drawn.
+    x_squared_norms : ignored
+        Accepted because scikit-learn has it; distances are computed by differences.
+    random_state : None, int, RandomState or Generator
+        One uniform number for the first centre, then n_local_trials for each further one.
+    n_local_trials : int, optional
+        Candidates a step; default 2 + ln K, and 1 is plain k-means++.
+    n_threads : int, optional
+        As for :func:`kmeans`.
+
+    Returns
+    -------
+    centers : ndarray of shape (n_clusters, n_features)
+        Rows of X, in its dtype if that is float32, else in float64.
+    indices : ndarray of shape (n_clusters,), intp
+        ``centers`` are ``X[indices]``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For bad arguments, before any work.
+
+    Notes
+    -----
+    A step reads X once: n (2 + n_local_trials) d multiply-adds.
+
+    References
+    ----------
+    D. Arthur and S. Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmix.core import kmeans_plusplus
+    >>> X = np.array([[0.0, 0], [0, 1], [9, 9], [9, 8]])
+    >>> centers, indices = kmeans_plusplus(X, 2, random_state=0)
+    >>> sorted(indices // 2)
+    [np.int64(0), np.int64(1)]
+    """
+    X = as_matrix(X)
+    check_arguments(X.shape[0], n_clusters, "k-means++", 1, 1, 0, "auto")
+    if n_local_trials is not None:
+        n_local_trials = as_count(n_local_trials, "n_local_trials")
+    if x_squared_norms is not None and np.shape(x_squared_norms) != (X.shape[0],):
+        raise ValueError(
+            f"The length of x_squared_norms {np.shape(x_squared_norms)[0]} should be equal to the "
+            f"length of n_samples {X.shape[0]}."
+        )
+    weights, _ = as_weights(sample_weight, X.shape[0])
+    random_state = as_random_state(random_state)
+    rows = as_rows(X)
+    scan(rows, weights, n_threads)
+    chosen = greedy_plusplus(rows, int(n_clusters), weights, random_state, n_local_trials, n_threads)
+    picked = X[chosen]
+    if not isinstance(picked, np.ndarray):
+        picked = picked.toarray()
+    return picked.astype(result_dtype(X.dtype)), chosen
+
+
+def model_rows(X, model):
+    """Validated X, every value finite, as rows in a model's frame."""
+    frame = model.frame
+    rows = as_rows(X, frame.dtype)
+    rows.bounds = extremes(rows, None)
+    rows.set_frame(frame.pivot * frame.scale, frame.scale, np.zeros((2, rows.stride)))
+    return rows
+
+
+def distances(rows, centers, n_threads=None):
+    """Euclidean distances (n, k), in the compute dtype, of rows to framed centres."""
+    out = np.empty((rows.n, len(centers)), dtype=rows.dtype)
+    for start, stop, threads in passes(rows, len(centers), n_threads):
+        rows.distances(start, stop, centers, out[start:stop], threads)
+    return out
+
+
+def objective(rows, model, labels, weights, n_threads=None):
+    """Objective (PRML 9.1) in the user's units of rows in a model's frame."""
+    frame = model.frame
+    largest = np.abs(rows.bounds - frame.pivot).max(axis=0) * frame.scale
+    total = _lloyd.inertia(rows, model.centers, labels, weights, largest, n_threads)
+    return total / frame.scale**2
+
+
+def predict(rows, centers, n_threads=None, second=None):
+    """E-step (PRML 9.2): labels (n,) int32 of rows for framed centres; ties to the lowest."""
+    labels = np.zeros(rows.n, dtype=np.int32)
+    for start, stop, threads in passes(rows, len(centers), n_threads):
+        rows.assign(start, stop, centers, labels, threads, second=second)
+    return labels
+
+
+def assign(X, centers, *, return_distances=False, n_threads=None):
+    """Nearest centre of every row (PRML 9.2).
+
+    Parameters
+    ----------
+    X : array-like or CSR array of shape (n_samples, n_features)
+        As for :func:`kmeans`.
+    centers : array-like of shape (n_clusters, n_features)
+        The centres.
+    return_distances : bool
+        Also return the squared distances to the nearest and to the second nearest centre.
+    n_threads : int, optional
+        As for :func:`kmeans`.
+
+    Returns
+    -------
+    labels : ndarray of shape (n_samples,), int32
+        Index of the nearest centre; ties go to the lowest.
+    best, second : ndarray of shape (n_samples,), float64
+        With return_distances: squared distances, by differences in float64; second is infinite
+        where there is one centre only.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For bad arguments, before any work.
+
+    Notes
+    -----
+    Rows and centres are taken relative to the centres' mean, so that an offset common to both
+    costs no precision.
+
+    Examples
+    --------
+    >>> from fastmix.core import assign
+    >>> assign([[0.0], [4.0]], [[1.0], [5.0]], return_distances=True)
+    (array([0, 1], dtype=int32), array([1., 1.]), array([25.,  9.]))
+    """
+    X = as_matrix(X)
+    centers = as_centers(centers, None, X.shape[1], "centers")
+    rows = as_rows(X)
+    bounds = extremes(rows, n_threads)
+    pivot = np.zeros(rows.d)
+    if rows.centered:
+        # In halves of the range: a mean of values near the largest float must not overflow.
+        exponent = max(0, int(np.frexp(np.abs(centers).max())[1]))
+        mean = np.ldexp(np.cumsum(np.ldexp(centers, -exponent), axis=0)[-1] / len(centers), exponent)
+        spread = float(np.square(np.ldexp(centers - mean, -exponent)).mean())
+        pivot = round_pivot(mean, np.ldexp(spread, 2 * exponent), rows.dtype)
+    reach = np.stack([np.minimum(bounds[0], centers.min(0)), np.maximum(bounds[1], centers.max(0))])
+    frame = frame_of(reach, pivot, rows.dtype)
+    grids = exact_sum_grid(np.ones(rows.d), 1.0, rows.n)
+    rows.set_frame(frame.pivot * frame.scale, frame.scale, grids)
+    framed = frame.into(centers)
+    if not return_distances:
+        return predict(rows, framed, n_threads)
+    second = np.zeros(rows.n, dtype=np.int32)
+    labels = predict(rows, framed, n_threads, second)
+    best, runner_up = np.empty(rows.n), np.empty(rows.n)
+    for start, stop, threads in passes(rows, 1, n_threads):
+        rows.residuals(start, stop, framed, labels, best[start:stop], threads)
+        rows.residuals(start, stop, framed, second, runner_up[start:stop], threads)
+    if len(centers) == 1:
+        runner_up[...] = np.inf
+    unit = frame.scale**-2
+    return labels, best * unit, runner_up * unit

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Lloyd's algorithm (PRML 9.1): E-steps and M-steps in turn on exact sums."""
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fastmix.core._frame import passes
+from fastmix.core._kernels import exact_column_grid, update_centers
+
+__all__ = ["IterationState", "Run", "inertia", "lloyd"]
+
+# Statistics of the threads beyond this are shared under locks instead.
+SUMS_BYTES = 2**28
+
+
+@dataclass
+class IterationState:
+    """What a callback is given after every iteration.
+
+    ``centers`` and ``labels`` are those of the iteration, centres in the user's coordinates.
+    """
+
+    iteration: int
+    max_iter: int
+    objective: float
+    center_shift: float
+    n_changed: int
+    seconds: float
+    init: int
+    centers: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass
+class Run:
+    """One run of Lloyd's algorithm, kept up to date so that an interrupt leaves its best state."""
+
+    centers: np.ndarray  # (k, d) float64, in the frame
+    labels: np.ndarray  # (n,) int32
+    n_iter: int = 0
+    stopped: str = "max_iter"
+    inertia: float = np.nan
+    trace: list = field(default_factory=list)
+    repairs: list = field(default_factory=list)
+    products: int = 0
+    rows_scanned: int = 0
+    rows_changed: int = 0
+    seconds: dict = field(
+        default_factory=lambda: dict.fromkeys(("init", "assign", "update", "final"), 0.0)
+    )
+
+
+def _assign(rows, run, weights, n_threads, sums=None):
+    """E-step over all rows; with sums (k, 2, stride), the statistics follow the labels."""
+    k, n_changed = len(run.centers), 0
+    parts = None
+    for start, stop, threads in passes(rows, k, n_threads):
+        if sums is not None and parts is None:
+            parts = rows.empty_sums(max(1, min(threads, SUMS_BYTES // sums.nbytes)), k)
+        n_changed += rows.assign(start, stop, run.centers, run.labels, threads, parts, weights)
+    if sums is not None:
+        for part in parts:
+            sums += part
+    run.rows_scanned += rows.n
+    run.products += rows.n * k
+    return n_changed
+
+
+def inertia(rows, centers, labels, weights, largest, n_threads):
+    """Objective (PRML 9.1) by differences in float64, exactly summed; in framed units.
+
+    largest (d,) bounds the framed rows.
+    """
+    reach = largest + np.abs(centers).max(axis=0)
+    heaviest = 1.0 if weights is None else float(weights.max())
+    grid = exact_column_grid(heaviest * float(np.square(reach).sum()) * 1.001, rows.n)
+    total = np.zeros(2)
+    for start, stop, threads in passes(rows, 1, n_threads):
+        total += rows.inertia(start, stop, centers, labels, grid, threads, weights)
+    return float(total.sum())
+
+
+def _farthest(rows, run, weights, count, n_threads):
+    """Rows farthest from their centres, distance falling, ties to the lowest row."""
+    best = np.empty(0, dtype=np.intp)
+    reach = np.empty(0)
+    for start, stop, threads in passes(rows, 1, n_threads):
+        part = np.empty(stop - start)
+        rows.residuals(start, stop, run.centers, run.labels, part, threads)
+        if weights is not None:
+            part[weights[start:stop] == 0] = 0
+        keep = np.argsort(-part, kind="stable")[:count]
+        best = np.concatenate([best, start + keep])
+        reach = np.concatenate([reach, part[keep]])
+        order = np.argsort(-reach, kind="stable")[:count]
+        best, reach = best[order], reach[order]
+    return best[reach > 0]
+
+
+def _repair(rows, run, weights, sums, empty, n_threads):
+    """Statistics with a far row moved into each empty cluster, as far as there are any.
+
+    The policy is scikit-learn's: the rows farthest from their centres, the farthest to the lowest
+    empty cluster.  Beyond it, no two of them are copies of one row, none has weight zero, and none
+    is the last of its own cluster.  The labels stay; the next E-step sees the new centres.
+    """
+    sums = sums.copy()
+    members = np.bincount(run.labels[run.labels >= 0], minlength=len(sums))
+    chosen, seen = [], set()
+    count = 2 * len(empty) + 16
+    while len(chosen) < len(empty):
+        candidates = _farthest(rows, run, weights, count, n_threads)
+        chosen, seen = [], set()
+        left = members.copy()
+        for row, point in zip(candidates, rows.take(candidates), strict=True):
+            key = point.tobytes()
+            if key in seen or left[run.labels[row]] <= 1 or len(chosen) == len(empty):
+                continue
+            seen.add(key)
+            chosen.append(row)
+            left[run.labels[row]] -= 1
+        if len(candidates) < count:
+            break
+        count *= 4
+    if chosen:
+        picked = np.array(chosen, dtype=np.intp)
+        to = empty[: len(picked)].astype(np.int32)
+        rows.move(picked, to, run.labels[picked], sums, weights)
+        run.repairs += [(run.n_iter, int(j), int(i)) for j, i in zip(to, picked, strict=True)]
+    return sums
+
+
+def _tolerance(sums, d, tol):
+    """scikit-learn's: tol times the mean of the columns' (weighted) variances."""
+    if tol == 0:
+        return 0.0
+    total = sums.sum(axis=(0, 1))
+    weight = total[d]
+    variance = total[d + 1] / weight - np.square(total[:d] / weight).sum()
+    return tol * max(0.0, float(variance)) / d
+
+
+def lloyd(rows, frame, weights, run, *, max_iter, tol, n_threads=None, after_iteration=None):
+    """Iterate from run.centers until nothing changes; run holds the result.
+
+    after_iteration(run, objective, shift, n_changed), in framed units, may return true to stop.
+    Only the rows whose label changed are added and removed, which leaves the bits of a full sum.
+    """
+    k, d = run.centers.shape
+    sums = rows.empty_sums(1, k)[0]
+    run.labels[...] = -1
+    limit = None
+    for iteration in range(max_iter):
+        began = time.perf_counter()
+        n_changed = _assign(rows, run, weights, n_threads, sums)
+        run.rows_changed += n_changed
+        assigned = time.perf_counter()
+        run.seconds["assign"] += assigned - began
+        if limit is None:
+            limit = _tolerance(sums, d, tol)
+
+        old, n_repairs = run.centers, len(run.repairs)
+        centers, sizes, before, after, shift = update_centers(sums, old)
+        empty = np.flatnonzero(sizes <= 0)
+        if len(empty):
+            moved = _repair(rows, run, weights, sums, empty, n_threads)
+            centers, sizes, _, after, shift = update_centers(moved, old)
+            # Fewer distinct rows than clusters: the rest share the heaviest one's centre.
+            centers[sizes <= 0] = centers[np.argmax(sizes)]
+            shift = float(np.cumsum(np.square(centers - old))[-1])
+        run.centers = centers
+        run.n_iter = iteration + 1
+        run.trace += [max(0.0, before), max(0.0, after)]
+        run.seconds["update"] += time.perf_counter() - assigned
+
+        if n_changed == 0 and len(run.repairs) == n_repairs:
+            run.stopped = "strict"
+        elif shift <= limit:
+            run.stopped = "tol"
+        if after_iteration is not None and after_iteration(run, after, shift, n_changed):
+            run.stopped = "callback" if run.stopped == "max_iter" else run.stopped
+        if run.stopped != "max_iter":
+            break
+
+    began = time.perf_counter()
+    if run.stopped != "strict":
+        # So that predict(X) gives labels_.
+        _assign(rows, run, weights, n_threads)
+    run.inertia = inertia(rows, run.centers, run.labels, weights, frame.largest, n_threads)
+    run.seconds["final"] += time.perf_counter() - began
+    return run

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""How many threads to use: OpenMP's settings, affinity, cgroup quota, fork, and failing starts.
+
+The only module, with the drivers' ``prange``, that knows of threads.
+"""
+
+import math
+import os
+import threading
+import warnings
+
+__all__ = ["openmp_runtime", "resolve_threads"]
+
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+    #include <omp.h>
+    /* OpenMP 5.0, which libgomp has since GCC 9 and libomp since LLVM 9 without saying so. */
+    #if defined(__clang__) ? __clang_major__ >= 9 : __GNUC__ >= 9
+    #define fm_pause() omp_pause_resource_all(omp_pause_soft)
+    #else
+    #define fm_pause() 1
+    #endif
+    #define fm_openmp _OPENMP
+    #else
+    #define fm_openmp 0
+    #define fm_pause() 0
+    #define omp_get_max_threads() 1
+    #define omp_get_num_procs() 1
+    #endif
+    """
+    const int fm_openmp
+    int fm_pause()
+    int omp_get_max_threads()
+    int omp_get_num_procs()
+
+# A thread more must have this much work: about ten times what waking a sleeping one costs.
+cdef double NANOSECONDS_A_THREAD = 50_000
+
+cdef int _active = 0        # driver calls that are inside a parallel region
+cdef int _startable = 1     # threads, this one included, known to start
+cdef int _ceiling = 2**31 - 1   # threads that will not start beyond this
+cdef bint _serial = False   # forked while another thread was computing
+
+
+cdef int enter() except -1:
+    global _active
+    _active += 1
+    return 0
+
+
+cdef int leave() except -1:
+    global _active
+    _active -= 1
+    return 0
+
+
+def _before_fork():
+    # libgomp's pool does not survive a fork: a child that opened a region would wait for ever for
+    # threads that are not there (gcc bug 58378).  Given back here, it is built anew in the child.
+    global _serial
+    _serial = _active > 0 or fm_pause() != 0
+
+
+def _after_fork_in_parent():
+    global _serial
+    _serial = False
+
+
+def _after_fork_in_child():
+    global _active, _startable
+    _active = 0
+    _startable = 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )
+
+
+def _cgroup_cpus():
+    """CPUs that the control group's quota allows, rounded up; None without a quota."""
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+    except (OSError, ValueError):
+        try:
+            with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") as file:
+                quota = file.read().strip()
+            with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us") as file:
+                period = file.read().strip()
+        except OSError:
+            return None
+    if not quota.isdigit() or not period.isdigit() or int(quota) == 0 or int(period) == 0:
+        return None
+    return math.ceil(int(quota) / int(period))
+
+
+def _default_threads():
+    # omp_get_max_threads() already reflects OMP_NUM_THREADS, omp_set_num_threads() (which is what
+    # threadpool_limits calls) and the affinity; a quota counts only where nobody chose.
+    cdef int threads = omp_get_max_threads()
+    if not os.environ.get("OMP_NUM_THREADS", "").isdigit():
+        quota = _cgroup_cpus()
+        if quota is not None:
+            threads = min(threads, quota)
+    # A mistyped OMP_NUM_THREADS=10000 must not take the machine down.
+    return min(threads, 8 * omp_get_num_procs())
+
+
+cdef int _start(int threads):
+    """Can this many threads run at once?  libgomp ends the process when one cannot be started."""
+    global _startable, _ceiling
+    if threads <= _startable:
+        return threads
+    done = threading.Event()
+    started = []
+    try:
+        for _ in range(threads - 1):
+            thread = threading.Thread(target=done.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    except (RuntimeError, MemoryError) as error:
+        _ceiling = max(1, len(started))
+        warnings.warn(
+            f"fastmix uses {_ceiling} instead of {threads} threads: {error}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    finally:
+        done.set()
+        for thread in started:
+            thread.join()
+    _startable = min(threads, _ceiling)
+    return _startable
+
+
+def resolve_threads(n_threads=None, double nanoseconds=math.inf):
+    """Threads for work that would take one of them ``nanoseconds``.
+
+    None follows OMP_NUM_THREADS, threadpool_limits, the CPU affinity and the cgroup quota.
+    """
+    if n_threads is None:
+        limit = _default_threads()
+    elif isinstance(n_threads, bool) or not hasattr(n_threads, "__index__"):
+        raise TypeError(f"n_threads must be a positive integer or None, got {n_threads!r}")
+    elif n_threads < 1:
+        raise ValueError(f"n_threads must be a positive integer or None, got {n_threads!r}")
+    else:
+        limit = int(n_threads)
+    if _serial or fm_openmp == 0:
+        return 1
+    useful = max(1, int(min(limit, nanoseconds / NANOSECONDS_A_THREAD)))
+    return _start(min(useful, _ceiling))
+
+
+def openmp_runtime():
+    """The OpenMP version that the compiler announced (yyyymm), or None."""
+    return fm_openmp or None

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Arguments of the functions: checked before any work, with errors that name them.
+
+The estimators hand over what scikit-learn has validated; the functions have no scikit-learn.
+"""
+
+import numbers
+
+import numpy as np
+from scipy import sparse
+
+from fastmix.core._dense import DenseRows, element_type
+
+__all__ = ["as_centers", "as_matrix", "as_random_state", "as_rows", "as_weights", "result_dtype"]
+
+# Types whose every value float32 holds exactly compute in float32 tiles.
+SMALL = {np.dtype(t) for t in "f4 f2 i1 u1 i2 u2 ?".split()}
+
+
+def result_dtype(dtype):
+    """dtype of centres for rows of this dtype, scikit-learn's rule: float32 stays, all else is
+    float64."""
+    return np.dtype(np.float32 if dtype.newbyteorder("=") == np.float32 else np.float64)
+
+
+def as_matrix(X, name="X"):
+    """X as a two-dimensional numeric ndarray or CSR array; such arrays pass through uncopied."""
+    if isinstance(X, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} is a masked array, whose mask would be ignored: fill it ({name}.filled(...)) "
+            "or drop the masked rows first"
+        )
+    if sparse.issparse(X):
+        if X.format != "csr":
+            X = X.tocsr()
+        kind, shape = X.dtype.kind, X.shape
+    else:
+        X = np.asarray(X)
+        if X.dtype.kind == "O":
+            X = _from_objects(X, name)
+        kind, shape = X.dtype.kind, X.shape
+    if kind == "c":
+        raise ValueError(f"Complex data not supported: {name} has dtype {X.dtype}")
+    if kind not in "fiub":
+        raise TypeError(f"{name} must be numeric, got dtype {X.dtype}")
+    if len(shape) != 2:
+        raise ValueError(
+            f"Expected 2D array, got {len(shape)}D array instead: {name} has shape {shape}, "
+            "expected (n_samples, n_features)"
+        )
+    if 0 in shape:
+        raise ValueError(
+            f"{name} has {shape[0]} sample(s) and {shape[1]} feature(s); "
+            "at least one of each is required"
+        )
+    if not sparse.issparse(X) and element_type(X.dtype) is None:
+        X = X.astype(np.float64)
+    return X
+
+
+def _from_objects(X, name):
+    for value in X.flat:
+        if not isinstance(value, numbers.Number):
+            raise TypeError(f"{name} must be numeric, got an element of type {type(value).__name__}")
+    return X.astype(complex if any(isinstance(v, complex) for v in X.flat) else np.float64)
+
+
+def as_rows(X, model_dtype=np.float32):
+    """Validated X as the rows of a driver, in float32 if that holds both X and the model."""
+    small = X.dtype.newbyteorder("=") in SMALL and model_dtype == np.float32
+    dtype = np.dtype(np.float32 if small else np.float64)
+    if sparse.issparse(X):
+        from fastmix.core._sparse import SparseRows
+
+        return SparseRows(X, dtype)
+    return DenseRows(X, dtype)
+
+
+def as_weights(sample_weight, n):
+    """Weights (n,) float64 and the power of two they were divided by; None for weights of one.
+
+    Weights beyond 2^+-500, whose products would leave float64, are brought to about 1.
+    """
+    if sample_weight is None:
+        return None, 1.0
+    if isinstance(sample_weight, np.ma.MaskedArray):
+        raise TypeError("sample_weight is a masked array, whose mask would be ignored")
+    if isinstance(sample_weight, numbers.Real):
+        sample_weight = np.full(n, float(sample_weight))
+    weights = np.asarray(sample_weight)
+    if weights.dtype.kind not in "fiubO":
+        raise TypeError(f"sample_weight must be numeric, got dtype {weights.dtype}")
+    weights = np.ascontiguousarray(weights, dtype=np.float64)
+    if weights.ndim != 1:
+        raise ValueError("Sample weights must be 1D array or scalar")
+    if len(weights) != n:
+        raise ValueError(f"sample_weight.shape == {weights.shape}, expected {(n,)}!")
+    bad = ~np.isfinite(weights)
+    if bad.any():
+        i = int(np.argmax(bad))
+        what = "NaN" if np.isnan(weights[i]) else "infinity"
+        raise ValueError(f"Input sample_weight contains {what}: sample_weight[{i}] = {weights[i]}")
+    if weights.min() < 0:
+        i = int(np.argmax(weights < 0))
+        raise ValueError(f"sample_weight[{i}] = {weights[i]} is negative; expected weights >= 0")
+    most = weights.max()
+    if most == 0:
+        raise ValueError("sample_weight is zero for every sample; at least one must be positive")
+    if 2.0**-500 < most < 2.0**500:
+        return weights, 1.0
+    # In two steps: 2^-1074 is a float64, its reciprocal is not.
+    exponent = int(np.frexp(most)[1])
+    half = exponent // 2
+    scaled = np.ldexp(np.ldexp(weights, -half), half - exponent)
+    return scaled, float(np.ldexp(1.0, min(exponent, 1023)))
+
+
+def as_centers(centers, k, d, name="init"):
+    """Centres (k, d) float64, finite; k None: any number."""
+    centers = as_matrix(centers, name)
+    if sparse.issparse(centers):
+        centers = centers.toarray()
+    centers = np.ascontiguousarray(centers, dtype=np.float64)
+    if k is not None and len(centers) != k:
+        raise ValueError(
+            f"The shape of the initial centers {centers.shape} does not match the number of "
+            f"clusters {k}."
+        )
+    if centers.shape[1] != d:
+        raise ValueError(
+            f"The shape of the initial centers {centers.shape} does not match the number of "
+            f"features of the data {d}."
+        )
+    bad = ~np.isfinite(centers)
+    if bad.any():
+        j, t = np.argwhere(bad)[0]
+        what = "NaN" if np.isnan(centers[j, t]) else "infinity"
+        raise ValueError(f"Input {name} contains {what}: {name}[{j}, {t}] = {centers[j, t]}")
+    return centers
+
+
+def as_random_state(seed):
+    """None, an integer, a RandomState or a Generator as something with ``uniform`` draws."""
+    if seed is None or seed is np.random:
+        return np.random.mtrand._rand
+    if isinstance(seed, numbers.Integral) and not isinstance(seed, bool):
+        return np.random.RandomState(seed)
+    if isinstance(seed, np.random.RandomState | np.random.Generator):
+        return seed
+    raise ValueError(
+        f"{seed!r} cannot be used to seed a numpy.random.RandomState instance: random_state must "
+        "be None, an integer, a RandomState or a Generator"
+    )
+
+
+def as_count(value, name):
+    """A positive integer."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be a positive integer, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    return int(value)

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The kernels of fastmix: what the drivers hand them, and one table of pointers per ISA.
+ *
+ * Legend, for every file below src/:
+ *   n d k        rows, columns, clusters
+ *   x c w        data, centres, weights
+ *   slot         a fixed partial-sum buffer
+ *   block        the rows of one kernel call
+ *   tile         the rows of one register block, packed [d][tile_rows]
+ *   panel        packed centres, [group][d][panel_width], padded with centres never chosen
+ *   offset       pivot * scale, so that a packed value is x * scale - offset
+ *
+ * Kernels are serial, allocate nothing, and know neither Python nor threads.  `real` is float or
+ * double; since one table type serves both, arrays of `real` cross this boundary as void *.
+ */
+#ifndef FM_KERNELS_H
+#define FM_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Element types that a matrix may have; the order is that of the loaders in load.h. */
+enum fm_type {
+    FM_F64, FM_F32, FM_F16, FM_LONG_DOUBLE,
+    FM_I8, FM_U8, FM_I16, FM_U16, FM_I32, FM_U32, FM_I64, FM_U64,
+    FM_N_TYPES
+};
+
+/* A dense matrix in the user's memory: any strides (bytes), any element type, read only. */
+typedef struct {
+    const char *data;
+    ptrdiff_t n, d;
+    ptrdiff_t row_stride, col_stride;
+    int type;    /* enum fm_type */
+    int swapped; /* bytes in the other order than this machine's */
+} fm_matrix;
+
+/* The rows of one kernel call: rows[0 .. count), or start .. start + count where rows is NULL. */
+typedef struct {
+    const ptrdiff_t *rows;
+    ptrdiff_t start, count;
+} fm_block;
+
+/* The exact sums of one fit (kernels/sums.inc.h): their frame and their grids. */
+typedef struct {
+    ptrdiff_t d;          /* columns of x */
+    ptrdiff_t stride;     /* columns of the statistics: d + 2 rounded up to 4 */
+    double scale;
+    const double *offset; /* (d) */
+    const double *coarse; /* (stride) 1.5 * 2^52 * unit of the coarse grid */
+    const double *fine;   /* (stride) the same for the fine grid */
+} fm_grid;
+
+/* Kernels on packed tiles, one table per dtype. */
+typedef struct {
+    ptrdiff_t itemsize, tile_rows, panel_width;
+
+    /* Bytes of scratch that assign needs for a block of count rows. */
+    ptrdiff_t (*assign_scratch)(ptrdiff_t count, ptrdiff_t d);
+
+    /* Tiles of the block's rows, (x * scale - offset) as [d][tile_rows], missing rows zero.
+     * scratch: (tile_rows * d) reals. */
+    void (*pack)(const fm_matrix *x, const fm_block *block, const void *offset, double scale,
+                 void *tiles, void *scratch);
+
+    /* Panel of the centres c, (k, d) float64 row-major, and bias -|c|^2 / 2, (k padded). */
+    void (*pack_centers)(const double *c, ptrdiff_t k, ptrdiff_t d, void *panel, void *bias);
+
+    /* labels[i] = argmin_j |x_i - c_j|^2, ties to the lowest j; where second is not NULL also
+     * the runner-up.  scratch: assign_scratch() bytes, aligned to 64. */
+    void (*assign)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
+                   const void *bias, ptrdiff_t k, int32_t *labels, int32_t *second,
+                   void *scratch);
+
+    /* out[j * stride + i] = |x_i - c_j|^2 by differences; stride >= count rounded up to a tile. */
+    void (*distances)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
+                      ptrdiff_t k, void *out, ptrdiff_t stride);
+
+    /* Column minima and maxima merged into low and high (d); 0 if a value is not finite. */
+    int (*extremes)(const void *tiles, ptrdiff_t count, ptrdiff_t d, void *low, void *high);
+} fm_tile_kernels;
+
+/* Kernels in float64 on the user's rows, without fused multiply-adds: one set of bits. */
+typedef struct {
+    /* sums[added[i]] += statistics of row i, sums[removed[i]] -= the same (removed NULL, or < 0:
+     * nothing to remove).  w is indexed by row, added and removed by position in the block.
+     * scratch: (FM_SUM_ROWS * stride). */
+    void (*accumulate)(const fm_matrix *x, const fm_block *block, const double *w,
+                       const fm_grid *grid, const int32_t *added, const int32_t *removed,
+                       double *sums, double *scratch);
+
+    /* out[i] = |y_i - c_labels[i]|^2, c (k, d) in the frame of the grid.  scratch: (d). */
+    void (*residuals)(const fm_matrix *x, const fm_block *block, const fm_grid *grid,
+                      const double *c, const int32_t *labels, double *out, double *scratch);
+
+    /* total[0 .. 1] += w v on the given grids (w NULL: 1). */
+    void (*add_exact)(const double *v, const double *w, ptrdiff_t count, double coarse,
+                      double fine, double *total);
+
+    /* sum_i w_i min(closest_i, distance_i); keep, where not NULL, takes the minima. */
+    double (*potential_f32)(const void *distance, const void *closest, const double *w,
+                            ptrdiff_t count, void *keep);
+    double (*potential_f64)(const void *distance, const void *closest, const double *w,
+                            ptrdiff_t count, void *keep);
+
+    /* centers and weights of k clusters from their sums; report: objective with the old centers,
+     * with the new, and the sum of squared shifts. */
+    void (*update_centers)(const double *sums, ptrdiff_t k, ptrdiff_t d, ptrdiff_t stride,
+                           const double *old, double *centers, double *weights,
+                           double report[3]);
+} fm_exact_kernels;
+
+typedef struct {
+    const char *name;
+    const fm_tile_kernels *f32, *f64;
+    fm_exact_kernels exact;
+} fm_isa;
+
+/* Columns of the statistics of one cluster: d sums, the weight, the squares, padding. */
+#define FM_SUM_STRIDE(d) (((d) + 5) / 4 * 4)
+/* Columns of scratch that accumulate needs, in rows of that stride. */
+#define FM_SUM_ROWS 16
+
+/* grid.c: coarse and fine (stride) for n rows with |y_t| <= largest[t] and weights of at most
+ * largest_weight; and for one column of addends of at most `largest`. */
+void fm_grid_units(const double *largest, double largest_weight, ptrdiff_t n, ptrdiff_t d,
+                   double *coarse, double *fine);
+void fm_grid_column(double largest, ptrdiff_t n, double *coarse, double *fine);
+
+/* dispatch.c */
+/* The tables compiled in, best last; *count of them. */
+const fm_isa *const *fm_isas(int *count);
+/* Does this processor run the table? */
+int fm_isa_supported(const fm_isa *isa);
+
+#endif

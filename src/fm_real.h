@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The vector type of one (ISA, dtype), and the sizes that follow from it.
+ *
+ * The only file that mentions vector types or tile sizes.  FM_DOUBLE chooses the dtype; the flags
+ * of the compilation unit choose the ISA; FM_VECTOR_BYTES overrides its width (tests use it: the
+ * bits of a result do not depend on it, because every lane is a row of its own).
+ */
+#include <stdint.h>
+
+#undef real
+#undef real_bits
+#undef FM_REAL_TYPE
+#undef FM_NAME
+#undef FM_LANES
+
+#ifndef FM_VECTOR_BYTES
+#if defined(__AVX512F__)
+#define FM_VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define FM_VECTOR_BYTES 32
+#else
+#define FM_VECTOR_BYTES 16
+#endif
+#endif
+
+/* Register block: TILE_VECTORS vectors of rows x PANEL_WIDTH centres.  Sixteen registers hold 2 x 6
+ * accumulators, two rows and one broadcast; thirty-two hold 4 x 6. */
+#define FM_PANEL_WIDTH 6
+#if FM_VECTOR_BYTES == 64 || defined(__aarch64__)
+#define FM_TILE_VECTORS 4
+#else
+#define FM_TILE_VECTORS 2
+#endif
+
+#ifdef FM_DOUBLE
+#define real double
+#define FM_REAL_TYPE FM_F64
+#define real_bits int64_t
+#define FM_NAME(name) name##_f64
+#else
+#define real float
+#define FM_REAL_TYPE FM_F32
+#define real_bits int32_t
+#define FM_NAME(name) name##_f32
+#endif
+
+#define FM_LANES (FM_VECTOR_BYTES / (int)sizeof(real))
+#define FM_TILE_ROWS (FM_TILE_VECTORS * FM_LANES)
+
+typedef real FM_NAME(vec) __attribute__((vector_size(FM_VECTOR_BYTES), aligned(sizeof(real)), may_alias));
+typedef real_bits FM_NAME(ivec) __attribute__((vector_size(FM_VECTOR_BYTES)));
+typedef real FM_NAME(quad) __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias));
+typedef real_bits FM_NAME(iquad) __attribute__((vector_size(4 * sizeof(real))));
+/* Reals anywhere in the user's memory. */
+typedef real FM_NAME(user_real) __attribute__((aligned(1), may_alias));
+typedef real FM_NAME(user_quad)
+    __attribute__((vector_size(4 * sizeof(real)), aligned(1), may_alias));
+
+#undef vec
+#undef ivec
+#undef quad
+#undef iquad
+#define vec FM_NAME(vec)
+#define ivec FM_NAME(ivec)
+#define quad FM_NAME(quad)
+#define iquad FM_NAME(iquad)
+
+#define FM_INLINE static inline __attribute__((always_inline))
+
+FM_INLINE vec FM_NAME(load)(const real *from)
+{
+    return *(const vec *)from;
+}
+FM_INLINE void FM_NAME(store)(real *to, vec value)
+{
+    *(vec *)to = value;
+}
+FM_INLINE vec FM_NAME(broadcast)(real value)
+{
+    return value - (vec){0};
+}
+FM_INLINE ivec FM_NAME(ibroadcast)(real_bits value)
+{
+    return value - (ivec){0};
+}
+/* mask is all ones or all zeros in every lane. */
+FM_INLINE vec FM_NAME(select)(ivec mask, vec yes, vec no)
+{
+    return (vec)((mask & (ivec)yes) | (~mask & (ivec)no));
+}
+FM_INLINE ivec FM_NAME(iselect)(ivec mask, ivec yes, ivec no)
+{
+    return (mask & yes) | (~mask & no);
+}
+#define fm_select FM_NAME(select)
+#define fm_iselect FM_NAME(iselect)
+#define fm_load FM_NAME(load)
+#define fm_store FM_NAME(store)
+#define fm_broadcast FM_NAME(broadcast)
+#define fm_user_quad(from) (*(const FM_NAME(user_quad) *)(from))
+#ifdef __clang__
+#define fm_shuffle(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define fm_shuffle(a, b, ...) __builtin_shuffle(a, b, (iquad){__VA_ARGS__})
+#endif

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What a compilation unit of one ISA exports.  FM_ISA, the ISA's name, comes from the build. */
+#ifndef FM_UNITS_H
+#define FM_UNITS_H
+
+#define FM_JOIN_(a, b) a##_##b
+#define FM_JOIN(a, b) FM_JOIN_(a, b)
+#define FM_TABLE(name) FM_JOIN(name, FM_ISA)
+#define FM_STRING_(a) #a
+#define FM_STRING(a) FM_STRING_(a)
+
+#define FM_TILE_TABLE                                                                              \
+    {                                                                                              \
+        .itemsize = sizeof(real), .tile_rows = FM_TILE_ROWS, .panel_width = FM_PANEL_WIDTH,        \
+        .pack = FM_NAME(pack), .pack_centers = FM_NAME(pack_centers),                              \
+        .assign_scratch = FM_NAME(assign_scratch), .assign = FM_NAME(assign),                      \
+        .distances = FM_NAME(distances), .extremes = FM_NAME(extremes)                             \
+    }
+
+#endif

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Nearest centre (PRML 9.2): labels[i] = argmin_j |x_i - c_j|^2 = argmax_j s_ij,
+ *
+ *     s_ij = x_i . c_j - |c_j|^2 / 2,
+ *
+ * one chain of fused multiply-adds over d that starts at the bias -|c_j|^2 / 2.  Rows are in the
+ * lanes, so no sum crosses lanes and the bits of s_ij depend on neither the vector width nor the
+ * tile.  Ties go to the lowest j: only a greater score replaces the best.
+ *
+ * Error of one score: |computed - exact| <= (d + 1) u (|c|^2 / 2 + sum_t |x_t c_t|), u = 2^-24 or
+ * 2^-53, plus u |c|^2 / 2 from the rounding of the bias.
+ *
+ * Pre-conditions: finite x and c, scaled so that no score overflows; k >= 1; padding centres have
+ * a bias of -inf.
+ */
+
+/* Blocking for the caches: DEPTH columns of a tile stay in the first level (16 KiB) while CHUNK
+ * centres, whose panel stays in the second (128 KiB), pass over them; the chunk serves every tile
+ * of the block before the next chunk is read. */
+#define FM_DEPTH (16384 / (FM_TILE_ROWS * (int)sizeof(real)))
+#define FM_CHUNK_BYTES 131072
+
+/* acc[j][v] += c[t][j] * x[t][v] for t in 0 .. depth. */
+FM_INLINE void FM_NAME(multiply_add)(const real *restrict x, const real *restrict c,
+                                     ptrdiff_t depth, vec acc[FM_PANEL_WIDTH][FM_TILE_VECTORS])
+{
+    for (ptrdiff_t t = 0; t < depth; t++) {
+        vec row[FM_TILE_VECTORS];
+        for (int v = 0; v < FM_TILE_VECTORS; v++)
+            row[v] = fm_load(x + t * FM_TILE_ROWS + v * FM_LANES);
+        for (int j = 0; j < FM_PANEL_WIDTH; j++) {
+            const vec center = fm_broadcast(c[t * FM_PANEL_WIDTH + j]);
+            for (int v = 0; v < FM_TILE_VECTORS; v++)
+                acc[j][v] += center * row[v];
+        }
+    }
+}
+
+/* The running best of every row of a tile, kept between chunks of centres. */
+typedef struct {
+    vec score[FM_TILE_VECTORS], next[FM_TILE_VECTORS];
+    ivec label[FM_TILE_VECTORS], second[FM_TILE_VECTORS];
+} FM_NAME(best);
+
+/* One tile against the groups [from, to) of centres.  d is a constant where it is small; two asks
+ * for the runner-up as well.  partial: scores of the chunk, where d exceeds DEPTH. */
+FM_INLINE void FM_NAME(assign_tile)(const real *restrict x, ptrdiff_t d,
+                                    const real *restrict panel, const real *restrict bias,
+                                    ptrdiff_t from, ptrdiff_t to, int two,
+                                    real *restrict partial, FM_NAME(best) *restrict best)
+{
+    for (ptrdiff_t start = 0; start < d; start += FM_DEPTH) {
+        const int last = d - start <= FM_DEPTH;
+        for (ptrdiff_t g = from; g < to; g++) {
+            vec acc[FM_PANEL_WIDTH][FM_TILE_VECTORS];
+            real *saved = partial + (g - from) * FM_PANEL_WIDTH * FM_TILE_ROWS;
+            for (int j = 0; j < FM_PANEL_WIDTH; j++)
+                for (int v = 0; v < FM_TILE_VECTORS; v++)
+                    acc[j][v] = start ? fm_load(saved + (j * FM_TILE_VECTORS + v) * FM_LANES)
+                                      : fm_broadcast(bias[g * FM_PANEL_WIDTH + j]);
+            FM_NAME(multiply_add)(x + start * FM_TILE_ROWS,
+                                  panel + (g * d + start) * FM_PANEL_WIDTH,
+                                  last ? d - start : FM_DEPTH, acc);
+            if (!last) {
+                for (int j = 0; j < FM_PANEL_WIDTH; j++)
+                    for (int v = 0; v < FM_TILE_VECTORS; v++)
+                        fm_store(saved + (j * FM_TILE_VECTORS + v) * FM_LANES, acc[j][v]);
+                continue;
+            }
+            /* The group's own winner first: it waits for no other group, so that small d is not
+             * bound by one chain of compares over all k. */
+            const real_bits first = (real_bits)(g * FM_PANEL_WIDTH);
+            for (int v = 0; v < FM_TILE_VECTORS; v++) {
+                vec top = acc[0][v], below = fm_broadcast(-(real)INFINITY);
+                ivec at = (ivec){0}, under = (ivec){0};
+                for (int j = 1; j < FM_PANEL_WIDTH; j++) {
+                    const ivec index = (ivec){0} + (real_bits)j, wins = acc[j][v] > top;
+                    if (two) {
+                        const ivec follows = acc[j][v] > below;
+                        below = fm_select(wins, top, fm_select(follows, acc[j][v], below));
+                        under = fm_iselect(wins, at, fm_iselect(follows, index, under));
+                    }
+                    top = fm_select(wins, acc[j][v], top);
+                    at = fm_iselect(wins, index, at);
+                }
+                at += first;
+                const ivec wins = top > best->score[v];
+                if (two) {
+                    /* Runner-up of two sorted pairs; the earlier centre wins a tie. */
+                    under += first;
+                    const vec loser = fm_select(wins, best->score[v], top);
+                    const ivec lost = fm_iselect(wins, best->label[v], at);
+                    const vec other = fm_select(wins, below, best->next[v]);
+                    const ivec other_at = fm_iselect(wins, under, best->second[v]);
+                    const ivec keep = (other > loser) | ((other == loser) & (other_at < lost));
+                    best->next[v] = fm_select(keep, other, loser);
+                    best->second[v] = fm_iselect(keep, other_at, lost);
+                }
+                best->score[v] = fm_select(wins, top, best->score[v]);
+                best->label[v] = fm_iselect(wins, at, best->label[v]);
+            }
+        }
+    }
+}
+
+/* The same for few columns, where rows stay in registers and a centre is used as it is read: no
+ * register block to fill, hence no padding centres.  d is a constant, groups as above. */
+FM_INLINE void FM_NAME(assign_few)(const real *restrict x, ptrdiff_t d,
+                                   const real *restrict panel, const real *restrict bias,
+                                   ptrdiff_t k, FM_NAME(best) *restrict best)
+{
+    vec row[4][FM_TILE_VECTORS], top[FM_TILE_VECTORS];
+    ivec at[FM_TILE_VECTORS], index = (ivec){0};
+    for (int v = 0; v < FM_TILE_VECTORS; v++) {
+        for (ptrdiff_t t = 0; t < d; t++)
+            row[t][v] = fm_load(x + t * FM_TILE_ROWS + v * FM_LANES);
+        top[v] = fm_broadcast(-(real)INFINITY);
+        at[v] = (ivec){0};
+    }
+    for (ptrdiff_t j = 0; j < k; panel += d * FM_PANEL_WIDTH)
+        for (int i = 0; i < FM_PANEL_WIDTH && j < k; i++, j++, index += 1) {
+            for (int v = 0; v < FM_TILE_VECTORS; v++) {
+                vec score = fm_broadcast(bias[j]);
+                for (ptrdiff_t t = 0; t < d; t++)
+                    score += fm_broadcast(panel[t * FM_PANEL_WIDTH + i]) * row[t][v];
+                const ivec wins = score > top[v];
+                top[v] = fm_select(wins, score, top[v]);
+                at[v] = fm_iselect(wins, index, at[v]);
+            }
+        }
+    for (int v = 0; v < FM_TILE_VECTORS; v++)
+        best->label[v] = at[v];
+}
+
+FM_INLINE ptrdiff_t FM_NAME(chunk_groups)(ptrdiff_t d)
+{
+    const ptrdiff_t groups = FM_CHUNK_BYTES / (d * FM_PANEL_WIDTH * (ptrdiff_t)sizeof(real));
+    return groups > 8 ? groups : 8;
+}
+
+static ptrdiff_t FM_NAME(assign_scratch)(ptrdiff_t count, ptrdiff_t d)
+{
+    const ptrdiff_t n_tiles = (count + FM_TILE_ROWS - 1) / FM_TILE_ROWS;
+    const ptrdiff_t partial = d > FM_DEPTH ? FM_NAME(chunk_groups)(d) * FM_PANEL_WIDTH : 0;
+    return n_tiles * (ptrdiff_t)sizeof(FM_NAME(best)) +
+           partial * FM_TILE_ROWS * (ptrdiff_t)sizeof(real);
+}
+
+static void FM_NAME(assign)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
+                            const void *bias, ptrdiff_t k, int32_t *labels, int32_t *second,
+                            void *scratch)
+{
+    const ptrdiff_t n_tiles = (count + FM_TILE_ROWS - 1) / FM_TILE_ROWS;
+    const ptrdiff_t groups = (k + FM_PANEL_WIDTH - 1) / FM_PANEL_WIDTH;
+    const ptrdiff_t chunk = FM_NAME(chunk_groups)(d);
+    FM_NAME(best) *best = scratch;
+    real *partial = (real *)(best + n_tiles);
+    for (ptrdiff_t i = 0; i < n_tiles; i++)
+        for (int v = 0; v < FM_TILE_VECTORS; v++) {
+            best[i].score[v] = best[i].next[v] = fm_broadcast(-(real)INFINITY);
+            best[i].label[v] = best[i].second[v] = (ivec){0};
+        }
+    for (ptrdiff_t from = 0; from < groups; from += chunk) {
+        const ptrdiff_t to = groups - from < chunk ? groups : from + chunk;
+        for (ptrdiff_t i = 0; i < n_tiles; i++) {
+            const real *x = (const real *)tiles + i * d * FM_TILE_ROWS;
+#define FM_ASSIGN(depth, two)                                                                      \
+    FM_NAME(assign_tile)(x, depth, panel, bias, from, to, two, partial, &best[i])
+            if (second)
+                FM_ASSIGN(d, 1);
+            else if (d == 1)
+                FM_NAME(assign_few)(x, 1, panel, bias, k, &best[i]);
+            else if (d == 2)
+                FM_NAME(assign_few)(x, 2, panel, bias, k, &best[i]);
+            else if (d == 3)
+                FM_NAME(assign_few)(x, 3, panel, bias, k, &best[i]);
+            else if (d == 4)
+                FM_NAME(assign_few)(x, 4, panel, bias, k, &best[i]);
+            else
+                FM_ASSIGN(d, 0);
+#undef FM_ASSIGN
+        }
+    }
+    for (ptrdiff_t i = 0; i < n_tiles; i++) {
+        const ptrdiff_t start = i * FM_TILE_ROWS;
+        const ptrdiff_t rows = count - start < FM_TILE_ROWS ? count - start : FM_TILE_ROWS;
+        for (ptrdiff_t r = 0; r < rows; r++)
+            labels[start + r] = (int32_t)((const real_bits *)best[i].label)[r];
+        if (second)
+            for (ptrdiff_t r = 0; r < rows; r++)
+                second[start + r] = (int32_t)((const real_bits *)best[i].second)[r];
+    }
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Packing: y = x * scale - offset, from the user's memory into tiles [d][tile_rows].
+ *
+ * scale is a power of two, so that the product is exact and y is rounded once, with or without
+ * fused multiply-add.  Lanes beyond the last row repeat it: finite, and their results unused.
+ */
+
+/* Four rows x four columns, transposed in registers. */
+FM_INLINE void FM_NAME(transpose)(quad a, quad b, quad c, quad d, real *to)
+{
+#ifdef FM_DOUBLE
+    const quad ab0 = fm_shuffle(a, b, 0, 4, 2, 6), ab1 = fm_shuffle(a, b, 1, 5, 3, 7);
+    const quad cd0 = fm_shuffle(c, d, 0, 4, 2, 6), cd1 = fm_shuffle(c, d, 1, 5, 3, 7);
+    *(quad *)(to) = fm_shuffle(ab0, cd0, 0, 1, 4, 5);
+    *(quad *)(to + FM_TILE_ROWS) = fm_shuffle(ab1, cd1, 0, 1, 4, 5);
+    *(quad *)(to + 2 * FM_TILE_ROWS) = fm_shuffle(ab0, cd0, 2, 3, 6, 7);
+    *(quad *)(to + 3 * FM_TILE_ROWS) = fm_shuffle(ab1, cd1, 2, 3, 6, 7);
+#else
+    const quad ab0 = fm_shuffle(a, b, 0, 4, 1, 5), ab1 = fm_shuffle(a, b, 2, 6, 3, 7);
+    const quad cd0 = fm_shuffle(c, d, 0, 4, 1, 5), cd1 = fm_shuffle(c, d, 2, 6, 3, 7);
+    *(quad *)(to) = fm_shuffle(ab0, cd0, 0, 1, 4, 5);
+    *(quad *)(to + FM_TILE_ROWS) = fm_shuffle(ab0, cd0, 2, 3, 6, 7);
+    *(quad *)(to + 2 * FM_TILE_ROWS) = fm_shuffle(ab1, cd1, 0, 1, 4, 5);
+    *(quad *)(to + 3 * FM_TILE_ROWS) = fm_shuffle(ab1, cd1, 2, 3, 6, 7);
+#endif
+}
+
+/* One tile from rows whose columns are adjacent reals. */
+FM_INLINE void FM_NAME(pack_rows)(const char *const *row, ptrdiff_t d, const real *restrict offset,
+                                  real scale, real *restrict tile)
+{
+    ptrdiff_t t = 0;
+    for (; t + 4 <= d; t += 4) {
+        const quad shift = *(const quad *)(offset + t);
+        for (int r = 0; r < FM_TILE_ROWS; r += 4) {
+            const ptrdiff_t at = t * (ptrdiff_t)sizeof(real);
+            FM_NAME(transpose)(fm_user_quad(row[r] + at) * scale - shift,
+                               fm_user_quad(row[r + 1] + at) * scale - shift,
+                               fm_user_quad(row[r + 2] + at) * scale - shift,
+                               fm_user_quad(row[r + 3] + at) * scale - shift,
+                               tile + t * FM_TILE_ROWS + r);
+        }
+    }
+    for (; t < d; t++)
+        for (int r = 0; r < FM_TILE_ROWS; r++) {
+            real value;
+            memcpy(&value, row[r] + t * (ptrdiff_t)sizeof(real), sizeof value);
+            tile[t * FM_TILE_ROWS + r] = value * scale - offset[t];
+        }
+}
+
+/* One full tile of adjacent rows with few columns; d is a constant. */
+FM_INLINE void FM_NAME(pack_few)(const char *from, ptrdiff_t d, const real *restrict offset,
+                                 real scale, real *restrict tile)
+{
+    const FM_NAME(user_real) *rows = (const FM_NAME(user_real) *)from;
+    for (ptrdiff_t t = 0; t < d; t++)
+        for (int r = 0; r < FM_TILE_ROWS; r++)
+            tile[t * FM_TILE_ROWS + r] = rows[r * d + t] * scale - offset[t];
+}
+
+static void FM_NAME(pack)(const fm_matrix *x, const fm_block *block, const void *offsets,
+                          double scale_, void *tiles, void *scratch)
+{
+    const real *offset = offsets, scale = (real)scale_;
+    const ptrdiff_t d = x->d, size = (ptrdiff_t)sizeof(real);
+    const int native = x->type == FM_REAL_TYPE && !x->swapped;
+    const int by_row = native && (x->col_stride == size || d == 1);
+    const int dense = by_row && x->row_stride == d * size && !block->rows;
+    const int by_column = native && x->row_stride == size && !block->rows;
+    real *tile = tiles, *converted = scratch;
+
+    for (ptrdiff_t i = 0; i < block->count; i += FM_TILE_ROWS, tile += d * FM_TILE_ROWS) {
+        const ptrdiff_t left = block->count - i;
+        const int full = left >= FM_TILE_ROWS;
+        const char *first = x->data + x->row_stride * (block->start + i);
+        if (dense && d <= 4 && full) {
+            switch (d) {
+            case 1: FM_NAME(pack_few)(first, 1, offset, scale, tile); break;
+            case 2: FM_NAME(pack_few)(first, 2, offset, scale, tile); break;
+            case 3: FM_NAME(pack_few)(first, 3, offset, scale, tile); break;
+            default: FM_NAME(pack_few)(first, 4, offset, scale, tile);
+            }
+            continue;
+        }
+        if (by_column && full) {
+            for (ptrdiff_t t = 0; t < d; t++)
+                for (int r = 0; r < FM_TILE_ROWS; r += 4)
+                    *(quad *)(tile + t * FM_TILE_ROWS + r) =
+                        fm_user_quad(first + r * size + t * x->col_stride) * scale - offset[t];
+            continue;
+        }
+        const char *row[FM_TILE_ROWS];
+        for (int r = 0; r < FM_TILE_ROWS; r++) {
+            const ptrdiff_t at = i + (r < left ? r : left - 1);
+            row[r] = x->data + x->row_stride * (block->rows ? block->rows[at] : block->start + at);
+        }
+        if (!by_row)
+            for (int r = 0; r < FM_TILE_ROWS; r++) {
+                FM_NAME(load_run)(row[r], x->col_stride, x->type, x->swapped, d, converted + r * d);
+                row[r] = (const char *)(converted + r * d);
+            }
+        FM_NAME(pack_rows)(row, d, offset, scale, tile);
+    }
+}
+
+/* Centres for the tiles: panel[g][t][j] = (real)c[6 g + j][t], bias = -|panel centre|^2 / 2.
+ * Missing centres of the last group are zero with a bias of -inf: no row chooses them. */
+static void FM_NAME(pack_centers)(const double *c, ptrdiff_t k, ptrdiff_t d, void *panels,
+                                  void *biases)
+{
+    const ptrdiff_t padded = (k + FM_PANEL_WIDTH - 1) / FM_PANEL_WIDTH * FM_PANEL_WIDTH;
+    real *panel = panels, *bias = biases;
+    for (ptrdiff_t j = 0; j < padded; j++) {
+        real *to = panel + j / FM_PANEL_WIDTH * d * FM_PANEL_WIDTH + j % FM_PANEL_WIDTH;
+        double square = 0;
+        for (ptrdiff_t t = 0; t < d; t++) {
+            const real value = j < k ? (real)c[j * d + t] : 0;
+            to[t * FM_PANEL_WIDTH] = value;
+            square += (double)value * value;
+        }
+        bias[j] = j < k ? (real)(-0.5 * square) : -(real)INFINITY;
+    }
+}
+
+/* Column minima and maxima of packed rows, merged into low and high (d); returns 0 if a value is
+ * not finite. */
+static int FM_NAME(extremes)(const void *tiles, ptrdiff_t count, ptrdiff_t d, void *lows,
+                             void *highs)
+{
+    const real *x = tiles;
+    real *low = lows, *high = highs;
+    ivec finite = ~(ivec){0};
+    for (ptrdiff_t i = 0; i < count; i += FM_TILE_ROWS, x += d * FM_TILE_ROWS)
+        for (ptrdiff_t t = 0; t < d; t++) {
+            vec least = fm_load(x + t * FM_TILE_ROWS), most = least;
+            finite &= least - least == 0;
+            for (int v = 1; v < FM_TILE_VECTORS; v++) {
+                const vec value = fm_load(x + t * FM_TILE_ROWS + v * FM_LANES);
+                finite &= value - value == 0;
+                least = fm_select(value < least, value, least);
+                most = fm_select(value > most, value, most);
+            }
+            for (int lane = 0; lane < FM_LANES; lane++) {
+                low[t] = least[lane] < low[t] ? least[lane] : low[t];
+                high[t] = most[lane] > high[t] ? most[lane] : high[t];
+            }
+        }
+    for (int lane = 0; lane < FM_LANES; lane++)
+        if (!finite[lane])
+            return 0;
+    return 1;
+}

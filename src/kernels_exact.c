@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The float64 kernels of one ISA, compiled with -ffp-contract=off, and the ISA's whole table. */
+#include "fm_kernels.h"
+#include "fm_units.h"
+
+#define FM_DOUBLE
+#include "fm_real.h"
+#include "load.h"
+#include "kernels/sums.inc.h"
+#include "kernels/potential.inc.h"
+#include "kernels/centers.inc.h"
+
+extern const fm_tile_kernels FM_TABLE(fm_tile_f32), FM_TABLE(fm_tile_f64);
+
+const fm_isa FM_TABLE(fm_isa) = {
+    .name = FM_STRING(FM_ISA),
+    .f32 = &FM_TABLE(fm_tile_f32),
+    .f64 = &FM_TABLE(fm_tile_f64),
+    .exact = {.accumulate = accumulate,
+              .residuals = residuals,
+              .add_exact = add_exact,
+              .potential_f32 = potential_f32,
+              .potential_f64 = potential_f64,
+              .update_centers = update_centers},
+};
