@@ -351,7 +351,7 @@ class KMeans(
         labels : ndarray of shape (n_samples,), int32
             Index of the nearest centre; ties go to the lowest.
         """
-        return core.predict(self._rows(X), self._model.centers, self.n_threads)
+        return core.predict(*self._rows(X), self.n_threads)
 
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit, and return ``labels_``.
@@ -385,8 +385,8 @@ class KMeans(
         distances : ndarray of shape (n_samples, n_clusters)
             Euclidean distances by differences, in the dtype of X if float32, else float64.
         """
-        rows = self._rows(X)
-        return core.distances(rows, self._model.centers, self.n_threads).astype(
+        rows, centers = self._rows(X)
+        return core.distances(rows, centers, self.n_threads).astype(
             result_dtype(rows.X.dtype), copy=False
         )
 
@@ -426,8 +426,7 @@ class KMeans(
         score : float
             -J (PRML 9.1), by differences in float64.
         """
-        rows = self._rows(X)
+        rows, centers = self._rows(X)
         weights, factor = as_weights(sample_weight, rows.n)
-        model = self._model
-        labels = core.predict(rows, model.centers, self.n_threads)
-        return -factor * core.objective(rows, model, labels, weights, self.n_threads)
+        labels = core.predict(rows, centers, self.n_threads)
+        return -factor * core.objective(rows, centers, labels, weights, self.n_threads)

@@ -35,6 +35,14 @@ typedef struct {
     int swapped; /* bytes in the other order than this machine's */
 } fm_matrix;
 
+/* A CSR matrix in the user's memory; indices of 4 or 8 bytes. */
+typedef struct {
+    const char *elements;
+    const void *columns, *starts;
+    ptrdiff_t n, d, element_size, index_size;
+    int type, swapped;
+} fm_csr;
+
 /* The rows of one kernel call: rows[0 .. count), or start .. start + count where rows is NULL. */
 typedef struct {
     const ptrdiff_t *rows;
@@ -82,6 +90,11 @@ typedef struct {
 
 /* Kernels in float64 on the user's rows, without fused multiply-adds: one set of bits. */
 typedef struct {
+    /* labels[row] = now[i]; lists the rows whose label changed, in order, with their new and old
+     * labels, and returns how many. */
+    ptrdiff_t (*changes)(const int32_t *now, const fm_block *block, int32_t *labels,
+                         ptrdiff_t *changed, int32_t *added, int32_t *removed);
+
     /* sums[added[i]] += statistics of row i, sums[removed[i]] -= the same (removed NULL, or < 0:
      * nothing to remove).  w is indexed by row, added and removed by position in the block.
      * scratch: (FM_SUM_ROWS * stride). */
@@ -108,6 +121,17 @@ typedef struct {
     void (*update_centers)(const double *sums, ptrdiff_t k, ptrdiff_t d, ptrdiff_t stride,
                            const double *old, double *centers, double *weights,
                            double report[3]);
+
+    /* One row of a CSR matrix at a time: kernels/sparse.inc.h. */
+    void (*sparse_unpack)(const fm_csr *x, ptrdiff_t row, double scale, ptrdiff_t *column,
+                          double *y, ptrdiff_t *count);
+    void (*sparse_scores)(const ptrdiff_t *column, const double *y, ptrdiff_t count,
+                          const double *ct, const double *bias, ptrdiff_t padded, double *score);
+    double (*sparse_square)(const double *y, ptrdiff_t count);
+    double (*sparse_residual)(const ptrdiff_t *column, const double *y, ptrdiff_t count,
+                              const double *c, double norm);
+    void (*sparse_accumulate)(const ptrdiff_t *column, const double *y, ptrdiff_t count, double w,
+                              const fm_grid *grid, double sign, double *sums);
 } fm_exact_kernels;
 
 typedef struct {

@@ -7,6 +7,8 @@
 #include "fm_real.h"
 #include "load.h"
 #include "kernels/sums.inc.h"
+#include "kernels/sparse.inc.h"
+#include "kernels/changes.inc.h"
 #include "kernels/potential.inc.h"
 #include "kernels/centers.inc.h"
 
@@ -16,10 +18,16 @@ const fm_isa FM_TABLE(fm_isa) = {
     .name = FM_STRING(FM_ISA),
     .f32 = &FM_TABLE(fm_tile_f32),
     .f64 = &FM_TABLE(fm_tile_f64),
-    .exact = {.accumulate = accumulate,
+    .exact = {.changes = changes,
+              .accumulate = accumulate,
               .residuals = residuals,
               .add_exact = add_exact,
               .potential_f32 = potential_f32,
               .potential_f64 = potential_f64,
-              .update_centers = update_centers},
+              .update_centers = update_centers,
+              .sparse_unpack = sparse_unpack,
+              .sparse_scores = sparse_scores,
+              .sparse_square = sparse_square,
+              .sparse_residual = sparse_residual,
+              .sparse_accumulate = sparse_accumulate},
 };

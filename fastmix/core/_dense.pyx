@@ -16,7 +16,6 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport sqrt
 from libc.stdint cimport int32_t, uintptr_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp
 
 from fastmix.core._kernels cimport (
     FM_F16, FM_F32, FM_F64, FM_I8, FM_I16, FM_I32, FM_I64, FM_LONG_DOUBLE, FM_SUM_ROWS, FM_U8,
@@ -87,25 +86,6 @@ cdef inline Py_ssize_t _padded(Py_ssize_t size) noexcept nogil:
 
 cdef inline void *_address(array):
     return <void *><uintptr_t>array.ctypes.data
-
-
-cdef Py_ssize_t _store_labels(const fm_block *b, int32_t *labels, Scratch *s) noexcept nogil:
-    """labels[row] = s.labels; lists the rows that changed, with their new and old labels."""
-    cdef Py_ssize_t i, row, end, start = 0, n = 0
-    while start < b.count:
-        end = min(start + 32, b.count)
-        # Most rows keep their label: one comparison for 32 of them.
-        if b.rows != NULL or memcmp(labels + b.start + start, s.labels + start,
-                                    (end - start) * sizeof(int32_t)):
-            for i in range(start, end):
-                row = b.start + i if b.rows == NULL else b.rows[i]
-                s.changed[n] = row
-                s.added[n] = s.labels[i]
-                s.removed[n] = labels[row]
-                n += s.labels[i] != labels[row]
-                labels[row] = s.labels[i]
-        start = end
-    return n
 
 
 @cython.final
@@ -335,7 +315,7 @@ cdef class DenseRows:
         if a.second != NULL:
             for i in range(b.count):
                 a.second[b.start + i if b.rows == NULL else b.rows[i]] = s.added[i]
-        changed = _store_labels(&b, a.labels, &s)
+        changed = self.isa.exact.changes(s.labels, &b, a.labels, s.changed, s.added, s.removed)
         if a.sums != NULL and changed:
             b.rows = s.changed
             b.count = changed

@@ -14,6 +14,13 @@ cdef extern from "fm_kernels.h" nogil:
         Py_ssize_t n, d, row_stride, col_stride
         int type, swapped
 
+    ctypedef struct fm_csr:
+        const char *elements
+        const void *columns
+        const void *starts
+        Py_ssize_t n, d, element_size, index_size
+        int type, swapped
+
     ctypedef struct fm_block:
         const Py_ssize_t *rows
         Py_ssize_t start, count
@@ -41,6 +48,9 @@ cdef extern from "fm_kernels.h" nogil:
                         void *high) noexcept nogil
 
     ctypedef struct fm_exact_kernels:
+        Py_ssize_t (*changes)(const int32_t *now, const fm_block *block, int32_t *labels,
+                              Py_ssize_t *changed, int32_t *added,
+                              int32_t *removed) noexcept nogil
         void (*accumulate)(const fm_matrix *x, const fm_block *block, const double *w,
                            const fm_grid *grid, const int32_t *added, const int32_t *removed,
                            double *sums, double *scratch) noexcept nogil
@@ -56,6 +66,17 @@ cdef extern from "fm_kernels.h" nogil:
         void (*update_centers)(const double *sums, Py_ssize_t k, Py_ssize_t d,
                                Py_ssize_t stride, const double *old, double *centers,
                                double *weights, double *report) noexcept nogil
+        void (*sparse_unpack)(const fm_csr *x, Py_ssize_t row, double scale, Py_ssize_t *column,
+                              double *y, Py_ssize_t *count) noexcept nogil
+        void (*sparse_scores)(const Py_ssize_t *column, const double *y, Py_ssize_t count,
+                              const double *ct, const double *bias, Py_ssize_t padded,
+                              double *score) noexcept nogil
+        double (*sparse_square)(const double *y, Py_ssize_t count) noexcept nogil
+        double (*sparse_residual)(const Py_ssize_t *column, const double *y, Py_ssize_t count,
+                                  const double *c, double norm) noexcept nogil
+        void (*sparse_accumulate)(const Py_ssize_t *column, const double *y, Py_ssize_t count,
+                                  double w, const fm_grid *grid, double sign,
+                                  double *sums) noexcept nogil
 
     ctypedef struct fm_isa:
         const char *name

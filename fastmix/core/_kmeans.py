@@ -391,12 +391,15 @@ def kmeans_plusplus(
 
 
 def model_rows(X, model):
-    """Validated X, every value finite, as rows in a model's frame."""
+    """Validated X, every value finite, as rows in a model's frame, and the centres there."""
     frame = model.frame
     rows = as_rows(X, frame.dtype)
     rows.bounds = extremes(rows, None)
-    rows.set_frame(frame.pivot * frame.scale, frame.scale, np.zeros((2, rows.stride)))
-    return rows
+    offset, centers = frame.pivot * frame.scale, model.centers
+    if not rows.centered:
+        centers, offset = centers + offset, np.zeros(rows.d)
+    rows.set_frame(offset, frame.scale, np.zeros((2, rows.stride)))
+    return rows, centers
 
 
 def distances(rows, centers, n_threads=None):
@@ -407,12 +410,11 @@ def distances(rows, centers, n_threads=None):
     return out
 
 
-def objective(rows, model, labels, weights, n_threads=None):
+def objective(rows, centers, labels, weights, n_threads=None):
     """Objective (PRML 9.1) in the user's units of rows in a model's frame."""
-    frame = model.frame
-    largest = np.abs(rows.bounds - frame.pivot).max(axis=0) * frame.scale
-    total = _lloyd.inertia(rows, model.centers, labels, weights, largest, n_threads)
-    return total / frame.scale**2
+    largest = np.abs(rows.bounds * rows.scale - rows.offset).max(axis=0)
+    total = _lloyd.inertia(rows, centers, labels, weights, largest, n_threads)
+    return total / rows.scale**2
 
 
 def predict(rows, centers, n_threads=None, second=None):

@@ -42,6 +42,12 @@ typedef struct {
     ivec label[FM_TILE_VECTORS], second[FM_TILE_VECTORS];
 } FM_NAME(best);
 
+FM_INLINE void FM_NAME(store_labels)(const ivec *from, ptrdiff_t rows, int32_t *restrict labels)
+{
+    for (ptrdiff_t r = 0; r < rows; r++)
+        labels[r] = (int32_t)((const real_bits *)from)[r];
+}
+
 /* One tile against the groups [from, to) of centres.  d is a constant where it is small; two asks
  * for the runner-up as well.  partial: scores of the chunk, where d exceeds DEPTH. */
 FM_INLINE void FM_NAME(assign_tile)(const real *restrict x, ptrdiff_t d,
@@ -80,7 +86,7 @@ FM_INLINE void FM_NAME(assign_tile)(const real *restrict x, ptrdiff_t d,
                         below = fm_select(wins, top, fm_select(follows, acc[j][v], below));
                         under = fm_iselect(wins, at, fm_iselect(follows, index, under));
                     }
-                    top = fm_select(wins, acc[j][v], top);
+                    top = fm_max(acc[j][v], top);
                     at = fm_iselect(wins, index, at);
                 }
                 at += first;
@@ -96,7 +102,7 @@ FM_INLINE void FM_NAME(assign_tile)(const real *restrict x, ptrdiff_t d,
                     best->next[v] = fm_select(keep, other, loser);
                     best->second[v] = fm_iselect(keep, other_at, lost);
                 }
-                best->score[v] = fm_select(wins, top, best->score[v]);
+                best->score[v] = fm_max(top, best->score[v]);
                 best->label[v] = fm_iselect(wins, at, best->label[v]);
             }
         }
@@ -104,32 +110,36 @@ FM_INLINE void FM_NAME(assign_tile)(const real *restrict x, ptrdiff_t d,
 }
 
 /* The same for few columns, where rows stay in registers and a centre is used as it is read: no
- * register block to fill, hence no padding centres.  d is a constant, groups as above. */
-FM_INLINE void FM_NAME(assign_few)(const real *restrict x, ptrdiff_t d,
-                                   const real *restrict panel, const real *restrict bias,
-                                   ptrdiff_t k, FM_NAME(best) *restrict best)
+ * register block to fill, hence no padding centres.  d is a constant. */
+FM_INLINE void FM_NAME(assign_few)(const real *restrict x, ptrdiff_t count, ptrdiff_t d,
+                                   const real *restrict panels, const real *restrict bias,
+                                   ptrdiff_t k, int32_t *restrict labels)
 {
-    vec row[4][FM_TILE_VECTORS], top[FM_TILE_VECTORS];
-    ivec at[FM_TILE_VECTORS], index = (ivec){0};
-    for (int v = 0; v < FM_TILE_VECTORS; v++) {
-        for (ptrdiff_t t = 0; t < d; t++)
-            row[t][v] = fm_load(x + t * FM_TILE_ROWS + v * FM_LANES);
-        top[v] = fm_broadcast(-(real)INFINITY);
-        at[v] = (ivec){0};
-    }
-    for (ptrdiff_t j = 0; j < k; panel += d * FM_PANEL_WIDTH)
-        for (int i = 0; i < FM_PANEL_WIDTH && j < k; i++, j++, index += 1) {
-            for (int v = 0; v < FM_TILE_VECTORS; v++) {
-                vec score = fm_broadcast(bias[j]);
-                for (ptrdiff_t t = 0; t < d; t++)
-                    score += fm_broadcast(panel[t * FM_PANEL_WIDTH + i]) * row[t][v];
-                const ivec wins = score > top[v];
-                top[v] = fm_select(wins, score, top[v]);
-                at[v] = fm_iselect(wins, index, at[v]);
-            }
+    for (ptrdiff_t start = 0; start < count; start += FM_TILE_ROWS, x += d * FM_TILE_ROWS) {
+        const real *panel = panels;
+        vec row[4][FM_TILE_VECTORS], top[FM_TILE_VECTORS];
+        ivec at[FM_TILE_VECTORS], index = (ivec){0};
+        for (int v = 0; v < FM_TILE_VECTORS; v++) {
+            for (ptrdiff_t t = 0; t < d; t++)
+                row[t][v] = fm_load(x + t * FM_TILE_ROWS + v * FM_LANES);
+            top[v] = fm_broadcast(-(real)INFINITY);
+            at[v] = (ivec){0};
         }
-    for (int v = 0; v < FM_TILE_VECTORS; v++)
-        best->label[v] = at[v];
+        for (ptrdiff_t j = 0; j < k; panel += d * FM_PANEL_WIDTH)
+            for (int i = 0; i < FM_PANEL_WIDTH && j < k; i++, j++, index += 1)
+                for (int v = 0; v < FM_TILE_VECTORS; v++) {
+                    vec score = fm_broadcast(bias[j]);
+                    for (ptrdiff_t t = 0; t < d; t++)
+                        score += fm_broadcast(panel[t * FM_PANEL_WIDTH + i]) * row[t][v];
+                    at[v] = fm_iselect(score > top[v], index, at[v]);
+                    top[v] = fm_max(score, top[v]);
+                }
+        const ptrdiff_t left = count - start;
+        if (left >= FM_TILE_ROWS)
+            FM_NAME(store_labels)(at, FM_TILE_ROWS, labels + start);
+        else
+            FM_NAME(store_labels)(at, left, labels + start);
+    }
 }
 
 FM_INLINE ptrdiff_t FM_NAME(chunk_groups)(ptrdiff_t d)
@@ -150,6 +160,15 @@ static void FM_NAME(assign)(const void *tiles, ptrdiff_t count, ptrdiff_t d, con
                             const void *bias, ptrdiff_t k, int32_t *labels, int32_t *second,
                             void *scratch)
 {
+    if (!second && d <= 4) {
+        switch (d) {
+        case 1: FM_NAME(assign_few)(tiles, count, 1, panel, bias, k, labels); break;
+        case 2: FM_NAME(assign_few)(tiles, count, 2, panel, bias, k, labels); break;
+        case 3: FM_NAME(assign_few)(tiles, count, 3, panel, bias, k, labels); break;
+        default: FM_NAME(assign_few)(tiles, count, 4, panel, bias, k, labels);
+        }
+        return;
+    }
     const ptrdiff_t n_tiles = (count + FM_TILE_ROWS - 1) / FM_TILE_ROWS;
     const ptrdiff_t groups = (k + FM_PANEL_WIDTH - 1) / FM_PANEL_WIDTH;
     const ptrdiff_t chunk = FM_NAME(chunk_groups)(d);
@@ -164,30 +183,17 @@ static void FM_NAME(assign)(const void *tiles, ptrdiff_t count, ptrdiff_t d, con
         const ptrdiff_t to = groups - from < chunk ? groups : from + chunk;
         for (ptrdiff_t i = 0; i < n_tiles; i++) {
             const real *x = (const real *)tiles + i * d * FM_TILE_ROWS;
-#define FM_ASSIGN(depth, two)                                                                      \
-    FM_NAME(assign_tile)(x, depth, panel, bias, from, to, two, partial, &best[i])
             if (second)
-                FM_ASSIGN(d, 1);
-            else if (d == 1)
-                FM_NAME(assign_few)(x, 1, panel, bias, k, &best[i]);
-            else if (d == 2)
-                FM_NAME(assign_few)(x, 2, panel, bias, k, &best[i]);
-            else if (d == 3)
-                FM_NAME(assign_few)(x, 3, panel, bias, k, &best[i]);
-            else if (d == 4)
-                FM_NAME(assign_few)(x, 4, panel, bias, k, &best[i]);
+                FM_NAME(assign_tile)(x, d, panel, bias, from, to, 1, partial, &best[i]);
             else
-                FM_ASSIGN(d, 0);
-#undef FM_ASSIGN
+                FM_NAME(assign_tile)(x, d, panel, bias, from, to, 0, partial, &best[i]);
         }
     }
     for (ptrdiff_t i = 0; i < n_tiles; i++) {
         const ptrdiff_t start = i * FM_TILE_ROWS;
         const ptrdiff_t rows = count - start < FM_TILE_ROWS ? count - start : FM_TILE_ROWS;
-        for (ptrdiff_t r = 0; r < rows; r++)
-            labels[start + r] = (int32_t)((const real_bits *)best[i].label)[r];
+        FM_NAME(store_labels)(best[i].label, rows, labels + start);
         if (second)
-            for (ptrdiff_t r = 0; r < rows; r++)
-                second[start + r] = (int32_t)((const real_bits *)best[i].second)[r];
+            FM_NAME(store_labels)(best[i].second, rows, second + start);
     }
 }

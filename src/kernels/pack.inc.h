@@ -138,8 +138,8 @@ static int FM_NAME(extremes)(const void *tiles, ptrdiff_t count, ptrdiff_t d, vo
             for (int v = 1; v < FM_TILE_VECTORS; v++) {
                 const vec value = fm_load(x + t * FM_TILE_ROWS + v * FM_LANES);
                 finite &= value - value == 0;
-                least = fm_select(value < least, value, least);
-                most = fm_select(value > most, value, most);
+                least = -fm_max(-value, -least);
+                most = fm_max(value, most);
             }
             for (int lane = 0; lane < FM_LANES; lane++) {
                 low[t] = least[lane] < low[t] ? least[lane] : low[t];

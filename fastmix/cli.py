@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The command `fastmix`: demo, fit and predict on files.
+
+Exit status: 0, or 2 with one line on stderr, or 130 after Ctrl-C. Output files are written whole
+or not at all, and only after the work that they hold has succeeded.
+"""
+
+import argparse
+import csv
+import os
+import sys
+import time
+import warnings
+
+import fastmix
+from fastmix._tables import LABEL_SUFFIXES, read_table, write_labels
+
+__all__ = ["main"]
+
+
+def main(argv=None):
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : list of str or None
+        The arguments; None means those of the process.
+
+    Returns
+    -------
+    status : int
+        The exit status.
+    """
+    arguments = _parser().parse_args(argv)
+    if hasattr(sys.stdout, "reconfigure"):  # names of files and columns may hold anything
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _print_warning
+            arguments.run(arguments)
+        return 0
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 130
+    except BrokenPipeError:  # the reader of the output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return 2
+    except (ValueError, TypeError, OverflowError, ImportError, MemoryError) as error:
+        _complain(str(error) or type(error).__name__)
+        return 2
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message):
+        _complain(f"{message} (see {self.prog} --help)")
+        self.exit(2)
+
+
+def _parser():
+    parser = _OneLineParser(prog="fastmix", description="K-means for large tables of numbers.")
+    parser.add_argument("--version", action="version", version=f"fastmix {fastmix.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    demo = commands.add_parser("demo", help="cluster Old Faithful and quantise two photographs")
+    demo.add_argument("--out", metavar="DIR", default="fastmix-demo", help="default: %(default)s")
+    demo.set_defaults(run=_demo)
+
+    fit = commands.add_parser("fit", help="cluster the rows of a table")
+    _add_table_arguments(fit)
+    fit.add_argument("-k", metavar="K", type=int, required=True, help="number of clusters")
+    fit.add_argument("--model", metavar="FILE", help="model to write (default: DATA's .model.npz)")
+    fit.add_argument("--seed", metavar="N", type=int, default=0, help="default: %(default)s")
+    fit.add_argument("--max-iter", metavar="N", type=int, default=300, help="default: %(default)s")
+    fit.add_argument("--tol", metavar="X", type=float, default=1e-4, help="default: %(default)s")
+    fit.add_argument(
+        "--init", choices=["k-means++", "random"], default="k-means++", help="default: %(default)s"
+    )
+    fit.set_defaults(run=_fit)
+
+    predict = commands.add_parser("predict", help="label the rows of a table by a fitted model")
+    predict.add_argument("model", metavar="MODEL", help="a file that fit wrote")
+    _add_table_arguments(predict)
+    predict.set_defaults(run=_predict)
+    return parser
+
+
+def _add_table_arguments(parser):
+    parser.add_argument("data", metavar="DATA", help="a .csv, .npy or .parquet file")
+    parser.add_argument(
+        "--columns",
+        metavar="A,B,C",
+        type=_column_list,
+        help="columns to use: names, or numbers from 0 if they have no names (default: all)",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="labels to write: .npy, .csv or .txt (default: DATA's .labels.npy, in this folder)",
+    )
+    parser.add_argument("--threads", metavar="N", type=int, help="default: as many as are free")
+
+
+def _column_list(text):
+    try:
+        return next(csv.reader([text])) or [""]
+    except csv.Error as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _demo(arguments):
+    from fastmix import demo
+
+    demo.run(arguments.out)
+
+
+def _fit(arguments):
+    from fastmix.model_file import save_model
+
+    labels_path = arguments.labels or _beside(arguments.data, ".labels.npy")
+    model_path = arguments.model or _beside(arguments.data, ".model.npz")
+    _check_labels_name(labels_path)
+    _check_outputs({"--labels": labels_path, "--model": model_path}, [arguments.data])
+    X, names = read_table(arguments.data, arguments.columns)
+    on_terminal = sys.stderr is not None and sys.stderr.isatty()
+    model = fastmix.KMeans(
+        arguments.k,
+        init=arguments.init,
+        max_iter=arguments.max_iter,
+        tol=arguments.tol,
+        random_state=arguments.seed,
+        n_threads=arguments.threads,
+        callbacks=fastmix.callbacks.ProgressLine() if on_terminal else None,
+    )
+    started = time.perf_counter()
+    model.fit(X)
+    seconds = time.perf_counter() - started
+    if on_terminal:
+        print(f"\r{'':78}\r", end="", file=sys.stderr)
+    model.callbacks = None
+    save_model(model, model_path)
+    write_labels(model.labels_, labels_path)
+    _summarise(
+        X,
+        names,
+        clusters=arguments.k,
+        objective=f"{model.inertia_:.10g}",
+        iterations=f"{model.n_iter_} (stopped: {model.fit_report_['stopped']})",
+        seconds=f"{seconds:.3g}",
+        labels=labels_path,
+        model=model_path,
+    )
+
+
+def _predict(arguments):
+    from fastmix.model_file import load_model
+
+    labels_path = arguments.labels or _beside(arguments.data, ".labels.npy")
+    _check_labels_name(labels_path)
+    _check_outputs({"--labels": labels_path}, [arguments.data, arguments.model])
+    model = load_model(arguments.model)
+    model.n_threads = arguments.threads
+    X, names = read_table(arguments.data, arguments.columns)
+    started = time.perf_counter()
+    labels = model.predict(X)
+    seconds = time.perf_counter() - started
+    write_labels(labels, labels_path)
+    clusters = len(model.cluster_centers_)
+    _summarise(X, names, clusters=clusters, seconds=f"{seconds:.3g}", labels=labels_path)
+
+
+def _beside(data, suffix):
+    """Return the default output file for `data`, in the current folder."""
+    return os.path.splitext(os.path.basename(data))[0] + suffix
+
+
+def _check_labels_name(path):
+    if not path.lower().endswith(LABEL_SUFFIXES):
+        raise ValueError(f"--labels {path}: expected a file named *{', *'.join(LABEL_SUFFIXES)}")
+
+
+def _check_outputs(outputs, inputs):
+    """Refuse, before any work, an output that cannot be written or would replace another file."""
+    taken = {os.path.realpath(path): path for path in inputs}
+    for option, path in outputs.items():
+        folder = os.path.dirname(path) or "."
+        if not os.path.isdir(folder):
+            raise ValueError(f"{option} {path}: the folder {folder} does not exist")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise ValueError(f"{option} {path}: the folder {folder} cannot be written to")
+        if os.path.isdir(path):
+            raise ValueError(f"{option} {path}: is a folder; expected a file")
+        if os.path.realpath(path) in taken:
+            raise ValueError(f"{option} {path}: would replace {taken[os.path.realpath(path)]}")
+        taken[os.path.realpath(path)] = f"the file of {option}"
+
+
+def _summarise(X, names, **lines):
+    columns = f"{X.shape[1]}" if names is None else f"{X.shape[1]} ({', '.join(names):.60})"
+    for name, value in {"rows": X.shape[0], "columns": columns, **lines}.items():
+        print(f"{name:<12}{value}", flush=True)
+
+
+def _print_warning(message, *_):
+    _complain(f"warning: {message}")
+
+
+def _complain(message):
+    """Print one line on stderr, whatever the message holds."""
+    print("fastmix:", " ".join(str(message).split()), file=sys.stderr)

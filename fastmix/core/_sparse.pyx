@@ -1,0 +1,338 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Rows of a CSR matrix, with the passes of DenseRows: same statistics, no pivot, float64.
+
+A pivot would fill the rows.  Nothing is copied but one row at a time.
+"""
+
+import numpy as np
+
+cimport cython
+from cpython.pythread cimport (
+    PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock,
+    PyThread_type_lock, WAIT_LOCK,
+)
+from cython.parallel cimport prange, threadid
+from libc.math cimport INFINITY, sqrt
+from libc.stdint cimport int32_t, uintptr_t
+from libc.stdlib cimport free, malloc
+
+from fastmix.core._kernels cimport chosen_isa, fm_csr, fm_exact_kernels, fm_grid
+from fastmix.core._threads cimport enter, leave
+
+from fastmix.core._dense import element_type
+from fastmix.core._kernels import aligned_empty, sum_stride
+
+__all__ = ["SparseRows"]
+
+# Rows of a block, and of a slot of the seeding's sums.
+cdef Py_ssize_t BLOCK_ROWS = 256
+
+
+cdef struct Row:
+    # The non-zero elements of one row, unpacked into one thread's memory.
+    Py_ssize_t *column
+    double *y
+    double *score
+    Py_ssize_t count
+
+
+cdef inline void *_address(array):
+    return <void *><uintptr_t>array.ctypes.data
+
+
+cdef inline Py_ssize_t _padded(Py_ssize_t k) noexcept nogil:
+    return (k + 3) // 4 * 4
+
+
+@cython.final
+cdef class SparseRows:
+    """A CSR matrix in the user's memory, seen times a power of two.
+
+    Parameters
+    ----------
+    X : CSR array of shape (n, d), any numeric dtype and index type; never written, and copied only
+        if it holds duplicate entries
+    dtype : ignored; float64 is the compute dtype
+    """
+
+    cdef readonly object X, dtype
+    cdef readonly Py_ssize_t n, d, stride, block_rows
+    cdef readonly object offset, grids
+    cdef readonly double scale
+    cdef public object bounds
+    cdef fm_csr x
+    cdef fm_grid grid
+    cdef const fm_exact_kernels *kernels
+    cdef object memory, data, indices, indptr
+    cdef Py_ssize_t longest
+    cdef double[::1] offset_view
+    cdef double[:, ::1] grid_view
+
+    def __init__(self, X, dtype=None):
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+        data = X.data
+        if element_type(data.dtype) is None:
+            data = data.astype(np.float64)
+        self.X, self.dtype = X, np.dtype(np.float64)
+        self.n, self.d = X.shape
+        self.stride = sum_stride(self.d)
+        self.block_rows = BLOCK_ROWS
+        self.data, self.indices, self.indptr = data, X.indices, X.indptr
+        if self.indices.dtype != self.indptr.dtype:
+            self.indices = self.indices.astype(np.int64)
+            self.indptr = self.indptr.astype(np.int64)
+        self.data = np.ascontiguousarray(self.data)
+        self.x.elements = <const char *>_address(self.data)
+        self.x.columns, self.x.starts = _address(self.indices), _address(self.indptr)
+        self.x.n, self.x.d = self.n, self.d
+        self.x.element_size, self.x.index_size = self.data.itemsize, self.indices.itemsize
+        self.x.type = element_type(self.data.dtype)
+        self.x.swapped = not self.data.dtype.isnative
+        self.longest = int(np.diff(self.indptr).max())
+        self.kernels = &chosen_isa().exact
+        self.set_frame(np.zeros(self.d), 1.0, np.zeros((2, self.stride)))
+
+    def set_frame(self, offset, double scale, grids):
+        """Rows become x * scale; offset is zero, grids (2, stride) are those of their sums."""
+        self.offset, self.scale, self.grids = offset, scale, grids
+        self.offset_view, self.grid_view = offset, grids
+        self.grid.d, self.grid.stride, self.grid.scale = self.d, self.stride, scale
+        self.grid.offset = &self.offset_view[0]
+        self.grid.coarse = &self.grid_view[0, 0]
+        self.grid.fine = &self.grid_view[1, 0]
+
+    @property
+    def centered(self):
+        """Whether a pivot is subtracted."""
+        return False
+
+    def first_non_finite(self):
+        """Row, column and value of the first stored element that is NaN or infinite."""
+        at = int(np.argmax(~np.isfinite(self.data)))
+        row = int(np.searchsorted(self.indptr, at, side="right")) - 1
+        return row, int(self.indices[at]), self.data[at]
+
+    def nanoseconds(self, Py_ssize_t k):
+        """Rough cost of one row against k centres on one thread."""
+        return 20 + self.data.size / self.n * (2 + 0.2 * k)
+
+    def empty_sums(self, Py_ssize_t parts, Py_ssize_t k):
+        """Zeroed statistics (parts, k, 2, stride)."""
+        return np.zeros((parts, k, 2, self.stride))
+
+    def take(self, rows):
+        """Rows as centres: (len(rows), d) float64 in this frame."""
+        return self.X[np.asarray(rows, dtype=np.intp)].toarray().astype(np.float64) * self.scale
+
+    def _transposed(self, centers):
+        """Centres as (d, padded k), and biases -|c|^2 / 2 with -inf for the padding."""
+        k = len(centers)
+        turned = aligned_empty((self.d, _padded(k)), np.float64)
+        turned[:, :k] = centers.T
+        turned[:, k:] = 0
+        bias = aligned_empty(_padded(k), np.float64)
+        bias[:k] = -0.5 * self._norms(centers)
+        bias[k:] = -np.inf
+        return turned, bias
+
+    def _norms(self, double[:, ::1] centers):
+        """|c|^2, added up in order."""
+        norms = np.empty(centers.shape[0])
+        for j in range(centers.shape[0]):
+            norms[j] = self.kernels.sparse_square(&centers[j, 0], self.d)
+        return norms
+
+    cdef char *_reserve(self, int n_threads, Py_ssize_t k) except NULL:
+        size = n_threads * self._bytes(k)
+        if self.memory is None or self.memory.size < size:
+            self.memory = aligned_empty(size, np.uint8)
+        return <char *>_address(self.memory)
+
+    cdef Py_ssize_t _bytes(self, Py_ssize_t k) noexcept nogil:
+        return (16 * self.longest + 8 * _padded(k) + 128) // 64 * 64
+
+    cdef Row _row(self, char *memory, Py_ssize_t k, Py_ssize_t row) noexcept nogil:
+        cdef Row r
+        memory += threadid() * self._bytes(k)
+        r.score = <double *>memory
+        r.y = r.score + _padded(k)
+        r.column = <Py_ssize_t *>(r.y + self.longest)
+        self.kernels.sparse_unpack(&self.x, row, self.scale, r.column, r.y, &r.count)
+        return r
+
+    # ------------------------------------------------------------ passes over rows start .. stop
+
+    def extremes(self, Py_ssize_t start, Py_ssize_t stop, int n_threads):
+        """Column minima and maxima (2, d), zero included, and whether all are finite."""
+        first, last = self.indptr[start], self.indptr[stop]
+        values = self.data[first:last].astype(np.float64) * self.scale
+        columns = self.indices[first:last]
+        bounds = np.zeros((2, self.d))
+        finite = bool(np.isfinite(values).all())
+        if finite:
+            np.minimum.at(bounds[0], columns, values)
+            np.maximum.at(bounds[1], columns, values)
+        return bounds, finite
+
+    def assign(self, Py_ssize_t start, Py_ssize_t stop, centers, int32_t[::1] labels,
+               int n_threads, double[:, :, :, ::1] sums=None, const double[::1] weights=None,
+               const Py_ssize_t[::1] rows=None, int32_t[::1] second=None):
+        """E-step, as DenseRows.assign."""
+        turned, biases = self._transposed(centers)
+        cdef Py_ssize_t k = len(centers), i, n_changed = 0
+        cdef const double *ct = <const double *>_address(turned)
+        cdef const double *bias = <const double *>_address(biases)
+        cdef char *memory = self._reserve(n_threads, k)
+        cdef const Py_ssize_t *chosen = NULL if rows is None else &rows[0]
+        cdef const double *w = NULL if weights is None else &weights[0]
+        cdef double *to = NULL if sums is None else &sums[0, 0, 0, 0]
+        cdef int n_parts = 1 if sums is None else <int>sums.shape[0]
+        cdef int32_t *label = &labels[0]
+        cdef int32_t *runner_up = NULL if second is None else &second[0]
+        cdef PyThread_type_lock *locks = NULL
+        cdef int part
+        if n_parts < n_threads and to != NULL:
+            locks = <PyThread_type_lock *>malloc(n_parts * sizeof(PyThread_type_lock))
+            if locks == NULL:
+                raise MemoryError("locks for the shared statistics")
+            for part in range(n_parts):
+                locks[part] = PyThread_allocate_lock()
+        enter()
+        for i in prange(start, stop, nogil=True, num_threads=n_threads, schedule="dynamic",
+                        chunksize=64):
+            n_changed += self._assign(i if chosen == NULL else chosen[i], memory, ct, bias, k,
+                                      label, runner_up, to, w, n_parts, locks)
+        leave()
+        if locks != NULL:
+            for part in range(n_parts):
+                PyThread_free_lock(locks[part])
+            free(locks)
+        return n_changed
+
+    cdef Py_ssize_t _assign(self, Py_ssize_t row, char *memory, const double *ct,
+                            const double *bias, Py_ssize_t k, int32_t *labels, int32_t *second,
+                            double *sums, const double *w, int n_parts,
+                            PyThread_type_lock *locks) noexcept nogil:
+        cdef Row r = self._row(memory, k, row)
+        cdef Py_ssize_t j, best = 0, next = 0
+        cdef double top = -INFINITY, below = -INFINITY, weight = 1 if w == NULL else w[row]
+        cdef int32_t old = labels[row]
+        cdef int part = threadid() % n_parts
+        self.kernels.sparse_scores(r.column, r.y, r.count, ct, bias, _padded(k), r.score)
+        for j in range(k):
+            if r.score[j] > top:
+                below, next = top, best
+                top, best = r.score[j], j
+            elif r.score[j] > below:
+                below, next = r.score[j], j
+        labels[row] = <int32_t>best
+        if second != NULL:
+            second[row] = <int32_t>next
+        if best == old:
+            return 0
+        if sums != NULL:
+            if locks != NULL:
+                PyThread_acquire_lock(locks[part], WAIT_LOCK)
+            sums += part * 2 * k * self.stride
+            self.kernels.sparse_accumulate(r.column, r.y, r.count, weight, &self.grid, 1,
+                                           sums + 2 * self.stride * best)
+            if old >= 0:
+                self.kernels.sparse_accumulate(r.column, r.y, r.count, weight, &self.grid, -1,
+                                               sums + 2 * self.stride * old)
+            if locks != NULL:
+                PyThread_release_lock(locks[part])
+        return 1
+
+    def move(self, const Py_ssize_t[::1] rows, const int32_t[::1] added,
+             const int32_t[::1] removed, double[:, :, ::1] sums, const double[::1] weights=None):
+        """Statistics of rows[i] added to cluster added[i] and removed from removed[i]."""
+        cdef Py_ssize_t i
+        cdef double weight
+        cdef Row r
+        for i in range(rows.shape[0]):
+            r = self._row(self._reserve(1, 0), 0, rows[i])
+            weight = 1 if weights is None else weights[rows[i]]
+            self.kernels.sparse_accumulate(r.column, r.y, r.count, weight, &self.grid, 1,
+                                           &sums[added[i], 0, 0])
+            self.kernels.sparse_accumulate(r.column, r.y, r.count, weight, &self.grid, -1,
+                                           &sums[removed[i], 0, 0])
+
+    def residuals(self, Py_ssize_t start, Py_ssize_t stop, double[:, ::1] centers,
+                  const int32_t[::1] labels, double[::1] out, int n_threads):
+        """out[i - start] = squared distance of row i to the centre of its label."""
+        cdef Py_ssize_t i
+        cdef double[::1] norms = self._norms(centers)
+        cdef char *memory = self._reserve(n_threads, 0)
+        enter()
+        for i in prange(start, stop, nogil=True, num_threads=n_threads, schedule="dynamic",
+                        chunksize=64):
+            out[i - start] = self._residual(i, memory, &centers[labels[i], 0], norms[labels[i]])
+        leave()
+
+    cdef double _residual(self, Py_ssize_t row, char *memory, const double *center,
+                          double norm) noexcept nogil:
+        cdef Row r = self._row(memory, 0, row)
+        return self.kernels.sparse_residual(r.column, r.y, r.count, center, norm)
+
+    def inertia(self, Py_ssize_t start, Py_ssize_t stop, double[:, ::1] centers,
+                const int32_t[::1] labels, grid, int n_threads, const double[::1] weights=None):
+        """Sum of the weighted residuals, exact on a column grid (coarse, fine): (2,)."""
+        cdef double[::1] values = np.empty(stop - start)
+        cdef double[::1] total = np.zeros(2)
+        cdef const double *w = NULL if weights is None else &weights[start]
+        self.residuals(start, stop, centers, labels, values, n_threads)
+        self.kernels.add_exact(&values[0], w, stop - start, grid[0], grid[1], &total[0])
+        return np.asarray(total)
+
+    def distances(self, Py_ssize_t start, Py_ssize_t stop, double[:, ::1] centers,
+                  double[:, ::1] out, int n_threads):
+        """out[i - start, j] = distance of row i to centre j, in the user's units."""
+        cdef Py_ssize_t i, k = centers.shape[0]
+        cdef double[::1] norms = self._norms(centers)
+        cdef char *memory = self._reserve(n_threads, 0)
+        enter()
+        for i in prange(start, stop, nogil=True, num_threads=n_threads, schedule="dynamic",
+                        chunksize=64):
+            self._distances(i, memory, &centers[0, 0], &norms[0], k, &out[i - start, 0])
+        leave()
+
+    cdef void _distances(self, Py_ssize_t row, char *memory, const double *centers,
+                         const double *norms, Py_ssize_t k, double *out) noexcept nogil:
+        cdef Row r = self._row(memory, 0, row)
+        cdef Py_ssize_t j
+        for j in range(k):
+            out[j] = sqrt(self.kernels.sparse_residual(r.column, r.y, r.count,
+                                                       centers + j * self.d, norms[j])) / self.scale
+
+    # ------------------------------------------------------------ seeding
+
+    def potentials(self, Py_ssize_t start, Py_ssize_t stop, previous, candidates, closest,
+                   double[:, ::1] out, int n_threads, const double[::1] weights=None):
+        """One step of greedy k-means++, as DenseRows.potentials."""
+        cdef double[::1] nearest = closest
+        cdef Py_ssize_t slot, first, last, j
+        distance = np.empty((stop - start, len(candidates)))
+        self.distances(start, stop, candidates, distance, n_threads)
+        if previous is not None:
+            last_distance = np.empty((stop - start, 1))
+            self.distances(start, stop, previous, last_distance, n_threads)
+            np.minimum(closest[start:stop], (last_distance[:, 0] * self.scale) ** 2,
+                       out=closest[start:stop])
+        cdef double[:, ::1] squares = np.ascontiguousarray((distance.T * self.scale) ** 2)
+        cdef const double *w = NULL if weights is None else &weights[0]
+        for slot in range(start // BLOCK_ROWS, (stop + BLOCK_ROWS - 1) // BLOCK_ROWS):
+            first, last = slot * BLOCK_ROWS, min(stop, (slot + 1) * BLOCK_ROWS)
+            for j in range(squares.shape[0]):
+                out[slot, j] = self.kernels.potential_f64(
+                    &squares[j, first - start], &nearest[first],
+                    NULL if w == NULL else w + first, last - first, NULL)
+
+    def slot_potentials(self, Py_ssize_t slot, center, closest):
+        """min(closest, |x - center|^2) of the rows of one slot."""
+        start = slot * BLOCK_ROWS
+        stop = min(self.n, start + BLOCK_ROWS)
+        distance = np.empty((stop - start, 1))
+        self.distances(start, stop, center, distance, 1)
+        return np.minimum(closest[start:stop], (distance[:, 0] * self.scale) ** 2)
