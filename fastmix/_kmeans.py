@@ -385,7 +385,9 @@ class KMeans(
         distances : ndarray of shape (n_samples, n_clusters)
             Euclidean distances by differences, in the dtype of X if float32, else float64.
         """
-        rows, centers = self._rows(X)
+        rows, _ = self._rows(X)
+        # To the public centres, not the float64 ones: a centre is at distance zero from itself.
+        centers = self._centers.astype(np.float64) * rows.scale - rows.offset
         return core.distances(rows, centers, self.n_threads).astype(
             result_dtype(rows.X.dtype), copy=False
         )

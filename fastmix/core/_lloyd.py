@@ -82,8 +82,19 @@ def inertia(rows, centers, labels, weights, largest, n_threads):
     return float(total.sum())
 
 
+def _at_least_the(count, values):
+    """Mask of the count largest values, with all that equal the least of them."""
+    if count >= len(values):
+        return np.ones(len(values), dtype=bool)
+    return values >= np.partition(values, -count)[-count]
+
+
 def _farthest(rows, run, weights, count, n_threads):
-    """Rows farthest from their centres, distance falling, ties to the lowest row."""
+    """The count rows farthest from their centres, and their ties; rows at a centre left out.
+
+    Sorted by distance, then by the row itself and its weight, largest first: the order of the rows
+    does not matter.  Returns the indices and the framed rows.
+    """
     best = np.empty(0, dtype=np.intp)
     reach = np.empty(0)
     for start, stop, threads in passes(rows, 1, n_threads):
@@ -91,12 +102,15 @@ def _farthest(rows, run, weights, count, n_threads):
         rows.residuals(start, stop, run.centers, run.labels, part, threads)
         if weights is not None:
             part[weights[start:stop] == 0] = 0
-        keep = np.argsort(-part, kind="stable")[:count]
-        best = np.concatenate([best, start + keep])
-        reach = np.concatenate([reach, part[keep]])
-        order = np.argsort(-reach, kind="stable")[:count]
-        best, reach = best[order], reach[order]
-    return best[reach > 0]
+        far = np.flatnonzero(_at_least_the(count, part) & (part > 0))
+        best = np.concatenate([best, start + far])
+        reach = np.concatenate([reach, part[far]])
+        keep = _at_least_the(count, reach)
+        best, reach = best[keep], reach[keep]
+    points = rows.take(best)
+    heaviest = np.zeros(len(best)) if weights is None else weights[best]
+    order = np.lexsort([-heaviest, *-points.T[::-1], -reach])
+    return best[order], points[order]
 
 
 def _repair(rows, run, weights, sums, empty, n_threads):
@@ -106,24 +120,24 @@ def _repair(rows, run, weights, sums, empty, n_threads):
     empty cluster.  Beyond it, no two of them are copies of one row, none has weight zero, and none
     is the last of its own cluster.  The labels stay; the next E-step sees the new centres.
     """
-    sums = sums.copy()
-    members = np.bincount(run.labels[run.labels >= 0], minlength=len(sums))
-    chosen, seen = [], set()
+    members = np.zeros(len(sums), dtype=np.intp)
+    for start in range(0, rows.n, 2**20):
+        members += np.bincount(run.labels[start : start + 2**20], minlength=len(sums))
+    chosen = []
     count = 2 * len(empty) + 16
-    while len(chosen) < len(empty):
-        candidates = _farthest(rows, run, weights, count, n_threads)
-        chosen, seen = [], set()
-        left = members.copy()
-        for row, point in zip(candidates, rows.take(candidates), strict=True):
-            key = point.tobytes()
-            if key in seen or left[run.labels[row]] <= 1 or len(chosen) == len(empty):
-                continue
-            seen.add(key)
-            chosen.append(row)
-            left[run.labels[row]] -= 1
-        if len(candidates) < count:
+    while True:
+        candidates, points = _farthest(rows, run, weights, count, n_threads)
+        chosen, seen, left = [], set(), members.copy()
+        for row, point in zip(candidates, points, strict=True):
+            label = run.labels[row]
+            if len(chosen) < len(empty) and left[label] > 1 and point.tobytes() not in seen:
+                seen.add(point.tobytes())
+                chosen.append(row)
+                left[label] -= 1
+        if len(chosen) == len(empty) or len(candidates) < count:
             break
         count *= 4
+    sums = sums.copy()
     if chosen:
         picked = np.array(chosen, dtype=np.intp)
         to = empty[: len(picked)].astype(np.int32)
