@@ -251,10 +251,11 @@ class KMeans(
         return self._n_init
 
     def _validated(self, X, reset):
-        if isinstance(X, np.ma.MaskedArray):
-            as_matrix(X)
-        if isinstance(X, np.ndarray) and X.dtype.kind in "USMm":
-            as_matrix(X)
+        # scikit-learn drops masks and reads numbers from strings.
+        if isinstance(X, np.ndarray) and (
+            isinstance(X, np.ma.MaskedArray) or X.dtype.kind in "OUSMm"
+        ):
+            X = as_matrix(X)
         return as_matrix(
             validate_data(
                 self, X, accept_sparse="csr", dtype="numeric", ensure_all_finite=False, reset=reset

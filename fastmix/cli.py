@@ -93,7 +93,8 @@ def _add_table_arguments(parser):
         "--columns",
         metavar="A,B,C",
         type=_column_list,
-        help="columns to use: names, or numbers from 0 if they have no names (default: all)",
+        help="columns to use, in this order: names, or numbers from 0 where DATA has no names "
+        "(default: all)",
     )
     parser.add_argument(
         "--labels",

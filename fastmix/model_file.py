@@ -89,6 +89,18 @@ def save_model(model, path):
     See Also
     --------
     load_model : Read the file back; its predictions have the same bits.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from fastmix import KMeans
+    >>> from fastmix.model_file import load_model, save_model
+    >>> model = KMeans(2, random_state=0).fit([[0.0], [1.0], [9.0]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.npz")
+    ...     save_model(model, path)
+    ...     load_model(path).predict([[8.0]]) == model.predict([[8.0]])
+    array([ True])
     """
     name = type(model).__name__
     if name not in _ARRAYS or type(model) is not getattr(fastmix, name):

@@ -19,7 +19,7 @@ from libc.stdlib cimport free, malloc
 
 from fastmix.core._kernels cimport (
     FM_F16, FM_F32, FM_F64, FM_I8, FM_I16, FM_I32, FM_I64, FM_LONG_DOUBLE, FM_SUM_ROWS, FM_U8,
-    FM_U16, FM_U32, FM_U64, chosen_isa, fm_block, fm_grid, fm_isa, fm_matrix, fm_tile_kernels,
+    FM_U16, FM_U32, FM_U64, find_isa, fm_block, fm_grid, fm_isa, fm_matrix, fm_tile_kernels,
 )
 from fastmix.core._threads cimport enter, leave
 
@@ -96,6 +96,7 @@ cdef class DenseRows:
     ----------
     X : ndarray of shape (n, d), any strides, byte order and numeric dtype; never copied or written
     dtype : float32 or float64, in which tiles are computed
+    isa : name of a kernel table; default: the one in use
     """
 
     cdef readonly object X, dtype
@@ -112,7 +113,7 @@ cdef class DenseRows:
     cdef double[:, ::1] grid_view
     cdef const void *pack_offset
 
-    def __init__(self, X, dtype):
+    def __init__(self, X, dtype, isa=None):
         cdef Py_ssize_t rows
         self.X, self.dtype = X, np.dtype(dtype)
         self.n, self.d = X.shape
@@ -122,7 +123,7 @@ cdef class DenseRows:
         self.x.row_stride, self.x.col_stride = X.strides
         self.x.type = element_type(X.dtype)
         self.x.swapped = not X.dtype.isnative
-        self.isa = chosen_isa()
+        self.isa = find_isa(isa)
         self.kernels = self.isa.f32 if self.dtype == np.float32 else self.isa.f64
         rows = BLOCK_BYTES // (self.d * self.kernels.itemsize)
         rows = min(max(rows, BLOCK_MULTIPLE), MAX_BLOCK_ROWS)

@@ -8,7 +8,7 @@ import numpy as np
 from fastmix.core._kernels import exact_sum_grid
 from fastmix.core._threads import resolve_threads
 
-__all__ = ["Frame", "extremes", "frame_of", "passes", "round_pivot", "scan"]
+__all__ = ["Frame", "extremes", "frame_of", "passes", "round_pivot", "scan", "spread_exponent"]
 
 # One driver call between two looks at pending signals.
 CALL_NANOSECONDS = 40e6
@@ -34,6 +34,11 @@ class Frame:
     def into(self, values):
         """User coordinates, (m, d), to the frame: float64."""
         return np.ascontiguousarray(values, dtype=np.float64) * self.scale - self.pivot * self.scale
+
+    def squared(self, value):
+        """A framed squared distance, or objective, in the user's units."""
+        with np.errstate(over="ignore", under="ignore"):
+            return np.float64(value) / self.scale / self.scale if self.scale != 1 else value
 
     def out_of(self, centers):
         """Framed centres, (m, d), to the user's coordinates: float64."""
@@ -89,18 +94,25 @@ def frame_of(bounds, pivot, dtype):
     return Frame(pivot, scale, dtype, largest * scale)
 
 
-def round_pivot(mean, variance, dtype):
-    """The mean (d,) to a sixteenth of the spread, so that it is representable in dtype.
+def round_pivot(mean, spread_exponent, dtype):
+    """The mean (d,) to a sixteenth of the spread, which is about 2^spread_exponent, in dtype.
 
     Any pivot near the mean serves; one of few bits makes x - pivot exact for most data, and keeps
-    exact the ties of data on a grid.  variance: the mean variance of the columns.
+    exact the ties of data on a grid.  spread_exponent None: no spread, the mean as it is.
     """
-    if variance > 0:
-        unit = np.ldexp(1.0, int(np.frexp(variance)[1]) // 2 - 4)
-        with np.errstate(over="ignore", under="ignore"):
+    if spread_exponent is not None and -1000 < spread_exponent < 1000:
+        unit = np.ldexp(1.0, spread_exponent - 4)
+        with np.errstate(over="ignore"):
             rounded = np.rint(mean / unit) * unit
         mean = np.where(np.isfinite(rounded), rounded, mean)
     return mean.astype(dtype).astype(np.float64)
+
+
+def spread_exponent(variance, scale=1.0):
+    """e with 2^e about the standard deviation in user units, of a framed variance; or None."""
+    if not variance > 0:
+        return None
+    return int(np.frexp(variance)[1]) // 2 - int(np.frexp(scale)[1]) + 1
 
 
 def _place(rows, frame, weights):
@@ -133,8 +145,12 @@ def scan(rows, weights, n_threads):
         total += sums[:, 0].sum(axis=0)
     sums = total.sum(axis=0)
     mean, square = sums[: rows.d] / sums[rows.d], sums[rows.d + 1] / sums[rows.d]
-    variance = (square - np.cumsum(np.square(mean))[-1]) / rows.d / about.scale**2
-    pivot = np.clip(about.out_of(mean), bounds[0], bounds[1])
-    frame = frame_of(bounds, round_pivot(pivot, variance, rows.dtype), rows.dtype)
+    variance = (square - np.cumsum(np.square(mean))[-1]) / rows.d
+    pivot = round_pivot(
+        np.clip(about.out_of(mean), bounds[0], bounds[1]),
+        spread_exponent(variance, about.scale),
+        rows.dtype,
+    )
+    frame = frame_of(bounds, pivot, rows.dtype)
     _place(rows, frame, weights)
     return frame

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""C declarations of src/fm_kernels.h, and the table that was chosen at import."""
+"""C declarations of src/fm_kernels.h, and the kernel tables by name."""
 
 from libc.stdint cimport int32_t
 
@@ -93,4 +93,4 @@ cdef extern from "fm_kernels.h" nogil:
     int fm_isa_supported(const fm_isa *isa)
 
 
-cdef const fm_isa *chosen_isa() noexcept nogil
+cdef const fm_isa *find_isa(name) except NULL

@@ -21,10 +21,6 @@ __all__ = [
 cdef const fm_isa *_chosen = NULL
 
 
-cdef const fm_isa *chosen_isa() noexcept nogil:
-    return _chosen
-
-
 def supported_isas():
     """Names of the kernel tables that this processor runs, best last."""
     cdef int count
@@ -37,19 +33,25 @@ def isa():
     return _chosen.name.decode()
 
 
-cdef int _choose() except -1:
-    global _chosen
+cdef const fm_isa *find_isa(name) except NULL:
+    """The kernel table of that name; None: the one in use."""
     cdef int count
     cdef const fm_isa *const *tables = fm_isas(&count)
-    names = supported_isas()
-    wanted = os.environ.get("FASTMIX_ISA") or names[-1]
-    if wanted not in names:
-        raise ImportError(
-            f"FASTMIX_ISA={wanted!r}: this processor runs the kernel tables {', '.join(names)}"
-        )
+    if name is None:
+        return _chosen
     for i in range(count):
-        if tables[i].name.decode() == wanted:
-            _chosen = tables[i]
+        if tables[i].name.decode() == name and fm_isa_supported(tables[i]):
+            return tables[i]
+    names = ", ".join(supported_isas())
+    raise ValueError(f"{name!r} is no kernel table that this processor runs: it runs {names}")
+
+
+cdef int _choose() except -1:
+    global _chosen
+    try:
+        _chosen = find_isa(os.environ.get("FASTMIX_ISA") or supported_isas()[-1])
+    except ValueError as error:
+        raise ImportError(f"FASTMIX_ISA={error}") from None
     return 0
 
 

@@ -7,7 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastmix.core import _lloyd
-from fastmix.core._frame import Frame, extremes, frame_of, passes, round_pivot, scan
+from fastmix.core._frame import (
+    Frame,
+    extremes,
+    frame_of,
+    passes,
+    round_pivot,
+    scan,
+    spread_exponent,
+)
 from fastmix.core._kernels import exact_sum_grid, isa
 from fastmix.core._seeding import greedy_plusplus, random_rows
 from fastmix.core._threads import resolve_threads
@@ -84,36 +92,35 @@ def _report(run, rows, began, threads, algorithm, scan_seconds):
 
 
 def _finish(run, rows, frame, dtype, factor, report):
-    unit = factor / frame.scale**2
-    trace = np.array(run.trace) * unit
-    report["objective_trace"] = trace
+    report["objective_trace"] = frame.squared(np.array(run.trace)) * factor
     centers = frame.out_of(run.centers).astype(dtype)
     model = KMeansModel(run.centers, frame)
-    return KMeansResult(centers, run.labels, run.inertia * unit, run.n_iter, report, model)
+    return KMeansResult(
+        centers, run.labels, float(frame.squared(run.inertia) * factor), run.n_iter, report, model
+    )
 
 
 def _hook(callbacks, verbose, frame, factor, max_iter, init, began):
     """The function that lloyd calls after an iteration, or None."""
     if not callbacks and not verbose:
         return None
-    unit = factor / frame.scale**2
 
     def after_iteration(run, objective, shift, n_changed):
         iteration = run.n_iter - 1
         if verbose:
-            print(f"Iteration {iteration}, inertia {run.trace[-2] * unit}.")
+            print(f"Iteration {iteration}, inertia {frame.squared(run.trace[-2]) * factor}.")
             if run.stopped == "strict":
                 print(f"Converged at iteration {iteration}: strict convergence.")
             elif run.stopped == "tol":
-                moved = shift / frame.scale**2
+                moved = frame.squared(shift)
                 print(
                     f"Converged at iteration {iteration}: center shift {moved} within tolerance."
                 )
         state = _lloyd.IterationState(
             iteration=iteration,
             max_iter=max_iter,
-            objective=objective * unit,
-            center_shift=shift / frame.scale**2,
+            objective=frame.squared(objective) * factor,
+            center_shift=frame.squared(shift),
             n_changed=n_changed,
             seconds=time.perf_counter() - began,
             init=init,
@@ -414,7 +421,7 @@ def objective(rows, centers, labels, weights, n_threads=None):
     """Objective (PRML 9.1) in the user's units of rows in a model's frame."""
     largest = np.abs(rows.bounds * rows.scale - rows.offset).max(axis=0)
     total = _lloyd.inertia(rows, centers, labels, weights, largest, n_threads)
-    return total / rows.scale**2
+    return total / rows.scale / rows.scale
 
 
 def predict(rows, centers, n_threads=None, second=None):
@@ -471,9 +478,11 @@ def assign(X, centers, *, return_distances=False, n_threads=None):
     if rows.centered:
         # In halves of the range: a mean of values near the largest float must not overflow.
         exponent = max(0, int(np.frexp(np.abs(centers).max())[1]))
-        mean = np.ldexp(np.cumsum(np.ldexp(centers, -exponent), axis=0)[-1] / len(centers), exponent)
-        spread = float(np.square(np.ldexp(centers - mean, -exponent)).mean())
-        pivot = round_pivot(mean, np.ldexp(spread, 2 * exponent), rows.dtype)
+        small = np.ldexp(centers, -exponent)
+        mean = np.cumsum(small, axis=0)[-1] / len(centers)
+        variance = np.cumsum(np.square(small - mean))[-1] / small.size
+        spread = spread_exponent(variance, np.ldexp(1.0, -exponent))
+        pivot = round_pivot(np.ldexp(mean, exponent), spread, rows.dtype)
     reach = np.stack([np.minimum(bounds[0], centers.min(0)), np.maximum(bounds[1], centers.max(0))])
     frame = frame_of(reach, pivot, rows.dtype)
     grids = exact_sum_grid(np.ones(rows.d), 1.0, rows.n)
@@ -489,5 +498,4 @@ def assign(X, centers, *, return_distances=False, n_threads=None):
         rows.residuals(start, stop, framed, second, runner_up[start:stop], threads)
     if len(centers) == 1:
         runner_up[...] = np.inf
-    unit = frame.scale**-2
-    return labels, best * unit, runner_up * unit
+    return labels, frame.squared(best), frame.squared(runner_up)

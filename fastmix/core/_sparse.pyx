@@ -16,7 +16,7 @@ from libc.math cimport INFINITY, sqrt
 from libc.stdint cimport int32_t, uintptr_t
 from libc.stdlib cimport free, malloc
 
-from fastmix.core._kernels cimport chosen_isa, fm_csr, fm_exact_kernels, fm_grid
+from fastmix.core._kernels cimport find_isa, fm_csr, fm_exact_kernels, fm_grid
 from fastmix.core._threads cimport enter, leave
 
 from fastmix.core._dense import element_type
@@ -53,6 +53,7 @@ cdef class SparseRows:
     X : CSR array of shape (n, d), any numeric dtype and index type; never written, and copied only
         if it holds duplicate entries
     dtype : ignored; float64 is the compute dtype
+    isa : name of a kernel table; default: the one in use
     """
 
     cdef readonly object X, dtype
@@ -68,7 +69,7 @@ cdef class SparseRows:
     cdef double[::1] offset_view
     cdef double[:, ::1] grid_view
 
-    def __init__(self, X, dtype=None):
+    def __init__(self, X, dtype=None, isa=None):
         if not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
@@ -91,7 +92,7 @@ cdef class SparseRows:
         self.x.type = element_type(self.data.dtype)
         self.x.swapped = not self.data.dtype.isnative
         self.longest = int(np.diff(self.indptr).max())
-        self.kernels = &chosen_isa().exact
+        self.kernels = &find_isa(isa).exact
         self.set_frame(np.zeros(self.d), 1.0, np.zeros((2, self.stride)))
 
     def set_frame(self, offset, double scale, grids):

@@ -6,6 +6,7 @@ The only module, with the drivers' ``prange``, that knows of threads.
 
 import math
 import os
+import re
 import threading
 import warnings
 
@@ -111,6 +112,14 @@ def _default_threads():
     return min(threads, 8 * omp_get_num_procs())
 
 
+def _stack_bytes():
+    """Stack of an OpenMP thread where OMP_STACKSIZE sets it, else 0: the system's default."""
+    match = re.fullmatch(r"\s*(\d+)\s*([BKMG]?)\s*", os.environ.get("OMP_STACKSIZE", ""), re.I)
+    if match is None:
+        return 0
+    return int(match[1]) << {"B": 0, "K": 10, "": 10, "M": 20, "G": 30}[match[2].upper()]
+
+
 cdef int _start(int threads):
     """Can this many threads run at once?  libgomp ends the process when one cannot be started."""
     global _startable, _ceiling
@@ -118,12 +127,14 @@ cdef int _start(int threads):
         return threads
     done = threading.Event()
     started = []
+    usual = threading.stack_size()
     try:
+        threading.stack_size(_stack_bytes() or usual)
         for _ in range(threads - 1):
             thread = threading.Thread(target=done.wait, daemon=True)
             thread.start()
             started.append(thread)
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, ValueError) as error:
         _ceiling = max(1, len(started))
         warnings.warn(
             f"fastmix uses {_ceiling} instead of {threads} threads: {error}",
@@ -131,6 +142,7 @@ cdef int _start(int threads):
             stacklevel=2,
         )
     finally:
+        threading.stack_size(usual)
         done.set()
         for thread in started:
             thread.join()

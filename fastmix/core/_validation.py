@@ -59,10 +59,14 @@ def as_matrix(X, name="X"):
 
 
 def _from_objects(X, name):
-    for value in X.flat:
-        if not isinstance(value, numbers.Number):
-            raise TypeError(f"{name} must be numeric, got an element of type {type(value).__name__}")
-    return X.astype(complex if any(isinstance(v, complex) for v in X.flat) else np.float64)
+    kinds = {type(value) for value in X.flat}
+    for kind in kinds:
+        if issubclass(kind, str | bytes):
+            raise TypeError(f"{name} must be numeric, got an element of type {kind.__name__}")
+    try:
+        return X.astype(complex if complex in kinds else np.float64)
+    except TypeError as error:
+        raise TypeError(f"{name} must be numeric: {error}") from None
 
 
 def as_rows(X, model_dtype=np.float32):
