@@ -61,7 +61,7 @@ typedef struct {
 
 /* Kernels on packed tiles, one table per dtype. */
 typedef struct {
-    ptrdiff_t itemsize, tile_rows, panel_width;
+    ptrdiff_t itemsize, tile_rows, panel_width, distance_width;
 
     /* Bytes of scratch that assign needs for a block of count rows. */
     ptrdiff_t (*assign_scratch)(ptrdiff_t count, ptrdiff_t d);
@@ -71,8 +71,11 @@ typedef struct {
     void (*pack)(const fm_matrix *x, const fm_block *block, const void *offset, double scale,
                  void *tiles, void *scratch);
 
-    /* Panel of the centres c, (k, d) float64 row-major, and bias -|c|^2 / 2, (k padded). */
-    void (*pack_centers)(const double *c, ptrdiff_t k, ptrdiff_t d, void *panel, void *bias);
+    /* Panel, in groups of width, of the centres c, (k, d) float64 row-major, and, where not NULL,
+     * bias -|c|^2 / 2, (k padded).  assign reads groups of panel_width, distances of
+     * distance_width. */
+    void (*pack_centers)(const double *c, ptrdiff_t k, ptrdiff_t d, ptrdiff_t width, void *panel,
+                         void *bias);
 
     /* labels[i] = argmin_j |x_i - c_j|^2, ties to the lowest j; where second is not NULL also
      * the runner-up.  scratch: assign_scratch() bytes, aligned to 64. */
@@ -86,6 +89,9 @@ typedef struct {
 
     /* Column minima and maxima merged into low and high (d); 0 if a value is not finite. */
     int (*extremes)(const void *tiles, ptrdiff_t count, ptrdiff_t d, void *low, void *high);
+
+    /* Multiply-adds in registers, for the benchmarks; returns the FLOPs done. */
+    ptrdiff_t (*multiply_add_flops)(ptrdiff_t repeats, double *out);
 } fm_tile_kernels;
 
 /* Kernels in float64 on the user's rows, without fused multiply-adds: one set of bits. */

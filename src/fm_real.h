@@ -32,6 +32,8 @@
 /* Register block: TILE_VECTORS vectors of rows x PANEL_WIDTH centres.  Sixteen registers hold 2 x 6
  * accumulators, two rows and one broadcast; thirty-two hold 4 x 6. */
 #define FM_PANEL_WIDTH 6
+/* Distances by differences need a temporary more, and seeding has few centres: groups of 4. */
+#define FM_DISTANCE_WIDTH 4
 #if FM_VECTOR_BYTES == 64 || defined(__aarch64__)
 #define FM_TILE_VECTORS 4
 #else

@@ -11,6 +11,7 @@
 #include "kernels/pack.inc.h"
 #include "kernels/assign.inc.h"
 #include "kernels/distances.inc.h"
+#include "kernels/peak.inc.h"
 const fm_tile_kernels FM_TABLE(fm_tile_f32) = FM_TILE_TABLE;
 
 #define FM_DOUBLE
@@ -19,4 +20,5 @@ const fm_tile_kernels FM_TABLE(fm_tile_f32) = FM_TILE_TABLE;
 #include "kernels/pack.inc.h"
 #include "kernels/assign.inc.h"
 #include "kernels/distances.inc.h"
+#include "kernels/peak.inc.h"
 const fm_tile_kernels FM_TABLE(fm_tile_f64) = FM_TILE_TABLE;

@@ -34,7 +34,7 @@ cdef Py_ssize_t BLOCK_BYTES = 131072
 cdef Py_ssize_t MAX_BLOCK_ROWS = 2048
 cdef Py_ssize_t BLOCK_MULTIPLE = 64
 
-# Centres whose distances to the rows of a block are held at a time (a multiple of the panel width).
+# Centres whose distances to the rows of a block are held at a time: a multiple of the width.
 cdef Py_ssize_t DISTANCE_CENTERS = 60
 
 _TYPES = {
@@ -216,14 +216,20 @@ cdef class DenseRows:
     cdef void _pack(self, const fm_block *b, Scratch *s) noexcept nogil:
         self.kernels.pack(&self.x, b, self.pack_offset, self.scale, s.tiles, s.pack)
 
-    def pack_centers(self, const double[:, ::1] centers):
-        """Panel and bias for centres (k, d) in this frame."""
-        cdef Py_ssize_t k = centers.shape[0], width = self.kernels.panel_width
-        cdef Py_ssize_t padded = (k + width - 1) // width * width
-        panel = aligned_empty(padded * self.d, self.dtype)
-        bias = aligned_empty(padded, self.dtype)
-        self.kernels.pack_centers(&centers[0, 0], k, self.d, _address(panel), _address(bias))
-        return panel, bias
+    cdef object _panel(self, const double[:, ::1] centers, Py_ssize_t width, void *bias):
+        """Centres (k, d) of this frame, packed in groups of width."""
+        cdef Py_ssize_t k = centers.shape[0]
+        panel = aligned_empty((k + width - 1) // width * width * self.d, self.dtype)
+        self.kernels.pack_centers(&centers[0, 0], k, self.d, width, _address(panel), bias)
+        return panel
+
+    def _assign_panel(self, centers):
+        width = self.kernels.panel_width
+        bias = aligned_empty((len(centers) + width - 1) // width * width, self.dtype)
+        return self._panel(centers, width, _address(bias)), bias
+
+    def _distance_panel(self, centers):
+        return self._panel(centers, self.kernels.distance_width, NULL)
 
     def empty_sums(self, Py_ssize_t parts, Py_ssize_t k):
         """Zeroed statistics (parts, k, 2, stride)."""
@@ -273,7 +279,7 @@ cdef class DenseRows:
         sums (parts, k, 2, stride) has a part for every thread, or fewer, then shared under locks:
         any order of the additions gives the same bits.
         """
-        panel, bias = self.pack_centers(centers)
+        panel, bias = self._assign_panel(centers)
         cdef Py_ssize_t block, n_blocks = self._n_blocks(stop - start)
         cdef Py_ssize_t n_changed = 0
         cdef int part
@@ -410,7 +416,7 @@ cdef class DenseRows:
     def distances(self, Py_ssize_t start, Py_ssize_t stop, centers, out, int n_threads):
         """out[i - start, j] = distance of row i to centre j, in the user's units; out (stop -
         start, k) has the compute dtype."""
-        panel, _ = self.pack_centers(centers)
+        panel = self._distance_panel(centers)
         cdef Py_ssize_t k = centers.shape[0]
         cdef Py_ssize_t block, n_blocks = self._n_blocks(stop - start)
         cdef char *memory = self._reserve(n_threads, DISTANCE_CENTERS)
@@ -453,7 +459,7 @@ cdef class DenseRows:
         cdef Py_ssize_t block, n_blocks = self._n_blocks(stop - start)
         cdef bint update = previous is not None
         cdef Py_ssize_t k = len(candidates) + update
-        panel, _ = self.pack_centers(
+        panel = self._distance_panel(
             np.concatenate([previous, candidates]) if update else candidates)
         cdef char *memory = self._reserve(n_threads, k)
         cdef const void *c = _address(panel)
@@ -493,7 +499,7 @@ cdef class DenseRows:
         """min(closest, |x - center|^2) of the rows of one slot, as float64."""
         start = slot * self.block_rows
         stop = min(self.n, start + self.block_rows)
-        panel, _ = self.pack_centers(center)
+        panel = self._distance_panel(center)
         cdef Scratch s = self._of_thread(self._reserve(1, 1), 1)
         cdef fm_block b = self._block(NULL, start, stop, 0)
         least = closest[start:stop].copy()

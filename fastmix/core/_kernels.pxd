@@ -33,12 +33,12 @@ cdef extern from "fm_kernels.h" nogil:
         const double *fine
 
     ctypedef struct fm_tile_kernels:
-        Py_ssize_t itemsize, tile_rows, panel_width
+        Py_ssize_t itemsize, tile_rows, panel_width, distance_width
         Py_ssize_t (*assign_scratch)(Py_ssize_t count, Py_ssize_t d) noexcept nogil
         void (*pack)(const fm_matrix *x, const fm_block *block, const void *offset,
                      double scale, void *tiles, void *scratch) noexcept nogil
-        void (*pack_centers)(const double *c, Py_ssize_t k, Py_ssize_t d, void *panel,
-                             void *bias) noexcept nogil
+        void (*pack_centers)(const double *c, Py_ssize_t k, Py_ssize_t d, Py_ssize_t width,
+                             void *panel, void *bias) noexcept nogil
         void (*assign)(const void *tiles, Py_ssize_t count, Py_ssize_t d, const void *panel,
                        const void *bias, Py_ssize_t k, int32_t *labels, int32_t *second,
                        void *scratch) noexcept nogil
@@ -46,6 +46,7 @@ cdef extern from "fm_kernels.h" nogil:
                           Py_ssize_t k, void *out, Py_ssize_t stride) noexcept nogil
         int (*extremes)(const void *tiles, Py_ssize_t count, Py_ssize_t d, void *low,
                         void *high) noexcept nogil
+        Py_ssize_t (*multiply_add_flops)(Py_ssize_t repeats, double *out) noexcept nogil
 
     ctypedef struct fm_exact_kernels:
         Py_ssize_t (*changes)(const int32_t *now, const fm_block *block, int32_t *labels,

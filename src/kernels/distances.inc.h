@@ -13,21 +13,21 @@ static void FM_NAME(distances)(const void *tiles, ptrdiff_t count, ptrdiff_t d, 
     const real *x = tiles;
     for (ptrdiff_t i = 0; i < count; i += FM_TILE_ROWS, x += d * FM_TILE_ROWS) {
         const real *panel = panels;
-        for (ptrdiff_t j = 0; j < k; j += FM_PANEL_WIDTH, panel += d * FM_PANEL_WIDTH) {
-            vec acc[FM_PANEL_WIDTH][FM_TILE_VECTORS];
-            for (int c = 0; c < FM_PANEL_WIDTH; c++)
+        for (ptrdiff_t j = 0; j < k; j += FM_DISTANCE_WIDTH, panel += d * FM_DISTANCE_WIDTH) {
+            vec acc[FM_DISTANCE_WIDTH][FM_TILE_VECTORS];
+            for (int c = 0; c < FM_DISTANCE_WIDTH; c++)
                 for (int v = 0; v < FM_TILE_VECTORS; v++)
                     acc[c][v] = (vec){0};
             for (ptrdiff_t t = 0; t < d; t++)
-                for (int c = 0; c < FM_PANEL_WIDTH; c++) {
-                    const vec center = fm_broadcast(panel[t * FM_PANEL_WIDTH + c]);
+                for (int c = 0; c < FM_DISTANCE_WIDTH; c++) {
+                    const vec center = fm_broadcast(panel[t * FM_DISTANCE_WIDTH + c]);
                     for (int v = 0; v < FM_TILE_VECTORS; v++) {
                         const vec gap = fm_load(x + t * FM_TILE_ROWS + v * FM_LANES) - center;
                         acc[c][v] += gap * gap;
                     }
                 }
             real *to = (real *)out + j * stride + i;
-            for (int c = 0; c < FM_PANEL_WIDTH && j + c < k; c++, to += stride)
+            for (int c = 0; c < FM_DISTANCE_WIDTH && j + c < k; c++, to += stride)
                 for (int v = 0; v < FM_TILE_VECTORS; v++)
                     fm_store(to + v * FM_LANES, acc[c][v]);
         }
