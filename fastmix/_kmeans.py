@@ -288,6 +288,8 @@ class KMeans(
     @cluster_centers_.setter
     def cluster_centers_(self, centers):
         centers = np.asarray(centers)
+        if centers.dtype.kind != "f":
+            centers = centers.astype(np.float64)
         self._centers = centers
         if "_model" in self.__dict__:
             frame = self._model.frame
@@ -305,6 +307,7 @@ class KMeans(
         """The fitted model as (params, arrays): JSON-able values, and arrays by name."""
         check_is_fitted(self, "cluster_centers_")
         model = self._model
+        names = getattr(self, "feature_names_in_", None)
         params = {
             "n_clusters": len(model.centers),
             "n_features": model.centers.shape[1],
@@ -312,6 +315,7 @@ class KMeans(
             "scale": model.frame.scale,
             "inertia": float(self.inertia_),
             "n_iter": int(self.n_iter_),
+            "feature_names": None if names is None else names.tolist(),
         }
         arrays = {
             "centers": model.centers,
@@ -331,6 +335,8 @@ class KMeans(
         model.inertia_ = params["inertia"]
         model.n_iter_ = params["n_iter"]
         model.n_features_in_ = params["n_features"]
+        if params["feature_names"] is not None:
+            model.feature_names_in_ = np.array(params["feature_names"], dtype=object)
         return model
 
     # ------------------------------------------------------------------ use

@@ -47,7 +47,9 @@ class ProgressLine:
             f"changed {state.n_changed}  {state.seconds:.1f} s"
         )
         if file.isatty():
-            done = state.n_changed == 0 or state.iteration + 1 == state.max_iter
-            print(f"\r{line:<78}", end="\n" if done else "", file=file, flush=True)
+            # The line before is erased rather than this one left open: nobody tells a callback
+            # which iteration is the last.
+            again = "\x1b[1A\x1b[2K" if state.iteration else ""
+            print(f"{again}{line}", file=file, flush=True)
         else:
             print(line, file=file, flush=True)

@@ -138,8 +138,6 @@ def _fit(arguments):
     started = time.perf_counter()
     model.fit(X)
     seconds = time.perf_counter() - started
-    if on_terminal:
-        print(f"\r{'':78}\r", end="", file=sys.stderr)
     model.callbacks = None
     save_model(model, model_path)
     write_labels(model.labels_, labels_path)

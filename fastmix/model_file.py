@@ -30,6 +30,10 @@ def _is_count(value):
     return type(value) is int and value > 0
 
 
+def _is_names(value):
+    return value is None or (type(value) is list and all(type(name) is str for name in value))
+
+
 # Each class that model files can hold, by its name in fastmix: the parameters of its state with a
 # test of each, and its arrays with the dtypes they may have and the parameters that size them.
 _PARAMS = {
@@ -40,6 +44,7 @@ _PARAMS = {
         "scale": lambda value: type(value) is float and math.frexp(value)[0] == 0.5,
         "inertia": lambda value: type(value) is float and value >= 0,  # Infinity is possible
         "n_iter": _is_count,
+        "feature_names": _is_names,
     },
 }
 _ARRAYS = {

@@ -2,7 +2,7 @@
 """The compiled core and its functions; imports without scikit-learn."""
 
 try:
-    from fastmix.core import _kernels  # noqa: F401
+    import fastmix.core._kernels  # noqa: F401
 except ModuleNotFoundError as error:
     if error.name != "fastmix.core._kernels":
         raise

@@ -44,9 +44,20 @@ class KMeansModel(NamedTuple):
 class KMeansResult(NamedTuple):
     """Result of :func:`kmeans`.
 
-    centers (k, d) in the dtype of X (float32 or float64), labels (n,) int32, inertia in float64,
-    n_iter, report (see :class:`fastmix.KMeans`, ``fit_report_``), and model, whose centres are
-    float64 whatever the dtype of X.
+    Attributes
+    ----------
+    centers : ndarray of shape (n_clusters, n_features)
+        Centres in the dtype of X if that is float32, else float64.
+    labels : ndarray of shape (n_samples,), int32
+        Cluster of every row.
+    inertia : float
+        Objective J (PRML 9.1), by differences in float64.
+    n_iter : int
+        Iterations of the best start.
+    report : dict
+        What ran: see ``fit_report_`` of :class:`fastmix.KMeans`.
+    model : KMeansModel
+        Float64 centres and the frame they are in, whatever the dtype of X.
     """
 
     centers: np.ndarray

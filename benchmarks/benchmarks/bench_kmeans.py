@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""K-means end to end, beside the same work by scikit-learn.
+
+The ratios (``track_ratio...``) time both libraries in one process, interleaved; they are what the
+README claims.  The seconds of the two libraries come from two processes of asv, and differ by what
+the machine did in between.
+"""
+
+import statistics
+
+from benchmarks import data, measure, memory
+from benchmarks.measure import DTYPES, LIBRARIES
+
+MORE_ITERATIONS = 10
+
+
+class Lloyd:
+    """Whole Lloyd iterations, from the same K distinct random rows, tolerance 0."""
+
+    params = (tuple(data.WORKS), DTYPES, LIBRARIES)
+    param_names = ("work", "dtype", "library")
+    timeout = 1800
+
+    def setup(self, work, dtype, library):
+        self.work = data.named(work)
+        self.X = self.work.make(dtype)
+        self.start = measure.starting_centers(self.X, self.work.n_clusters)
+        if library == "fastmix":
+            measure.check_threads()
+        measure.warm_up(library, self.X, self.start)
+
+    def _fit(self, library):
+        return measure.timed_fit(library, self.X, self.start, 1 + MORE_ITERATIONS)[1]
+
+    def track_seconds_per_iteration(self, work, dtype, library):
+        timings = measure.lloyd_timings(self.X, self.start, MORE_ITERATIONS, libraries=(library,))
+        return statistics.median(timings[library].per_iteration)
+
+    track_seconds_per_iteration.unit = "s"
+
+    def time_fit(self, work, dtype, library):
+        self._fit(library)
+
+    # One fit is long against the clock, and a run of the table is long enough.
+    time_fit.number = 1
+    time_fit.repeat = (3, 5, 20.0)
+    time_fit.warmup_time = 0.1
+
+    def peakmem_fit(self, work, dtype, library):
+        """Peak of the whole process, X included."""
+        self._fit(library)
+
+    def track_inertia(self, work, dtype, library):
+        """The objective, recomputed in float64 from the returned centres."""
+        return measure.objective(self.X, self._fit(library).cluster_centers_)
+
+    track_inertia.unit = "objective"
+
+    def track_products(self, work, dtype, library):
+        """Row-centre products of the fit: each of D multiplications and additions."""
+        model = self._fit(library)
+        if library == "fastmix":
+            return model.fit_report_["products"]
+        # All of them in every E-step, and one more E-step unless the fit converged strictly, the
+        # only way to stop early with tolerance 0.
+        e_steps = model.n_iter_ + (model.n_iter_ == 1 + MORE_ITERATIONS)
+        return self.X.shape[0] * self.work.n_clusters * e_steps
+
+    track_products.unit = "products"
+
+
+class LloydRatio:
+    """scikit-learn / fastmix, seconds per Lloyd iteration, measured in one run."""
+
+    params = (tuple(data.WORKS), DTYPES)
+    param_names = ("work", "dtype")
+    timeout = 1800
+
+    def track_ratio_per_iteration(self, work, dtype):
+        work = data.named(work)
+        X = work.make(dtype)
+        start = measure.starting_centers(X, work.n_clusters)
+        timings = measure.lloyd_timings(X, start, MORE_ITERATIONS)
+        return measure.ratio(
+            timings["scikit-learn"].per_iteration, timings["fastmix"].per_iteration
+        )[0]
+
+    track_ratio_per_iteration.unit = "scikit-learn / fastmix"
+
+
+class Seeding:
+    """Greedy k-means++, the seeding that both libraries use by default."""
+
+    params = (DTYPES, LIBRARIES)
+    param_names = ("dtype", "library")
+    timeout = 1800
+    number = 1
+    repeat = (3, 3, 20.0)
+    warmup_time = 0
+
+    def setup(self, dtype, library):
+        self.work = data.named("blobs_1Mx32_k256")
+        self.X = self.work.make(dtype)
+        measure.timed_seeding(library, self.X[:10_000], 8, 0)
+
+    def _seed(self, library):
+        return measure.timed_seeding(library, self.X, self.work.n_clusters, 0)
+
+    def time_kmeans_plusplus(self, dtype, library):
+        self._seed(library)
+
+    def track_potential(self, dtype, library):
+        return measure.objective(self.X, self._seed(library)[1])
+
+    track_potential.unit = "objective"
+
+
+class SeedingRatio:
+    """scikit-learn / fastmix, seconds of the whole seeding, measured in one run."""
+
+    params = DTYPES
+    param_names = ("dtype",)
+    timeout = 1800
+
+    def track_ratio(self, dtype):
+        work = data.named("blobs_1Mx32_k256")
+        runs = measure.seeding_runs(work.make(dtype), work.n_clusters, seeds=3)
+        return measure.ratio(runs["scikit-learn"][0], runs["fastmix"][0])[0]
+
+    track_ratio.unit = "scikit-learn / fastmix"
+
+
+class Tiny:
+    """Whole fits of 150 x 4, K=3: what a call costs."""
+
+    params = (("given rows", "k-means++"), DTYPES, LIBRARIES)
+    param_names = ("init", "dtype", "library")
+
+    def setup(self, init, dtype, library):
+        self.X = data.TINY.make(dtype)
+        start = measure.starting_centers(self.X, data.TINY.n_clusters)
+        self.model = measure.estimator(
+            library,
+            data.TINY.n_clusters,
+            init=start if init == "given rows" else init,
+            tol=0,
+            random_state=0,
+        )
+        self.model.fit(self.X)  # the first fit of a process starts the threads
+
+    def time_fit(self, init, dtype, library):
+        self.model.fit(self.X)
+
+
+class TinyRatio:
+    """scikit-learn / fastmix, seconds per whole fit of 150 x 4, measured in one run."""
+
+    params = (("given rows", "k-means++"), DTYPES)
+    param_names = ("init", "dtype")
+
+    def track_ratio(self, init, dtype):
+        X = data.TINY.make(dtype)
+        if init == "given rows":
+            init = measure.starting_centers(X, data.TINY.n_clusters)
+        results = measure.tiny_timings(X, data.TINY.n_clusters, init)
+        return measure.ratio(results["scikit-learn"][0], results["fastmix"][0])[0]
+
+    track_ratio.unit = "scikit-learn / fastmix"
+
+
+class Memory:
+    """Peak memory of a fit beyond X, in a child process."""
+
+    params = (DTYPES, LIBRARIES)
+    param_names = ("dtype", "library")
+    timeout = 300
+
+    def track_peak_beyond_data(self, dtype, library):
+        return memory.peak_beyond_data(library, "blobs_10Mx2_k8", dtype)
+
+    track_peak_beyond_data.unit = "byte"

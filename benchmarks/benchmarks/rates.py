@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the kernels reach of what this machine can do, both measured in this process."""
+
+import statistics
+import time
+
+from benchmarks import N_THREADS
+
+# (n_features, n_clusters): the fraction of the FMA peak that the assign kernel is to reach.
+ASSIGN_SHAPES = {(128, 1000): 0.90, (32, 256): 0.80, (16, 64): 0.65}
+
+# Passes that memory bounds are measured on X far larger than any cache.
+BANDWIDTH_WORKS = ("blobs_10Mx2_k8", "blobs_2Mx16_k64", "blobs_1Mx32_k256")
+
+
+def assign_rates(dtype, n_features, n_clusters, seconds=0.5, repeats=3):
+    """(FLOP/s of the assign kernel on tiles in cache, FLOP/s of the FMA peak), medians.
+
+    The two alternate, so that a change of the clock or a busy neighbour meets both.
+    """
+    from fastmix.core import _measure
+
+    rates, peaks = [], []
+    for _ in range(repeats):
+        peaks.append(_measure.fma_peak(dtype, N_THREADS, seconds))
+        rates.append(_measure.assign_rate(dtype, n_features, n_clusters, N_THREADS, seconds))
+    return statistics.median(rates), statistics.median(peaks)
+
+
+def _seconds(call, *arguments):
+    begin = time.perf_counter()
+    call(*arguments)
+    return time.perf_counter() - begin
+
+
+def bandwidths(X, seconds=0.5, repeats=3):
+    """Bytes/s of X that the scan reads, that pack reads, and that a plain read reaches, medians.
+
+    Pack is timed by the pass that finds the extremes of the columns of packed tiles, and does
+    nothing else.  The scan is that pass and one that sums: X counts twice.
+    """
+    from fastmix.core import _measure
+    from fastmix.core._frame import extremes, scan
+    from fastmix.core._validation import as_rows
+
+    extremes(as_rows(X[:10_000]), N_THREADS)
+    scans, packs, reads = [], [], []
+    for _ in range(repeats):
+        reads.append(_measure.read_bandwidth(N_THREADS, seconds))
+        packs.append(X.nbytes / _seconds(extremes, as_rows(X), N_THREADS))
+        scans.append(2 * X.nbytes / _seconds(scan, as_rows(X), None, N_THREADS))
+    return tuple(statistics.median(rates) for rates in (scans, packs, reads))

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""fastmix beside scikit-learn, measured in one process with interleaved repeats.
+
+Prints a Markdown table with the CPU, the date, the versions and the target of each line.
+"""
+
+import argparse
+import datetime
+import os
+import platform
+import statistics
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks import N_THREADS, data, measure, memory, rates
+
+
+def cpu_model():
+    """Name, family and model: a virtual machine's name alone does not tell the generation."""
+    try:
+        text = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    except OSError:
+        return platform.processor() or platform.machine()
+    pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
+    cpu = {key.strip(): value.strip() for key, value in pairs}
+    if "model name" not in cpu:
+        return platform.machine()
+    return f"{cpu['model name']} (family {cpu['cpu family']}, model {cpu['model']})"
+
+
+def heading():
+    from fastmix.core import versions
+
+    ours = versions()
+    parts = [
+        str(datetime.date.today()),
+        cpu_model(),
+        f"{N_THREADS} threads on {os.cpu_count()} CPUs",
+        f"fastmix {ours['fastmix']} ({ours['isa']}, OpenMP {ours['openmp']})",
+        f"scikit-learn {version('scikit-learn')}",
+        f"NumPy {version('numpy')}",
+        f"Python {platform.python_version()}",
+    ]
+    return ", ".join(parts)
+
+
+class Table:
+    """A Markdown table, printed row by row: a long run shows what it has."""
+
+    def __init__(self, *columns):
+        print(f"\n{heading()}\n\n| {' | '.join(columns)} |\n|{' --- |' * len(columns)}", flush=True)
+
+    def row(self, *cells):
+        print(f"| {' | '.join(map(str, cells))} |", flush=True)
+
+
+def _shape(X, n_clusters):
+    return f"{X.shape[0]:,} x {X.shape[1]:,}, K={n_clusters}"
+
+
+def _ratio(slow, fast):
+    middle, low, high = measure.ratio(slow, fast)
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _target(value):
+    return "" if value is None else f"at least {value:g}"
+
+
+def iterations(options):
+    table = Table(
+        *("work", "shape", "dtype", "scikit-learn, s/iteration", "fastmix, s/iteration"),
+        *("ratio (lowest to highest repeat)", "target", "ratio of whole fits", "iterations"),
+        "objective, relative difference",
+    )
+    for name in options.work or data.WORKS:
+        for dtype in options.dtype:
+            work = data.named(name, options.scale)
+            X = work.make(dtype, options.seed)
+            start = measure.starting_centers(X, work.n_clusters, options.seed)
+            timings = measure.lloyd_timings(X, start, options.more, options.repeats)
+            fast, slow = (timings[library] for library in measure.LIBRARIES)
+            found, expected = (measure.objective(X, t.model.cluster_centers_) for t in (fast, slow))
+            table.row(
+                name,
+                _shape(X, work.n_clusters),
+                dtype,
+                f"{statistics.median(slow.per_iteration):.4g}",
+                f"{statistics.median(fast.per_iteration):.4g}",
+                _ratio(slow.per_iteration, fast.per_iteration),
+                _target(work.target_for(dtype)),
+                _ratio(slow.whole, fast.whole),
+                f"{slow.model.n_iter_} and {fast.model.n_iter_}",
+                f"{(found - expected) / expected:+.1e}",
+            )
+
+
+def seeding(options):
+    from scipy.stats import ks_2samp
+
+    table = Table(
+        *("shape", "dtype", "scikit-learn, s", "fastmix, s", "ratio (lowest to highest seed)"),
+        *("target", "seeds", "potential, scikit-learn", "potential, fastmix", "p of one law"),
+    )
+    work = data.named("blobs_1Mx32_k256", options.scale)
+    for dtype in options.dtype:
+        X = work.make(dtype, options.seed)
+        runs = measure.seeding_runs(X, work.n_clusters, options.seeds)
+        (fast, found), (slow, expected) = (runs[library] for library in measure.LIBRARIES)
+        laws = [
+            f"{statistics.mean(p):.6g}, sd {statistics.pstdev(p):.2g}, {min(p):.6g} to {max(p):.6g}"
+            for p in (expected, found)
+        ]
+        table.row(
+            _shape(X, work.n_clusters),
+            dtype,
+            f"{statistics.median(slow):.4g}",
+            f"{statistics.median(fast):.4g}",
+            _ratio(slow, fast),
+            _target(10 if dtype == "float32" else None),
+            options.seeds,
+            *laws,
+            f"{ks_2samp(expected, found).pvalue:.2g}",
+        )
+
+
+def tiny(options):
+    table = Table(
+        *("shape", "start", "dtype", "scikit-learn, ms/fit", "fastmix, ms/fit"),
+        *("ratio (lowest to highest repeat)", "target", "iterations"),
+    )
+    work = data.TINY
+    for dtype in options.dtype:
+        X = work.make(dtype, options.seed)
+        given = measure.starting_centers(X, work.n_clusters, options.seed)
+        for label, init in (("given rows", given), ("k-means++", "k-means++")):
+            results = measure.tiny_timings(X, work.n_clusters, init, options.fits, options.repeats)
+            (fast, n_fast), (slow, n_slow) = (results[library] for library in measure.LIBRARIES)
+            table.row(
+                _shape(X, work.n_clusters),
+                label,
+                dtype,
+                f"{1e3 * statistics.median(slow):.4g}",
+                f"{1e3 * statistics.median(fast):.4g}",
+                _ratio(slow, fast),
+                _target(work.target),
+                f"{statistics.mean(n_slow):.3g} and {statistics.mean(n_fast):.3g}",
+            )
+
+
+def peak_memory(options):
+    table = Table("shape", "dtype", "X, MB", "scikit-learn, MB", "fastmix, MB", "at most, MB")
+    name = "blobs_10Mx2_k8"
+    work = data.named(name, options.scale)
+    for dtype in options.dtype:
+        peaks = [
+            memory.peak_beyond_data(library, name, dtype, scale=options.scale) / 1e6
+            for library in measure.LIBRARIES
+        ]
+        itemsize = 4 if dtype == "float32" else 8
+        table.row(
+            f"{work.n_samples:,} x {work.n_features}, K={work.n_clusters}",
+            dtype,
+            f"{work.n_samples * work.n_features * itemsize / 1e6:.0f}",
+            f"{peaks[1]:.0f}",
+            f"{peaks[0]:.0f}",
+            f"{8 * work.n_samples / 1e6 + 64:.0f}",
+        )
+
+
+def kernels(options):
+    table = Table("kernel", "dtype", "rate", "limit", "fraction", "target")
+    for dtype in options.dtype:
+        for (n_features, n_clusters), target in rates.ASSIGN_SHAPES.items():
+            rate, peak = rates.assign_rates(
+                dtype, n_features, n_clusters, options.seconds, options.repeats
+            )
+            table.row(
+                f"assign, D={n_features}, K={n_clusters}",
+                dtype,
+                f"{rate / 1e9:.0f} GFLOP/s",
+                f"{peak / 1e9:.0f} GFLOP/s",
+                f"{rate / peak:.2f}",
+                _target(target),
+            )
+        for name in rates.BANDWIDTH_WORKS:
+            X = data.named(name, options.scale).make(dtype, options.seed)
+            *passes, read = rates.bandwidths(X, options.seconds, options.repeats)
+            for kernel, rate in zip(("scan", "pack"), passes, strict=True):
+                table.row(
+                    f"{kernel}, {X.shape[0]:,} x {X.shape[1]}",
+                    dtype,
+                    f"{rate / 1e9:.1f} GB/s",
+                    f"{read / 1e9:.1f} GB/s",
+                    f"{rate / read:.2f}",
+                    "",
+                )
+
+
+def parser():
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--dtype", nargs="+", choices=measure.DTYPES, default=measure.DTYPES)
+    common.add_argument("--scale", type=float, default=data.SCALE, help="part of the rows")
+    common.add_argument("--repeats", type=int, default=3, help="of each measurement")
+    common.add_argument("--seed", type=int, default=0, help="of the data and of the starting rows")
+
+    main = argparse.ArgumentParser(description=__doc__)
+    commands = main.add_subparsers(required=True)
+
+    def command(function, name, text):
+        sub = commands.add_parser(name, parents=[common], help=text)
+        sub.set_defaults(function=function)
+        return sub
+
+    sub = command(iterations, "iterations", "seconds per Lloyd iteration and per fit")
+    sub.add_argument("--work", nargs="+", choices=data.WORKS, help="all of them by default")
+    sub.add_argument("--more", type=int, default=10, help="iterations timed after the first")
+    sub = command(seeding, "seeding", "greedy k-means++: seconds and potential")
+    sub.add_argument("--seeds", type=int, default=3)
+    sub = command(tiny, "tiny", "whole fits of 150 x 4")
+    sub.add_argument("--fits", type=int, default=50, help="fits in one repeat")
+    command(peak_memory, "memory", "peak memory of a fit beyond X")
+    sub = command(kernels, "kernels", "fractions of the FMA peak and of the read bandwidth")
+    sub.add_argument("--seconds", type=float, default=0.5, help="of one measurement")
+    return main
+
+
+if __name__ == "__main__":
+    options = parser().parse_args()
+    measure.check_threads()
+    sys.exit(options.function(options))

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Lloyd's algorithm (PRML 9.1) from a given start on src/ alone: no Python, no threads.
+ *
+ *     lloyd_main [isa]
+ *
+ * For every table that this processor runs, or the one named, prints a hash (64-bit FNV-1a) of a
+ * fit for each dtype and shape: its labels, runners-up, distances, centres and objectives; one of
+ * all fits; and one, "exact", of the float64 unit given labels that no kernel computed.  Equal
+ * hashes are equal bits: "all" agrees among the tables with fused multiply-adds and "exact" among
+ * all tables, whatever the compiler, the vector width and the machine.
+ *
+ * Exit status 1: the sums after additions and removals are not those of one full pass; 2: no table
+ * of that name runs here; 3: no memory.
+ */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fm_kernels.h"
+
+#define N_ITERATIONS 7
+/* Rows of one call of a tile kernel: a multiple of every table's tile_rows. */
+#define BLOCK_ROWS 192
+/* Alignment of the widest vector, for the scratch of assign. */
+#define ALIGNMENT 64
+#define MAX_ALLOCATIONS 1000
+
+typedef struct {
+    ptrdiff_t n, d, k;
+    int weighted;
+} shape;
+
+/* 1 to 4 columns have kernels of their own; 5 and 17 leave a tail after groups of 4; 300 columns
+ * and 131 centres exceed the depth and the chunk of centres by which assign is blocked. */
+static const shape shapes[] = {
+    {1000, 1, 5, 0},  {1000, 1, 5, 1},  {1003, 2, 8, 0},    {1003, 2, 8, 1},
+    {777, 3, 16, 0},  {777, 3, 16, 1},  {500, 4, 7, 0},     {500, 4, 7, 1},
+    {601, 5, 13, 0},  {601, 5, 13, 1},  {389, 17, 31, 0},   {389, 17, 31, 1},
+    {257, 64, 97, 0}, {257, 64, 97, 1}, {211, 300, 131, 0}, {211, 300, 131, 1},
+};
+
+/* One fit: its data, and what the scan fixes for all iterations. */
+typedef struct {
+    const fm_isa *isa;
+    const fm_tile_kernels *tile;
+    ptrdiff_t n, d, k;
+    fm_matrix x;
+    const double *w;      /* NULL: 1 */
+    const int32_t *drawn; /* labels drawn at random */
+    fm_grid grid;
+    void *offset;            /* that of the grid, in the dtype of the tiles */
+    double residual_grid[2]; /* coarse, fine */
+} problem;
+
+static void *allocations[MAX_ALLOCATIONS];
+static int n_allocations;
+
+/* Zeroed, so that no hash sees an indeterminate byte; freed by release_all(). */
+static void *take(ptrdiff_t count, ptrdiff_t size)
+{
+    const size_t bytes = ((size_t)(count * size) + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
+    void *memory = n_allocations < MAX_ALLOCATIONS ? aligned_alloc(ALIGNMENT, bytes) : NULL;
+    if (!memory) {
+        fprintf(stderr, "lloyd_main: no memory for %zu bytes\n", bytes);
+        exit(3);
+    }
+    allocations[n_allocations++] = memory;
+    return memset(memory, 0, bytes);
+}
+
+static void release_all(void)
+{
+    while (n_allocations)
+        free(allocations[--n_allocations]);
+}
+
+#define TAKE(count, type) ((type *)take(count, (ptrdiff_t)sizeof(type)))
+
+static uint64_t hash_bytes(uint64_t hash, const void *data, ptrdiff_t size)
+{
+    const unsigned char *byte = data;
+    for (ptrdiff_t i = 0; i < size; i++)
+        hash = (hash ^ byte[i]) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+#define HASH_START UINT64_C(0xcbf29ce484222325)
+#define HASH(hash, array, count) hash_bytes(hash, array, (count) * (ptrdiff_t)sizeof *(array))
+
+/* Knuth's MMIX generator; its top 24 bits are a float exactly. */
+static double uniform(uint64_t *state)
+{
+    *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (double)(*state >> 40) * 0x1p-24;
+}
+
+static double get_real(const problem *p, const void *array, ptrdiff_t i)
+{
+    return p->x.type == FM_F64 ? ((const double *)array)[i] : (double)((const float *)array)[i];
+}
+
+static void set_real(const problem *p, void *array, ptrdiff_t i, double value)
+{
+    if (p->x.type == FM_F64)
+        ((double *)array)[i] = value;
+    else
+        ((float *)array)[i] = (float)value;
+}
+
+static fm_block block_at(const problem *p, ptrdiff_t start)
+{
+    return (fm_block){NULL, start, p->n - start < BLOCK_ROWS ? p->n - start : BLOCK_ROWS};
+}
+
+/* k overlapping blobs away from the origin; weights are integers from 0 to 4. */
+static void draw(problem *p, int weighted)
+{
+    uint64_t state = (uint64_t)(p->n + 1000 * p->d + 1000000 * p->k);
+    double *blob = TAKE(p->k * p->d, double), *w = TAKE(p->n, double);
+    int32_t *drawn = TAKE(p->n, int32_t);
+    void *x = take(p->n * p->d, p->tile->itemsize);
+    for (ptrdiff_t i = 0; i < p->k * p->d; i++)
+        blob[i] = 100 + 6 * uniform(&state);
+    for (ptrdiff_t i = 0; i < p->n; i++) {
+        const ptrdiff_t j = (ptrdiff_t)(uniform(&state) * (double)p->k);
+        for (ptrdiff_t t = 0; t < p->d; t++) {
+            const double noise = uniform(&state) + uniform(&state) - 1;
+            set_real(p, x, i * p->d + t, blob[j * p->d + t] + 3 * noise);
+        }
+        w[i] = floor(5 * uniform(&state));
+        drawn[i] = (int32_t)(uniform(&state) * (double)p->k);
+    }
+    p->x.data = x;
+    p->w = weighted ? w : NULL;
+    p->drawn = drawn;
+}
+
+/* The grids, from the column extremes.  Residuals have one of their own: a row and a centre lie in
+ * the same box, at most twice as far apart as its corners are from the pivot. */
+static void choose_grids(problem *p, const void *low, const void *high, double *coarse,
+                         double *fine)
+{
+    double *largest = TAKE(p->d, double), heaviest = 1, square = 0;
+    for (ptrdiff_t t = 0; t < p->d; t++) {
+        const double offset = p->grid.offset[t];
+        largest[t] = fmax(get_real(p, high, t) - offset, offset - get_real(p, low, t));
+        square += largest[t] * largest[t];
+    }
+    for (ptrdiff_t i = 0; p->w && i < p->n; i++)
+        heaviest = fmax(heaviest, p->w[i]);
+    fm_grid_units(largest, heaviest, p->n, p->d, coarse, fine);
+    fm_grid_column(5 * square * heaviest, p->n, p->residual_grid, p->residual_grid + 1);
+}
+
+/* Column extremes by the table's kernel, the pivot in the middle of them, scale 1, and the grids
+ * of the exact sums. */
+static void scan(problem *p)
+{
+    const ptrdiff_t d = p->d, stride = FM_SUM_STRIDE(d), size = p->tile->itemsize;
+    void *low = take(d, size), *high = take(d, size), *tiles = take(BLOCK_ROWS * d, size);
+    void *scratch = take(p->tile->tile_rows * d, size);
+    double *offset = TAKE(d, double);
+    double *coarse = TAKE(stride, double), *fine = TAKE(stride, double);
+
+    p->offset = take(d, size);
+    for (ptrdiff_t t = 0; t < d; t++) {
+        set_real(p, low, t, (double)INFINITY);
+        set_real(p, high, t, -(double)INFINITY);
+    }
+    for (ptrdiff_t start = 0; start < p->n; start += BLOCK_ROWS) {
+        const fm_block block = block_at(p, start);
+        p->tile->pack(&p->x, &block, p->offset, 1, tiles, scratch);
+        p->tile->extremes(tiles, block.count, d, low, high);
+    }
+    for (ptrdiff_t t = 0; t < d; t++) {
+        set_real(p, p->offset, t, (get_real(p, low, t) + get_real(p, high, t)) / 2);
+        offset[t] = get_real(p, p->offset, t);
+    }
+    p->grid = (fm_grid){d, stride, 1, offset, coarse, fine};
+    choose_grids(p, low, high, coarse, fine);
+}
+
+/* E-step (PRML 9.2); with runners-up and a hash of all distances where second is not NULL. */
+static uint64_t assign(const problem *p, const double *c, int32_t *labels, int32_t *second)
+{
+    const ptrdiff_t d = p->d, k = p->k, size = p->tile->itemsize;
+    const ptrdiff_t width = p->tile->panel_width, narrow = p->tile->distance_width;
+    const ptrdiff_t padded = (k + width - 1) / width * width;
+    void *panel = take(padded * d, size), *bias = take(padded, size);
+    void *distance_panel = take((k + narrow - 1) / narrow * narrow * d, size);
+    void *tiles = take(BLOCK_ROWS * d, size), *scratch = take(p->tile->tile_rows * d, size);
+    void *best = take(p->tile->assign_scratch(BLOCK_ROWS, d), 1);
+    char *distances = take(k * BLOCK_ROWS, size);
+    uint64_t hash = HASH_START;
+
+    p->tile->pack_centers(c, k, d, width, panel, bias);
+    p->tile->pack_centers(c, k, d, narrow, distance_panel, NULL);
+    for (ptrdiff_t start = 0; start < p->n; start += BLOCK_ROWS) {
+        const fm_block block = block_at(p, start);
+        p->tile->pack(&p->x, &block, p->offset, p->grid.scale, tiles, scratch);
+        p->tile->assign(tiles, block.count, d, panel, bias, k, labels + start,
+                        second ? second + start : NULL, best);
+        if (!second)
+            continue;
+        p->tile->distances(tiles, block.count, d, distance_panel, k, distances, BLOCK_ROWS);
+        for (ptrdiff_t j = 0; j < k; j++)
+            hash = hash_bytes(hash, distances + j * BLOCK_ROWS * size, block.count * size);
+    }
+    return hash;
+}
+
+/* labels = now, and sums += the rows whose label changed, under the new one, -= under the old one;
+ * all rows where labels is NULL. */
+static void fold(const problem *p, const int32_t *now, int32_t *labels, double *sums)
+{
+    ptrdiff_t *rows = TAKE(p->n, ptrdiff_t);
+    int32_t *added = TAKE(p->n, int32_t), *removed = TAKE(p->n, int32_t);
+    double *scratch = TAKE(FM_SUM_ROWS * p->grid.stride, double);
+    const fm_exact_kernels *exact = &p->isa->exact;
+    fm_block block = {NULL, 0, p->n};
+    if (labels)
+        block = (fm_block){rows, 0, exact->changes(now, &block, labels, rows, added, removed)};
+    exact->accumulate(&p->x, &block, p->w, &p->grid, labels ? added : now, labels ? removed : NULL,
+                      sums, scratch);
+}
+
+/* The values of X in the place of distances: a number of rows that fills no last vector. */
+static uint64_t hash_potentials(const problem *p, uint64_t hash)
+{
+    const fm_exact_kernels *exact = &p->isa->exact;
+    const ptrdiff_t count = p->n - 37;
+    void *keep = take(count, p->tile->itemsize);
+    double total = (p->x.type == FM_F64 ? exact->potential_f64 : exact->potential_f32)(
+        p->x.data, p->x.data + 37 * p->tile->itemsize, p->w, count, keep);
+    hash = hash_bytes(hash, keep, count * p->tile->itemsize);
+    return HASH(hash, &total, 1);
+}
+
+/* A fit and its hash.  exact: labels are drawn and then partly changed, not computed, so that the
+ * bits are those of the float64 unit alone. */
+static uint64_t fit(problem *p, int exact)
+{
+    const ptrdiff_t n = p->n, d = p->d, k = p->k, n_sums = 2 * p->grid.stride * k;
+    double *old = TAKE(k * d, double), *c = TAKE(k * d, double), *weights = TAKE(k, double);
+    double *sums = TAKE(n_sums, double), *at_once = TAKE(n_sums, double);
+    double *residuals = TAKE(n, double), *scratch = TAKE(d, double), report[3], total[2] = {0, 0};
+    int32_t *labels = TAKE(n, int32_t), *now = TAKE(n, int32_t), *second = TAKE(n, int32_t);
+    const fm_block all = {NULL, 0, n};
+    uint64_t hash = HASH_START;
+
+    for (ptrdiff_t j = 0; j < k; j++)
+        for (ptrdiff_t t = 0; t < d; t++)
+            c[j * d + t] = get_real(p, p->x.data, n / k * j * d + t) - p->grid.offset[t];
+    fold(p, labels, NULL, sums); /* all rows under label 0 */
+    for (int iteration = 0; iteration < N_ITERATIONS; iteration++) {
+        memcpy(old, c, (size_t)(k * d) * sizeof *c);
+        if (!exact)
+            assign(p, c, now, NULL);
+        else
+            for (ptrdiff_t i = 0; i < n; i++)
+                if (!iteration || i % 3 == 0)
+                    now[i] = (int32_t)((p->drawn[i] + iteration) % k);
+        fold(p, now, labels, sums);
+        p->isa->exact.update_centers(sums, k, d, p->grid.stride, old, c, weights, report);
+        hash = HASH(hash, labels, n);
+        hash = HASH(hash, report, 3);
+    }
+    fold(p, labels, NULL, at_once);
+    if (memcmp(sums, at_once, (size_t)n_sums * sizeof *sums)) {
+        fprintf(stderr, "lloyd_main: %s: sums of changed rows differ from full ones at %td x %td\n",
+                p->isa->name, n, d);
+        exit(1);
+    }
+    if (!exact)
+        hash ^= assign(p, c, labels, second);
+    p->isa->exact.residuals(&p->x, &all, &p->grid, c, labels, residuals, scratch);
+    p->isa->exact.add_exact(residuals, p->w, n, p->residual_grid[0], p->residual_grid[1], total);
+    hash = HASH(hash, labels, n);
+    hash = HASH(hash, second, n);
+    hash = HASH(hash, c, k * d);
+    hash = HASH(hash, weights, k);
+    hash = HASH(hash, residuals, n);
+    return hash_potentials(p, HASH(hash, total, 2));
+}
+
+static void print_hashes(const fm_isa *isa)
+{
+    uint64_t all = HASH_START, exact = HASH_START;
+    for (int type = FM_F64; type <= FM_F32; type++)
+        for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+            const ptrdiff_t n = shapes[i].n, d = shapes[i].d, k = shapes[i].k;
+            const fm_tile_kernels *tile = type == FM_F64 ? isa->f64 : isa->f32;
+            problem p = {.isa = isa, .tile = tile, .n = n, .d = d, .k = k};
+            p.x = (fm_matrix){NULL, n, d, d * tile->itemsize, tile->itemsize, type, 0};
+            draw(&p, shapes[i].weighted);
+            scan(&p);
+            const uint64_t one = fit(&p, 0), given = fit(&p, 1);
+            release_all();
+            all = HASH(all, &one, 1);
+            exact = HASH(exact, &given, 1);
+            printf("%s %s n=%td d=%td k=%td %s %016" PRIx64 "\n", isa->name,
+                   type == FM_F64 ? "f64" : "f32", n, d, k,
+                   shapes[i].weighted ? "weighted" : "plain", one);
+        }
+    printf("%s exact %016" PRIx64 "\n%s all %016" PRIx64 "\n", isa->name, exact, isa->name, all);
+}
+
+int main(int argc, char **argv)
+{
+    int count, ran = 0;
+    const fm_isa *const *isas = fm_isas(&count);
+    for (int i = 0; i < count; i++)
+        if (fm_isa_supported(isas[i]) && (argc < 2 || !strcmp(argv[1], isas[i]->name))) {
+            print_hashes(isas[i]);
+            ran++;
+        }
+    if (!ran) {
+        fprintf(stderr, "lloyd_main: no table %s runs here\n", argc < 2 ? "at all" : argv[1]);
+        return 2;
+    }
+    return 0;
+}

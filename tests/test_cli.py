@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The command line: files in, files out, one line for what is wrong."""
+
+import io
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastmix
+from fastmix.cli import main
+from fastmix.model_file import load_model
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def X():
+    rng = np.random.default_rng(3)
+    return np.concatenate([rng.normal(center, 1, size=(50, 2)) for center in (0, 20, 40)])
+
+
+def write_table(name, X):
+    if name.endswith(".npy"):
+        np.save(name, X)
+    elif name.endswith(".csv"):
+        lines = (f"{a!r},{b!r}\n" for a, b in X.tolist())
+        Path(name).write_text("a,b\n" + "".join(lines))
+    else:
+        pyarrow = pytest.importorskip("pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pyarrow.table({"a": X[:, 0], "b": X[:, 1]}), name)
+
+
+def expected_labels(X):
+    return fastmix.KMeans(3, random_state=0).fit(X).labels_
+
+
+def complaint(capsys, *arguments):
+    """Run a command that must fail and return its one line on stderr."""
+    try:
+        status = main([str(argument) for argument in arguments])
+    except SystemExit as error:  # argparse
+        status = error.code
+    captured = capsys.readouterr()
+    assert (status, captured.out) == (2, "")
+    assert captured.err.startswith("fastmix: ")
+    assert captured.err.count("\n") == 1
+    return captured.err.removeprefix("fastmix: ").rstrip("\n")
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+# Fit and predict
+
+
+@pytest.mark.parametrize("suffix", ["csv", "npy", "parquet"])
+def test_fit_writes_the_labels_that_the_estimator_gives(folder, X, suffix):
+    write_table(f"data.{suffix}", X)
+    assert main(["fit", f"data.{suffix}", "-k", "3"]) == 0
+    np.testing.assert_array_equal(np.load("data.labels.npy"), expected_labels(X))
+
+
+def test_fit_never_loads_a_whole_npy_file(folder, X, monkeypatch):
+    seen = []
+    fit = fastmix.KMeans.fit
+    monkeypatch.setattr(fastmix.KMeans, "fit", lambda self, X: seen.append(X) or fit(self, X))
+    np.save("data.npy", X)
+    main(["fit", "data.npy", "-k", "3"])
+    assert isinstance(seen[0], np.memmap)
+
+
+def test_fit_uses_the_columns_asked_for(folder, X):
+    write_table("data.csv", X)
+    assert main(["fit", "data.csv", "-k", "3", "--columns", "b,a"]) == 0
+    expected = fastmix.KMeans(3, random_state=0).fit(X[:, ::-1])
+    found = load_model("data.model.npz")
+    np.testing.assert_array_equal(found.cluster_centers_, expected.cluster_centers_)
+
+
+@pytest.mark.parametrize("name", ["l.npy", "l.csv", "l.txt"])
+def test_labels_are_written_as_the_name_says(folder, X, name):
+    np.save("data.npy", X)
+    assert main(["fit", "data.npy", "-k", "3", "--labels", name]) == 0
+    if name == "l.npy":
+        labels = np.load(name)
+    else:
+        labels = [int(line) for line in (folder / name).read_text().removeprefix("label\n").split()]
+    np.testing.assert_array_equal(labels, expected_labels(X))
+
+
+def test_fit_passes_its_options_on(folder, X, monkeypatch):
+    seen = {}
+    real = fastmix.KMeans
+
+    def spy(n_clusters, **options):
+        seen.update(options, n_clusters=n_clusters)
+        return real(n_clusters, **options)
+
+    monkeypatch.setattr(fastmix, "KMeans", spy, raising=False)
+    np.save("data.npy", X)
+    options = "-k 3 --seed 5 --max-iter 7 --tol 0.5 --init random --threads 1"
+    main(["fit", "data.npy", *options.split()])
+    assert (
+        seen.items()
+        >= {
+            "n_clusters": 3,
+            "random_state": 5,
+            "max_iter": 7,
+            "tol": 0.5,
+            "init": "random",
+            "n_threads": 1,
+        }.items()
+    )
+
+
+def test_fit_prints_a_summary(folder, X, capsys):
+    write_table("data.csv", X)
+    main(["fit", "data.csv", "-k", "3"])
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    model = load_model("data.model.npz")
+    assert float(lines.pop("seconds")) > 0
+    assert float(lines.pop("objective")) == pytest.approx(model.inertia_, rel=1e-9)  # 10 digits
+    assert lines.pop("iterations").startswith(f"{model.n_iter_} (stopped: ")
+    assert lines == {
+        "rows": "150",
+        "columns": "2 (a, b)",
+        "clusters": "3",
+        "labels": "data.labels.npy",
+        "model": "data.model.npz",
+    }
+
+
+def test_fit_twice_gives_the_same_files(folder, X):
+    np.save("data.npy", X)
+    main(["fit", "data.npy", "-k", "3"])
+    first = [(folder / f"data.{end}").read_bytes() for end in ("labels.npy", "model.npz")]
+    main(["fit", "data.npy", "-k", "3"])
+    second = [(folder / f"data.{end}").read_bytes() for end in ("labels.npy", "model.npz")]
+    assert first == second
+
+
+def test_predict_on_the_rows_of_the_fit_gives_its_labels(folder, X):
+    write_table("data.csv", X)
+    main(["fit", "data.csv", "-k", "3", "--tol", "0"])
+    assert main(["predict", "data.model.npz", "data.csv", "--labels", "again.npy"]) == 0
+    np.testing.assert_array_equal(np.load("again.npy"), np.load("data.labels.npy"))
+
+
+def test_version_is_printed(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert (caught.value.code, capsys.readouterr().out) == (0, f"fastmix {fastmix.__version__}\n")
+
+
+# What is wrong
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "reason"),
+    [
+        ("flat.npy", np.zeros(5), "1D array"),
+        ("text.npy", np.array([["a"]]), "numeric"),
+        ("nan.npy", np.array([[1.0], [np.nan]]), "X[1, 0] = nan"),
+        ("few.npy", np.zeros((1, 2)), "n_samples=1"),
+        ("object.npy", np.array([[{}]]), "Python objects"),
+    ],
+)
+def test_array_that_cannot_be_clustered_is_refused(folder, capsys, name, array, reason):
+    np.save(name, array)
+    assert reason in complaint(capsys, "fit", name, "-k", 2)
+    assert names_in(folder) == [name]
+
+
+@pytest.mark.parametrize("name", ["data.csv", "data.parquet", "data.xls"])
+def test_missing_or_strange_data_is_refused(folder, capsys, name):
+    assert complaint(capsys, "fit", name, "-k", 2).startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["cluster"],
+        ["fit"],
+        ["fit", "data.npy"],
+        ["fit", "data.npy", "-k", "two"],
+        ["fit", "data.npy", "-k", "0"],
+        ["fit", "data.npy", "-k", "151"],
+        ["fit", "data.npy", "-k", "3", "--tol", "-1"],
+        ["fit", "data.npy", "-k", "3", "--max-iter", "0"],
+        ["fit", "data.npy", "-k", "3", "--init", "best"],
+        ["fit", "data.npy", "-k", "3", "--seed", "-1"],
+        ["fit", "data.npy", "-k", "3", "--threads", "0"],
+        ["fit", "data.npy", "-k", "9" * 30],
+        ["fit", "data.npy", "-k", "3", "--columns", "0\n1"],
+        ["fit", "data.npy", "-k", "3", "--columns", "0,2"],
+        ["predict", "data.npy"],
+        ["predict", "data.npy", "data.npy"],
+        ["predict", "none.npz", "data.npy"],
+    ],
+    ids=" ".join,
+)
+def test_bad_arguments_are_refused_in_one_line(folder, X, capsys, arguments):
+    np.save("data.npy", X)
+    complaint(capsys, *arguments)
+    assert names_in(folder) == ["data.npy"]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--labels", "no/l.npy"], "--labels no/l.npy: the folder no does not exist"),
+        (["--model", "no/m.npz"], "--model no/m.npz: the folder no does not exist"),
+        (["--model", "sub"], "--model sub: is a folder; expected a file"),
+        (["--labels", "l.bin"], "--labels l.bin: expected a file named *.npy, *.csv, *.txt"),
+        (["--labels", "data.npy"], "--labels data.npy: would replace data.npy"),
+        (["--model", "./data.npy"], "--model ./data.npy: would replace data.npy"),
+        (["--labels", "x.npy", "--model", "x.npy"], "--model x.npy: would replace the file of "),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_output_that_cannot_be_is_refused_before_the_fit(
+    folder, X, capsys, monkeypatch, options, reason
+):
+    np.save("data.npy", X)
+    (folder / "sub").mkdir()
+    monkeypatch.setattr(fastmix.KMeans, "fit", lambda *_: pytest.fail("fitted"))
+    assert complaint(capsys, "fit", "data.npy", "-k", 2, *options).startswith(reason)
+
+
+def test_predict_refuses_to_replace_the_model(folder, X, capsys):
+    np.save("data.npy", X)
+    main(["fit", "data.npy", "-k", "3", "--model", "m.npy"])
+    capsys.readouterr()
+    message = complaint(capsys, "predict", "m.npy", "data.npy", "--labels", "m.npy")
+    assert message == "--labels m.npy: would replace m.npy"
+
+
+def test_predict_on_other_columns_is_refused(folder, X, capsys):
+    np.save("data.npy", X)
+    np.save("wide.npy", np.zeros((5, 3)))
+    main(["fit", "data.npy", "-k", "3"])
+    capsys.readouterr()
+    message = complaint(capsys, "predict", "data.model.npz", "wide.npy")
+    assert message == "X has 3 features, but KMeans is expecting 2 features as input."
+
+
+@pytest.mark.parametrize("error", [ValueError("two\nlines"), MemoryError(), OSError(28, "full")])
+def test_failed_fit_leaves_older_outputs(folder, X, capsys, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    np.save("data.npy", X)
+    (folder / "data.labels.npy").write_bytes(b"old labels")
+    (folder / "data.model.npz").write_bytes(b"old model")
+    monkeypatch.setattr(fastmix.KMeans, "fit", fail)
+    complaint(capsys, "fit", "data.npy", "-k", 2)
+    assert (folder / "data.labels.npy").read_bytes() == b"old labels"
+    assert (folder / "data.model.npz").read_bytes() == b"old model"
+
+
+def test_progress_is_shown_on_a_terminal_only(folder, X, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    np.save("data.npy", X)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert main(["fit", "data.npy", "-k", "3"]) == 0
+    assert "iteration 1/300" in sys.stderr.getvalue()
+
+
+def test_warning_is_one_line_on_stderr(folder, capsys):
+    np.save("data.npy", np.zeros((10, 2)))
+    assert main(["fit", "data.npy", "-k", "3"]) == 0
+    error = capsys.readouterr().err
+    assert error.startswith("fastmix: warning: Number of distinct clusters (1) found smaller")
+    assert error.count("\n") == 1
+
+
+# As a process
+
+
+def test_module_runs_as_the_command(folder):
+    command = [sys.executable, "-m", "fastmix", "fit", "none.csv", "-k", "2"]
+    child = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (child.returncode, child.stdout) == (2, "")
+    assert child.stderr == "fastmix: none.csv: No such file or directory\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_ctrl_c_exits_130_and_writes_nothing(folder):
+    np.save("data.npy", np.random.default_rng(0).random((200_000, 16), dtype=np.float32))
+    program = """
+        import os, signal, sys, threading
+        from fastmix.cli import main
+        threading.Timer(2.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        sys.exit(main("fit data.npy -k 200 --tol 0 --max-iter 1000000 --init random".split()))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    child = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (child.returncode, child.stderr) == (130, "fastmix: interrupted\n")
+    assert names_in(folder) == ["data.npy"]

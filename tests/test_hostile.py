@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Hostile input: an error that names the argument and the first offending place.
+
+Awkward but valid input is in test_hostile_values.py, faults of the machine (signals, forks, limits)
+in test_hostile_faults.py.
+"""
+
+import re
+
+import numpy as np
+import pytest
+
+from fastmix import KMeans, assign, kmeans, kmeans_plusplus
+
+CENTERS = np.array([[0.0, 0.0], [10.0, 10.0], [0.0, 10.0]])
+
+
+def blobs(n=60, dtype=np.float64):
+    """Three blobs of integer-valued rows, which every dtype holds exactly, and their labels."""
+    labels = np.arange(n) % len(CENTERS)
+    noise = np.random.default_rng(0).integers(0, 4, size=(n, 2))
+    return (CENTERS[labels] + noise).astype(dtype), labels
+
+
+def fit_estimator(X, k=3, **options):
+    return KMeans(k, init="random", random_state=0).fit(X, **options)
+
+
+def fit_function(X, k=3, **options):
+    return kmeans(X, k, random_state=0, **options)
+
+
+def seed(X, k=3, **options):
+    return kmeans_plusplus(X, k, random_state=0, **options)
+
+
+def nearest(X, k=3):
+    return assign(X, CENTERS[:k])
+
+
+FITS = pytest.mark.parametrize("fit", [fit_estimator, fit_function, seed], ids=lambda f: f.__name__)
+ALL = pytest.mark.parametrize(
+    "fit", [fit_estimator, fit_function, seed, nearest], ids=lambda f: f.__name__
+)
+
+
+def bits(model):
+    return model.cluster_centers_.tobytes(), model.labels_.tobytes(), model.inertia_
+
+
+def fitted(X, **options):
+    """A fit from one start, whatever the dtype of X."""
+    return KMeans(3, init=CENTERS).fit(X, **options)
+
+
+# X that raises.
+
+
+def with_value(value):
+    X, _ = blobs()
+    X[3, 1] = value
+    X[7, 0] = value
+    return X
+
+
+NAN, INF = float("nan"), float("inf")
+BAD_X = {
+    "nan": (lambda: with_value(NAN), ValueError, r"X\b.*NaN.*X\[3, 1\] = nan"),
+    "inf": (lambda: with_value(INF), ValueError, r"X\b.*infinity.*X\[3, 1\] = inf"),
+    "minus_inf": (lambda: with_value(-INF), ValueError, r"X\b.*infinity.*X\[3, 1\] = -inf"),
+    "float32_nan": (lambda: with_value(NAN).astype("f4"), ValueError, r"X\[3, 1\] = nan"),
+    "float16_inf": (lambda: with_value(INF).astype("f2"), ValueError, r"X\[3, 1\] = inf"),
+    "strided_nan": (lambda: np.asfortranarray(with_value(NAN)), ValueError, r"X\[3, 1\]"),
+    "one_dimension": (lambda: np.arange(9.0), ValueError, "Expected 2D array, got 1D"),
+    "three_dimensions": (lambda: np.zeros((9, 2, 2)), ValueError, "dim 3|3D array"),
+    "scalar": (lambda: 3.0, ValueError, "Expected 2D array"),
+    "no_rows": (lambda: np.zeros((0, 2)), ValueError, "0 sample"),
+    "no_columns": (lambda: np.zeros((9, 0)), ValueError, "0 feature"),
+    "uint64_beyond_2_53": (
+        lambda: np.array([[2**63 + i, i] for i in range(9)], dtype=np.uint64),
+        ValueError,
+        r"X\b.*2\*\*53",
+    ),
+    "strings": (lambda: blobs()[0].astype(str), TypeError, r"X\b.*numeric"),
+    "string_among_objects": (
+        lambda: np.array([[1.0, 2.0], ["3", 4.0], [5.0, 6.0]], dtype=object),
+        TypeError,
+        r"X\b.*numeric.*str",
+    ),
+    "none_among_objects": (
+        lambda: np.array([[1.0, 2.0], [None, 4.0], [5.0, 6.0]], dtype=object),
+        (TypeError, ValueError),
+        r"X\b",
+    ),
+    "complex": (lambda: blobs()[0] * 1j, ValueError, "Complex data not supported"),
+    "masked": (lambda: np.ma.masked_less(blobs()[0], 1), TypeError, r"X\b.*masked.*fill"),
+    "dates": (lambda: np.zeros((9, 2), dtype="M8[s]"), TypeError, r"X\b.*datetime64"),
+}
+
+
+@ALL
+@pytest.mark.parametrize("case", BAD_X)
+def test_bad_x_raises_naming_the_first_place(fit, case):
+    make, error, message = BAD_X[case]
+    with pytest.raises(error, match=message):
+        fit(make())
+
+
+@pytest.mark.parametrize("case", BAD_X)
+def test_bad_x_leaves_a_fitted_estimator_as_it_was(case):
+    model = fitted(blobs()[0])
+    before = dict(vars(model))
+    with pytest.raises((ValueError, TypeError)):
+        model.fit(BAD_X[case][0]())
+    assert {name: id(value) for name, value in vars(model).items()} == {
+        name: id(value) for name, value in before.items()
+    }
+
+
+@pytest.mark.parametrize("method", ["predict", "transform", "score"])
+def test_nan_in_new_rows_raises_naming_the_first_place(method):
+    with pytest.raises(ValueError, match=r"X\[3, 1\] = nan"):
+        getattr(fitted(blobs()[0]), method)(with_value(NAN))
+
+
+def test_bad_input_raises_before_the_start_is_computed():
+    def never(X, n_clusters, random_state):
+        raise AssertionError("init was called")
+
+    with pytest.raises(ValueError, match=r"X\[3, 1\] = nan"):
+        KMeans(3, init=never).fit(with_value(NAN))
+
+
+# N_clusters.
+
+
+@FITS
+def test_more_clusters_than_rows_raises(fit):
+    with pytest.raises(ValueError, match="n_samples=2 should be >= n_clusters=3"):
+        fit(np.zeros((2, 2)))
+
+
+@FITS
+@pytest.mark.parametrize("k", [0, -1, 2.0, "3", True, None], ids=repr)
+def test_n_clusters_that_is_no_positive_integer_raises(fit, k):
+    with pytest.raises((ValueError, TypeError), match=rf"n_clusters.*{re.escape(repr(k))}"):
+        fit(blobs()[0], k)
+
+
+# Weights.
+
+
+def weights_with(value, n=60):
+    weights = np.ones(n)
+    weights[[3, 7]] = value
+    return weights
+
+
+BAD_WEIGHTS = {
+    "one_negative": (weights_with(-1), ValueError, r"sample_weight\[3\] = -1.0 is negative"),
+    "all_negative": (-np.ones(60), ValueError, r"sample_weight\[0\] = -1.0 is negative"),
+    "all_zero": (np.zeros(60), ValueError, "sample_weight.*zero"),
+    "nan": (weights_with(NAN), ValueError, r"sample_weight.*NaN.*sample_weight\[3\] = nan"),
+    "inf": (weights_with(INF), ValueError, r"sample_weight.*infinity.*sample_weight\[3\] = inf"),
+    "too_short": (np.ones(59), ValueError, r"sample_weight.shape == \(59,\), expected \(60,\)"),
+    "two_dimensions": (np.ones((60, 1)), ValueError, "Sample weights must be 1D"),
+    "strings": (np.full(60, "1"), TypeError, "sample_weight must be numeric"),
+    "complex": (np.ones(60, dtype=complex), TypeError, "sample_weight must be numeric"),
+    "masked": (np.ma.masked_equal(weights_with(2), 2), TypeError, "sample_weight.*masked"),
+    "objects": (np.array([None] * 60), (TypeError, ValueError), "sample_weight"),
+    "negative_scalar": (-1.0, ValueError, "sample_weight.*negative"),
+}
+
+
+@FITS
+@pytest.mark.parametrize("case", BAD_WEIGHTS)
+def test_bad_weights_raise_naming_the_first_place(fit, case):
+    weights, error, message = BAD_WEIGHTS[case]
+    with pytest.raises(error, match=message):
+        fit(blobs()[0], sample_weight=weights)
+
+
+@pytest.mark.parametrize("case", BAD_WEIGHTS)
+def test_bad_weights_leave_a_fitted_estimator_as_it_was(case):
+    model = fitted(blobs()[0])
+    before = bits(model)
+    with pytest.raises((ValueError, TypeError)):
+        model.fit(blobs()[0] + 1, sample_weight=BAD_WEIGHTS[case][0])
+    assert bits(model) == before
+
+
+# Init.
+
+BAD_INIT = {
+    "nan": (np.where(CENTERS == 10, NAN, CENTERS), r"init.*NaN.*init\[1, 0\] = nan"),
+    "wrong_columns": (np.zeros((3, 5)), r"shape of the initial centers \(3, 5\).*features"),
+    "wrong_rows": (np.zeros((2, 2)), r"shape of the initial centers \(2, 2\).*clusters 3"),
+    "one_dimension": (np.zeros(3), "init|2D array"),
+    "unknown_name": ("kmeans++", "init"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INIT)
+@pytest.mark.parametrize("wrap", [None, "callable"], ids=["given", "returned"])
+def test_bad_init_raises_naming_it(case, wrap):
+    init, message = BAD_INIT[case]
+    given = (lambda X, n_clusters, random_state: init) if wrap else init
+    if wrap and isinstance(init, str):
+        pytest.skip("a name is no result of a callable")
+    model = KMeans(3, init=given)
+    with pytest.raises(ValueError, match=message):
+        model.fit(blobs()[0])
+    assert not hasattr(model, "labels_")
+
+
+def test_init_callable_cannot_write_x():
+    def scribble(X, n_clusters, random_state):
+        X[...] = 0
+        return X[:n_clusters]
+
+    X, _ = blobs()
+    before = X.copy()
+    with pytest.raises(ValueError, match="read-only"):
+        KMeans(3, init=scribble).fit(X)
+    np.testing.assert_array_equal(X, before)
+    assert X.flags.writeable
