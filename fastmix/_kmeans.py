@@ -17,16 +17,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastmix.core import _kmeans as core
+from fastmix.core import _fit as core
 from fastmix.core._frame import Frame
-from fastmix.core._validation import as_matrix, as_weights, result_dtype
+from fastmix.core._validation import as_centers, as_count, as_matrix, as_weights, result_dtype
 
 __all__ = ["KMeans"]
 
 
-class KMeans(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
-):
+class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
     """K-means clustering (PRML 9.1) with scikit-learn's interface.
 
     Parameters
@@ -187,7 +185,7 @@ class KMeans(
                 X.shape[0], k, self.init, n_init, self.max_iter, self.tol, self.algorithm
             )
             if not isinstance(self.init, str) and not callable(self.init):
-                core.as_centers(self.init, k, X.shape[1])
+                as_centers(self.init, k, X.shape[1])
             if self.algorithm == "elkan" and k == 1:
                 warnings.warn(
                     "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' "
@@ -231,7 +229,7 @@ class KMeans(
 
     def _check_n_clusters(self):
         # bool is an Integral, which scikit-learn's own validation lets through.
-        return core.as_count(self.n_clusters, "n_clusters")
+        return as_count(self.n_clusters, "n_clusters")
 
     def _resolve_n_init(self):
         if self.n_init == "auto":

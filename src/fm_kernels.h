@@ -21,8 +21,18 @@
 
 /* Element types that a matrix may have; the order is that of the loaders in load.h. */
 enum fm_type {
-    FM_F64, FM_F32, FM_F16, FM_LONG_DOUBLE,
-    FM_I8, FM_U8, FM_I16, FM_U16, FM_I32, FM_U32, FM_I64, FM_U64,
+    FM_F64,
+    FM_F32,
+    FM_F16,
+    FM_LONG_DOUBLE,
+    FM_I8,
+    FM_U8,
+    FM_I16,
+    FM_U16,
+    FM_I32,
+    FM_U32,
+    FM_I64,
+    FM_U64,
     FM_N_TYPES
 };
 
@@ -51,8 +61,8 @@ typedef struct {
 
 /* The exact sums of one fit (kernels/sums.inc.h): their frame and their grids. */
 typedef struct {
-    ptrdiff_t d;          /* columns of x */
-    ptrdiff_t stride;     /* columns of the statistics: d + 2 rounded up to 4 */
+    ptrdiff_t d;      /* columns of x */
+    ptrdiff_t stride; /* columns of the statistics: d + 2 rounded up to 4 */
     double scale;
     const double *offset; /* (d) */
     const double *coarse; /* (stride) 1.5 * 2^52 * unit of the coarse grid */
@@ -80,8 +90,7 @@ typedef struct {
     /* labels[i] = argmin_j |x_i - c_j|^2, ties to the lowest j; where second is not NULL also
      * the runner-up.  scratch: assign_scratch() bytes, aligned to 64. */
     void (*assign)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
-                   const void *bias, ptrdiff_t k, int32_t *labels, int32_t *second,
-                   void *scratch);
+                   const void *bias, ptrdiff_t k, int32_t *labels, int32_t *second, void *scratch);
 
     /* out[j * stride + i] = |x_i - c_j|^2 by differences; stride >= count rounded up to a tile. */
     void (*distances)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
@@ -113,8 +122,8 @@ typedef struct {
                       const double *c, const int32_t *labels, double *out, double *scratch);
 
     /* total[0 .. 1] += w v on the given grids (w NULL: 1). */
-    void (*add_exact)(const double *v, const double *w, ptrdiff_t count, double coarse,
-                      double fine, double *total);
+    void (*add_exact)(const double *v, const double *w, ptrdiff_t count, double coarse, double fine,
+                      double *total);
 
     /* sum_i w_i min(closest_i, distance_i); keep, where not NULL, takes the minima. */
     double (*potential_f32)(const void *distance, const void *closest, const double *w,
@@ -125,8 +134,7 @@ typedef struct {
     /* centers and weights of k clusters from their sums; report: objective with the old centers,
      * with the new, and the sum of squared shifts. */
     void (*update_centers)(const double *sums, ptrdiff_t k, ptrdiff_t d, ptrdiff_t stride,
-                           const double *old, double *centers, double *weights,
-                           double report[3]);
+                           const double *old, double *centers, double *weights, double report[3]);
 
     /* One row of a CSR matrix at a time: kernels/sparse.inc.h. */
     void (*sparse_unpack)(const fm_csr *x, ptrdiff_t row, double scale, ptrdiff_t *column,

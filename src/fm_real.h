@@ -55,9 +55,11 @@
 #define FM_LANES (FM_VECTOR_BYTES / (int)sizeof(real))
 #define FM_TILE_ROWS (FM_TILE_VECTORS * FM_LANES)
 
-typedef real FM_NAME(vec) __attribute__((vector_size(FM_VECTOR_BYTES), aligned(sizeof(real)), may_alias));
+typedef real FM_NAME(vec)
+    __attribute__((vector_size(FM_VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 typedef real_bits FM_NAME(ivec) __attribute__((vector_size(FM_VECTOR_BYTES)));
-typedef real FM_NAME(quad) __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias));
+typedef real FM_NAME(quad)
+    __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias));
 typedef real_bits FM_NAME(iquad) __attribute__((vector_size(4 * sizeof(real))));
 /* Reals anywhere in the user's memory. */
 typedef real FM_NAME(user_real) __attribute__((aligned(1), may_alias));

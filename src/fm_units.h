@@ -10,13 +10,16 @@
 #define FM_STRING(a) FM_STRING_(a)
 
 #define FM_TILE_TABLE                                                                              \
-    {                                                                                              \
-        .itemsize = sizeof(real), .tile_rows = FM_TILE_ROWS, .panel_width = FM_PANEL_WIDTH,        \
-        .distance_width = FM_DISTANCE_WIDTH,                                                       \
-        .pack = FM_NAME(pack), .pack_centers = FM_NAME(pack_centers),                              \
-        .assign_scratch = FM_NAME(assign_scratch), .assign = FM_NAME(assign),                      \
-        .distances = FM_NAME(distances), .extremes = FM_NAME(extremes),                            \
-        .multiply_add_flops = FM_NAME(multiply_add_flops)                                          \
-    }
+    {.itemsize = sizeof(real),                                                                     \
+     .tile_rows = FM_TILE_ROWS,                                                                    \
+     .panel_width = FM_PANEL_WIDTH,                                                                \
+     .distance_width = FM_DISTANCE_WIDTH,                                                          \
+     .pack = FM_NAME(pack),                                                                        \
+     .pack_centers = FM_NAME(pack_centers),                                                        \
+     .assign_scratch = FM_NAME(assign_scratch),                                                    \
+     .assign = FM_NAME(assign),                                                                    \
+     .distances = FM_NAME(distances),                                                              \
+     .extremes = FM_NAME(extremes),                                                                \
+     .multiply_add_flops = FM_NAME(multiply_add_flops)}
 
 #endif

@@ -8,24 +8,18 @@ is copied but the tiles of a block.  Any thread may take any block: what is adde
 import numpy as np
 
 cimport cython
-from cpython.pythread cimport (
-    PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock,
-    PyThread_type_lock, WAIT_LOCK,
-)
 from cython.parallel cimport prange, threadid
 from libc.math cimport sqrt
 from libc.stdint cimport int32_t, uintptr_t
-from libc.stdlib cimport free, malloc
 
 from fastmix.core._kernels cimport (
-    FM_F16, FM_F32, FM_F64, FM_I8, FM_I16, FM_I32, FM_I64, FM_LONG_DOUBLE, FM_SUM_ROWS, FM_U8,
-    FM_U16, FM_U32, FM_U64, find_isa, fm_block, fm_grid, fm_isa, fm_matrix, fm_tile_kernels,
+    FM_SUM_ROWS, find_isa, fm_block, fm_grid, fm_isa, fm_matrix, fm_tile_kernels,
 )
-from fastmix.core._threads cimport enter, leave
+from fastmix.core._threads cimport Locks, enter, leave
 
-from fastmix.core._kernels import aligned_empty, sum_stride
+from fastmix.core._kernels import aligned_empty, element_type, sum_stride
 
-__all__ = ["DenseRows", "element_type"]
+__all__ = ["DenseRows"]
 
 # A block's tiles: a quarter of a small second-level cache, and enough rows to amortise the call.
 # Rows in multiples of 64, which every tile divides: the blocks are also the slots of the seeding's
@@ -36,20 +30,6 @@ cdef Py_ssize_t BLOCK_MULTIPLE = 64
 
 # Centres whose distances to the rows of a block are held at a time: a multiple of the width.
 cdef Py_ssize_t DISTANCE_CENTERS = 60
-
-_TYPES = {
-    np.dtype(np.float64): FM_F64, np.dtype(np.float32): FM_F32, np.dtype(np.float16): FM_F16,
-    np.dtype(np.int8): FM_I8, np.dtype(np.uint8): FM_U8, np.dtype(np.bool_): FM_U8,
-    np.dtype(np.int16): FM_I16, np.dtype(np.uint16): FM_U16, np.dtype(np.int32): FM_I32,
-    np.dtype(np.uint32): FM_U32, np.dtype(np.int64): FM_I64, np.dtype(np.uint64): FM_U64,
-}
-_TYPES.setdefault(np.dtype(np.longdouble), FM_LONG_DOUBLE)
-
-
-def element_type(dtype):
-    """The kernels' code for a NumPy dtype in native byte order, or None."""
-    return _TYPES.get(np.dtype(dtype).newbyteorder("="))
-
 
 cdef struct Scratch:
     # One thread's memory, carved out of one allocation.
@@ -76,8 +56,6 @@ cdef struct Assignment:
     int32_t *second
     double *sums
     Py_ssize_t k
-    int n_parts
-    PyThread_type_lock *locks
 
 
 cdef inline Py_ssize_t _padded(Py_ssize_t size) noexcept nogil:
@@ -282,7 +260,6 @@ cdef class DenseRows:
         panel, bias = self._assign_panel(centers)
         cdef Py_ssize_t block, n_blocks = self._n_blocks(stop - start)
         cdef Py_ssize_t n_changed = 0
-        cdef int part
         cdef Assignment a
         cdef char *memory = self._reserve(n_threads)
         a.k = centers.shape[0]
@@ -292,30 +269,19 @@ cdef class DenseRows:
         a.labels = &labels[0]
         a.second = NULL if second is None else &second[0]
         a.sums = NULL if sums is None else &sums[0, 0, 0, 0]
-        a.n_parts = 0 if sums is None else <int>sums.shape[0]
-        a.locks = NULL
-        if 0 < a.n_parts < n_threads:
-            a.locks = <PyThread_type_lock *>malloc(a.n_parts * sizeof(PyThread_type_lock))
-            if a.locks == NULL:
-                raise MemoryError("locks for the shared statistics")
-            for part in range(a.n_parts):
-                a.locks[part] = PyThread_allocate_lock()
+        cdef Locks locks = Locks(n_threads if sums is None else sums.shape[0], n_threads)
         enter()
         for block in prange(n_blocks, nogil=True, num_threads=n_threads, schedule="dynamic"):
-            n_changed += self._assign(start, stop, block, memory, &a)
+            n_changed += self._assign(start, stop, block, memory, &a, locks)
         leave()
-        if a.locks != NULL:
-            for part in range(a.n_parts):
-                PyThread_free_lock(a.locks[part])
-            free(a.locks)
         return n_changed
 
     cdef Py_ssize_t _assign(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block,
-                            char *memory, Assignment *a) noexcept nogil:
+                            char *memory, Assignment *a, Locks locks) noexcept nogil:
         cdef Scratch s = self._of_thread(memory, 0)
         cdef fm_block b = self._block(a.rows, start, stop, block)
-        cdef int part = threadid()
         cdef Py_ssize_t i, changed
+        cdef int part
         self._pack(&b, &s)
         self.kernels.assign(s.tiles, b.count, self.d, a.panel, a.bias, a.k, s.labels,
                             NULL if a.second == NULL else s.added, s.assign)
@@ -326,13 +292,10 @@ cdef class DenseRows:
         if a.sums != NULL and changed:
             b.rows = s.changed
             b.count = changed
-            if a.locks != NULL:
-                part %= a.n_parts
-                PyThread_acquire_lock(a.locks[part], WAIT_LOCK)
+            part = locks.acquire(threadid())
             self.isa.exact.accumulate(&self.x, &b, a.weights, &self.grid, s.added, s.removed,
                                       a.sums + part * 2 * a.k * self.stride, s.sums)
-            if a.locks != NULL:
-                PyThread_release_lock(a.locks[part])
+            locks.release(part)
         return changed
 
     def add_all(self, Py_ssize_t start, Py_ssize_t stop, int n_threads,

@@ -75,8 +75,8 @@ def extremes(rows, n_threads):
         np.maximum(bounds[1], part[1], out=bounds[1])
     if rows.X.dtype.kind in "iu" and np.abs(bounds).max() > 2.0**53:
         raise ValueError(
-            f"X holds integers as large as {np.abs(bounds).max():.17g}, beyond 2**53, which float64 "
-            "cannot tell apart; subtract an offset first"
+            f"X holds integers as large as {np.abs(bounds).max():.17g}, beyond 2**53, which "
+            "float64 cannot tell apart; subtract an offset first"
         )
     return bounds
 
@@ -119,7 +119,9 @@ def _place(rows, frame, weights):
     """Put rows into the frame, with grids for sums of any of them."""
     heaviest = 1.0 if weights is None else float(weights.max())
     largest = np.nextafter(frame.largest, np.inf)
-    rows.set_frame(frame.pivot * frame.scale, frame.scale, exact_sum_grid(largest, heaviest, rows.n))
+    rows.set_frame(
+        frame.pivot * frame.scale, frame.scale, exact_sum_grid(largest, heaviest, rows.n)
+    )
 
 
 def scan(rows, weights, n_threads):

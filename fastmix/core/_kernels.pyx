@@ -10,6 +10,7 @@ import numpy as np
 
 __all__ = [
     "aligned_empty",
+    "element_type",
     "exact_column_grid",
     "exact_sum_grid",
     "isa",
@@ -17,6 +18,20 @@ __all__ = [
     "supported_isas",
     "update_centers",
 ]
+
+_TYPES = {
+    np.dtype(np.float64): FM_F64, np.dtype(np.float32): FM_F32, np.dtype(np.float16): FM_F16,
+    np.dtype(np.int8): FM_I8, np.dtype(np.uint8): FM_U8, np.dtype(np.bool_): FM_U8,
+    np.dtype(np.int16): FM_I16, np.dtype(np.uint16): FM_U16, np.dtype(np.int32): FM_I32,
+    np.dtype(np.uint32): FM_U32, np.dtype(np.int64): FM_I64, np.dtype(np.uint64): FM_U64,
+}
+_TYPES.setdefault(np.dtype(np.longdouble), FM_LONG_DOUBLE)
+
+
+def element_type(dtype):
+    """The kernels' code for a NumPy dtype in native byte order, or None."""
+    return _TYPES.get(np.dtype(dtype).newbyteorder("="))
+
 
 cdef const fm_isa *_chosen = NULL
 

@@ -68,8 +68,8 @@ cdef double _touch(const double *data, Py_ssize_t n) noexcept nogil:
 
 
 def assign_rate(dtype, Py_ssize_t d, Py_ssize_t k, int n_threads, double seconds=0.5):
-    """FLOP/s, 2 n k d a call, of the assign kernel on packed tiles that stay in the caches: the best
-    of repeated runs on all threads together."""
+    """FLOP/s, 2 n k d a call, of the assign kernel on packed tiles that stay in the caches: the
+    best of repeated runs on all threads together."""
     cdef const fm_tile_kernels *kernels = _tile_kernels(dtype)
     cdef Py_ssize_t rows = max(64, 131072 // (d * kernels.itemsize) // 64 * 64), thread
     cdef Py_ssize_t width = kernels.panel_width, padded = (k + width - 1) // width * width
@@ -103,6 +103,6 @@ def assign_rate(dtype, Py_ssize_t d, Py_ssize_t k, int n_threads, double seconds
 cdef void _repeat(const fm_tile_kernels *kernels, Py_ssize_t repeats, const void *tiles,
                   Py_ssize_t rows, Py_ssize_t d, const void *panel, const void *bias,
                   Py_ssize_t k, int32_t *labels, void *scratch) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(repeats):
+    cdef Py_ssize_t _i
+    for _i in range(repeats):
         kernels.assign(tiles, rows, d, panel, bias, k, labels, NULL, scratch)

@@ -7,20 +7,14 @@ A pivot would fill the rows.  Nothing is copied but one row at a time.
 import numpy as np
 
 cimport cython
-from cpython.pythread cimport (
-    PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock,
-    PyThread_type_lock, WAIT_LOCK,
-)
 from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, sqrt
 from libc.stdint cimport int32_t, uintptr_t
-from libc.stdlib cimport free, malloc
 
 from fastmix.core._kernels cimport find_isa, fm_csr, fm_exact_kernels, fm_grid
-from fastmix.core._threads cimport enter, leave
+from fastmix.core._threads cimport Locks, enter, leave
 
-from fastmix.core._dense import element_type
-from fastmix.core._kernels import aligned_empty, sum_stride
+from fastmix.core._kernels import aligned_empty, element_type, sum_stride
 
 __all__ = ["SparseRows"]
 
@@ -189,38 +183,25 @@ cdef class SparseRows:
         cdef const Py_ssize_t *chosen = NULL if rows is None else &rows[0]
         cdef const double *w = NULL if weights is None else &weights[0]
         cdef double *to = NULL if sums is None else &sums[0, 0, 0, 0]
-        cdef int n_parts = 1 if sums is None else <int>sums.shape[0]
+        cdef Locks locks = Locks(n_threads if sums is None else sums.shape[0], n_threads)
         cdef int32_t *label = &labels[0]
         cdef int32_t *runner_up = NULL if second is None else &second[0]
-        cdef PyThread_type_lock *locks = NULL
-        cdef int part
-        if n_parts < n_threads and to != NULL:
-            locks = <PyThread_type_lock *>malloc(n_parts * sizeof(PyThread_type_lock))
-            if locks == NULL:
-                raise MemoryError("locks for the shared statistics")
-            for part in range(n_parts):
-                locks[part] = PyThread_allocate_lock()
         enter()
         for i in prange(start, stop, nogil=True, num_threads=n_threads, schedule="dynamic",
                         chunksize=64):
             n_changed += self._assign(i if chosen == NULL else chosen[i], memory, ct, bias, k,
-                                      label, runner_up, to, w, n_parts, locks)
+                                      label, runner_up, to, w, locks)
         leave()
-        if locks != NULL:
-            for part in range(n_parts):
-                PyThread_free_lock(locks[part])
-            free(locks)
         return n_changed
 
     cdef Py_ssize_t _assign(self, Py_ssize_t row, char *memory, const double *ct,
                             const double *bias, Py_ssize_t k, int32_t *labels, int32_t *second,
-                            double *sums, const double *w, int n_parts,
-                            PyThread_type_lock *locks) noexcept nogil:
+                            double *sums, const double *w, Locks locks) noexcept nogil:
         cdef Row r = self._row(memory, k, row)
         cdef Py_ssize_t j, best = 0, next = 0
         cdef double top = -INFINITY, below = -INFINITY, weight = 1 if w == NULL else w[row]
         cdef int32_t old = labels[row]
-        cdef int part = threadid() % n_parts
+        cdef int part
         self.kernels.sparse_scores(r.column, r.y, r.count, ct, bias, _padded(k), r.score)
         for j in range(k):
             if r.score[j] > top:
@@ -234,16 +215,14 @@ cdef class SparseRows:
         if best == old:
             return 0
         if sums != NULL:
-            if locks != NULL:
-                PyThread_acquire_lock(locks[part], WAIT_LOCK)
+            part = locks.acquire(threadid())
             sums += part * 2 * k * self.stride
             self.kernels.sparse_accumulate(r.column, r.y, r.count, weight, &self.grid, 1,
                                            sums + 2 * self.stride * best)
             if old >= 0:
                 self.kernels.sparse_accumulate(r.column, r.y, r.count, weight, &self.grid, -1,
                                                sums + 2 * self.stride * old)
-            if locks != NULL:
-                PyThread_release_lock(locks[part])
+            locks.release(part)
         return 1
 
     def move(self, const Py_ssize_t[::1] rows, const int32_t[::1] added,

@@ -10,6 +10,12 @@ import re
 import threading
 import warnings
 
+from cpython.pythread cimport (
+    PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock,
+    PyThread_type_lock, WAIT_LOCK,
+)
+from libc.stdlib cimport calloc, free
+
 __all__ = ["openmp_runtime", "resolve_threads"]
 
 cdef extern from *:
@@ -54,6 +60,40 @@ cdef int leave() except -1:
     global _active
     _active -= 1
     return 0
+
+
+cdef class Locks:
+    """Locks for parts that threads share; none, and thread i has part i, where all have their own.
+    """
+
+    def __cinit__(self, int n_parts, int n_threads):
+        self.n_parts = n_parts
+        if n_parts < n_threads:
+            self.locks = <PyThread_type_lock *>calloc(n_parts, sizeof(PyThread_type_lock))
+            if self.locks == NULL:
+                raise MemoryError(f"{n_parts} locks for the shared statistics")
+            for part in range(n_parts):
+                self.locks[part] = PyThread_allocate_lock()
+                if self.locks[part] == NULL:
+                    raise MemoryError(f"{n_parts} locks for the shared statistics")
+
+    def __dealloc__(self):
+        if self.locks != NULL:
+            for part in range(self.n_parts):
+                if self.locks[part] != NULL:
+                    PyThread_free_lock(self.locks[part])
+            free(self.locks)
+
+    cdef int acquire(self, int thread) noexcept nogil:
+        """The part that this thread may add to until it releases it."""
+        if self.locks == NULL:
+            return thread
+        PyThread_acquire_lock(self.locks[thread % self.n_parts], WAIT_LOCK)
+        return thread % self.n_parts
+
+    cdef void release(self, int part) noexcept nogil:
+        if self.locks != NULL:
+            PyThread_release_lock(self.locks[part])
 
 
 def _before_fork():

@@ -9,7 +9,8 @@ import numbers
 import numpy as np
 from scipy import sparse
 
-from fastmix.core._dense import DenseRows, element_type
+from fastmix.core._dense import DenseRows
+from fastmix.core._kernels import element_type
 
 __all__ = ["as_centers", "as_matrix", "as_random_state", "as_rows", "as_weights", "result_dtype"]
 

@@ -50,10 +50,9 @@ FM_INLINE void FM_NAME(store_labels)(const ivec *from, ptrdiff_t rows, int32_t *
 
 /* One tile against the groups [from, to) of centres.  d is a constant where it is small; two asks
  * for the runner-up as well.  partial: scores of the chunk, where d exceeds DEPTH. */
-FM_INLINE void FM_NAME(assign_tile)(const real *restrict x, ptrdiff_t d,
-                                    const real *restrict panel, const real *restrict bias,
-                                    ptrdiff_t from, ptrdiff_t to, int two,
-                                    real *restrict partial, FM_NAME(best) *restrict best)
+FM_INLINE void FM_NAME(assign_tile)(const real *restrict x, ptrdiff_t d, const real *restrict panel,
+                                    const real *restrict bias, ptrdiff_t from, ptrdiff_t to,
+                                    int two, real *restrict partial, FM_NAME(best) *restrict best)
 {
     for (ptrdiff_t start = 0; start < d; start += FM_DEPTH) {
         const int last = d - start <= FM_DEPTH;

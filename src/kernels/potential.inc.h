@@ -11,8 +11,8 @@ typedef int32_t i4 __attribute__((vector_size(16)));
 typedef int64_t l4 __attribute__((vector_size(32)));
 
 #define FM_POTENTIAL(suffix, real, four, ifour)                                                    \
-    static double potential_##suffix(const void *distances, const void *closests,                  \
-                                     const double *w, ptrdiff_t count, void *keeps)                \
+    static double potential_##suffix(const void *distances, const void *closests, const double *w, \
+                                     ptrdiff_t count, void *keeps)                                 \
     {                                                                                              \
         const real *distance = distances, *closest = closests;                                     \
         real *keep = keeps;                                                                        \

@@ -7,8 +7,8 @@
  * k padded to a multiple of 4, so that j is in the lanes.
  */
 
-static void sparse_unpack(const fm_csr *x, ptrdiff_t row, double scale, ptrdiff_t *column, double *y,
-                          ptrdiff_t *count)
+static void sparse_unpack(const fm_csr *x, ptrdiff_t row, double scale, ptrdiff_t *column,
+                          double *y, ptrdiff_t *count)
 {
     ptrdiff_t from, to;
     if (x->index_size == 4) {
@@ -23,8 +23,8 @@ static void sparse_unpack(const fm_csr *x, ptrdiff_t row, double scale, ptrdiff_
             column[i - from] = (ptrdiff_t)((const int64_t *)x->columns)[i];
     }
     *count = to - from;
-    load_run_f64(x->elements + from * x->element_size, x->element_size, x->type, x->swapped,
-                 *count, y);
+    load_run_f64(x->elements + from * x->element_size, x->element_size, x->type, x->swapped, *count,
+                 y);
     for (ptrdiff_t i = 0; i < *count; i++)
         y[i] *= scale;
 }

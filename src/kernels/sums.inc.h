@@ -65,7 +65,8 @@ typedef struct {
     v4 coarse, fine;
 } rounded;
 
-FM_INLINE rounded round_to_grids(const double *restrict y, const fm_grid *restrict grid, ptrdiff_t t)
+FM_INLINE rounded round_to_grids(const double *restrict y, const fm_grid *restrict grid,
+                                 ptrdiff_t t)
 {
     const v4 v = *(const v4 *)(y + t);
     const v4 coarse = *(const v4 *)(grid->coarse + t), fine = *(const v4 *)(grid->fine + t);

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""One fit of K-means on validated input, and the use of its model: what the functions and the
+estimator share."""
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from fastmix.core import _lloyd
+from fastmix.core._frame import Frame, extremes, passes, scan
+from fastmix.core._kernels import isa
+from fastmix.core._seeding import greedy_plusplus, random_rows
+from fastmix.core._threads import resolve_threads
+from fastmix.core._validation import as_centers, as_count, as_rows, result_dtype
+
+__all__ = [
+    "ALGORITHMS",
+    "KMeansModel",
+    "KMeansResult",
+    "as_callbacks",
+    "check_arguments",
+    "distances",
+    "distinct_labels",
+    "fit",
+    "model_rows",
+    "objective",
+    "predict",
+]
+
+ALGORITHMS = ("auto", "lloyd", "elkan")
+
+
+class KMeansModel(NamedTuple):
+    """What predict needs: centres (k, d) float64 in the frame, and the frame."""
+
+    centers: np.ndarray
+    frame: Frame
+
+
+class KMeansResult(NamedTuple):
+    """Result of :func:`kmeans`.
+
+    Attributes
+    ----------
+    centers : ndarray of shape (n_clusters, n_features)
+        Centres in the dtype of X if that is float32, else float64.
+    labels : ndarray of shape (n_samples,), int32
+        Cluster of every row.
+    inertia : float
+        Objective J (PRML 9.1), by differences in float64.
+    n_iter : int
+        Iterations of the best start.
+    report : dict
+        What ran: see ``fit_report_`` of :class:`fastmix.KMeans`.
+    model : KMeansModel
+        Float64 centres and the frame they are in, whatever the dtype of X.
+    """
+
+    centers: np.ndarray
+    labels: np.ndarray
+    inertia: float
+    n_iter: int
+    report: dict
+    model: KMeansModel
+
+
+def _start(rows, frame, X, k, init, weights, random_state, n_threads):
+    """Starting centres in the frame, (k, d) float64."""
+    if isinstance(init, str):
+        if init == "k-means++":
+            chosen = greedy_plusplus(rows, k, weights, random_state, n_threads=n_threads)
+        else:
+            chosen = random_rows(rows.n, k, weights, random_state)
+        return rows.take(chosen)
+    if callable(init):
+        if isinstance(X, np.ndarray):
+            X = X.view()
+            X.flags.writeable = False
+        init = init(X, k, random_state=random_state)
+    return frame.into(as_centers(init, k, rows.d))
+
+
+def _report(run, rows, began, threads, algorithm, scan_seconds):
+    names = {"auto": "lloyd is the only algorithm so far", "lloyd": "asked for"}
+    return {
+        "algorithm": "lloyd",
+        "reason": names.get(algorithm, f"{algorithm} runs as lloyd, which gives the same result"),
+        "isa": isa(),
+        "n_threads": threads,
+        "dtype": str(rows.dtype),
+        "n_iter": run.n_iter,
+        "stopped": run.stopped,
+        "products": run.products,
+        "rows_scanned": run.rows_scanned,
+        "rows_changed": run.rows_changed,
+        "seconds": {"scan": scan_seconds, **run.seconds, "total": time.perf_counter() - began},
+        "repairs": run.repairs,
+    }
+
+
+def _finish(run, rows, frame, dtype, factor, report):
+    report["objective_trace"] = frame.squared(np.array(run.trace)) * factor
+    centers = frame.out_of(run.centers).astype(dtype)
+    model = KMeansModel(run.centers, frame)
+    return KMeansResult(
+        centers, run.labels, float(frame.squared(run.inertia) * factor), run.n_iter, report, model
+    )
+
+
+def _hook(callbacks, verbose, frame, factor, max_iter, init, began):
+    """The function that lloyd calls after an iteration, or None."""
+    if not callbacks and not verbose:
+        return None
+
+    def after_iteration(run, objective, shift, n_changed):
+        iteration = run.n_iter - 1
+        if verbose:
+            print(f"Iteration {iteration}, inertia {frame.squared(run.trace[-2]) * factor}.")
+            if run.stopped == "strict":
+                print(f"Converged at iteration {iteration}: strict convergence.")
+            elif run.stopped == "tol":
+                moved = frame.squared(shift)
+                print(f"Converged at iteration {iteration}: center shift {moved} within tolerance.")
+        state = _lloyd.IterationState(
+            iteration=iteration,
+            max_iter=max_iter,
+            objective=frame.squared(objective) * factor,
+            center_shift=frame.squared(shift),
+            n_changed=n_changed,
+            seconds=time.perf_counter() - began,
+            init=init,
+            centers=frame.out_of(run.centers),
+            labels=run.labels,
+        )
+        # Every callback is called, whatever an earlier one answers.
+        return any([callback(state) for callback in callbacks])
+
+    return after_iteration
+
+
+def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, algorithm, n_threads,
+        callbacks, verbose, keep=None):  # fmt: skip
+    """Fit validated rows; keep(result), where given, receives the best state of an interrupted fit.
+
+    weights and factor are those of as_weights.
+    """
+    began = time.perf_counter()
+    rows = as_rows(X)
+    frame = scan(rows, weights, n_threads)
+    scan_seconds = time.perf_counter() - began
+    threads = resolve_threads(n_threads, rows.n * rows.nanoseconds(k))
+    dtype = result_dtype(X.dtype)
+    best = None
+
+    def better(run):
+        return best is None or run.inertia < best.inertia
+
+    def result(run):
+        report = _report(run, rows, began, threads, algorithm, scan_seconds)
+        return _finish(run, rows, frame, dtype, factor, report)
+
+    for index in range(n_init):
+        started = time.perf_counter()
+        centers = _start(rows, frame, X, k, init, weights, random_state, n_threads)
+        run = _lloyd.Run(centers, np.empty(rows.n, dtype=np.int32))
+        run.seconds["init"] = time.perf_counter() - started
+        if verbose:
+            print("Initialization complete")
+        try:
+            _lloyd.lloyd(
+                rows,
+                frame,
+                weights,
+                run,
+                max_iter=max_iter,
+                tol=tol,
+                n_threads=n_threads,
+                after_iteration=_hook(callbacks, verbose, frame, factor, max_iter, index, began),
+            )
+        except KeyboardInterrupt:
+            if keep is not None and (best is not None or run.n_iter):
+                if best is None:
+                    # The objective after the last M-step; labels may be those of a later E-step.
+                    best, run.inertia = run, run.trace[-1]
+                best.stopped = "interrupt"
+                keep(result(best))
+            raise
+        if better(run):
+            best = run
+        if run.stopped == "callback":
+            break
+
+    return result(best)
+
+
+def distinct_labels(labels, k):
+    """How many of the k labels occur."""
+    found = np.zeros(k, dtype=bool)
+    for start in range(0, len(labels), 2**20):
+        found[labels[start : start + 2**20]] = True
+    return int(found.sum())
+
+
+def check_arguments(n_samples, k, init, n_init, max_iter, tol, algorithm):
+    """ValueError or TypeError for what the functions' callers may have got wrong."""
+    k = as_count(k, "n_clusters")
+    if n_samples < k:
+        raise ValueError(f"n_samples={n_samples} should be >= n_clusters={k}.")
+    if isinstance(init, str) and init not in ("k-means++", "random"):
+        raise ValueError(
+            f"init must be 'k-means++', 'random', an array or a callable, got {init!r}"
+        )
+    as_count(n_init, "n_init")
+    as_count(max_iter, "max_iter")
+    if not tol >= 0:
+        raise ValueError(f"tol must be a number >= 0, got {tol!r}")
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"algorithm must be one of {ALGORITHMS}, got {algorithm!r}")
+
+
+def as_callbacks(callbacks):
+    """None, one callable or several, as a tuple."""
+    if callbacks is None:
+        return ()
+    callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
+    for callback in callbacks:
+        if not callable(callback):
+            raise TypeError(f"callbacks must be callable, got {callback!r}")
+    return callbacks
+
+
+def model_rows(X, model):
+    """Validated X, every value finite, as rows in a model's frame, and the centres there."""
+    frame = model.frame
+    rows = as_rows(X, frame.dtype)
+    rows.bounds = extremes(rows, None)
+    offset, centers = frame.pivot * frame.scale, model.centers
+    if not rows.centered:
+        centers, offset = centers + offset, np.zeros(rows.d)
+    rows.set_frame(offset, frame.scale, np.zeros((2, rows.stride)))
+    return rows, centers
+
+
+def predict(rows, centers, n_threads=None, second=None):
+    """E-step (PRML 9.2): labels (n,) int32 of rows for framed centres; ties to the lowest."""
+    labels = np.zeros(rows.n, dtype=np.int32)
+    for start, stop, threads in passes(rows, len(centers), n_threads):
+        rows.assign(start, stop, centers, labels, threads, second=second)
+    return labels
+
+
+def distances(rows, centers, n_threads=None):
+    """Euclidean distances (n, k), in the compute dtype, of rows to framed centres."""
+    out = np.empty((rows.n, len(centers)), dtype=rows.dtype)
+    for start, stop, threads in passes(rows, len(centers), n_threads):
+        rows.distances(start, stop, centers, out[start:stop], threads)
+    return out
+
+
+def objective(rows, centers, labels, weights, n_threads=None):
+    """Objective (PRML 9.1) in the user's units of rows in a model's frame."""
+    largest = np.abs(rows.bounds * rows.scale - rows.offset).max(axis=0)
+    total = _lloyd.inertia(rows, centers, labels, weights, largest, n_threads)
+    return total / rows.scale / rows.scale
