@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastmix.core import _fit as core
 from fastmix.core._frame import Frame
+from fastmix.core._threads import thread_limit
 from fastmix.core._validation import as_centers, as_count, as_matrix, as_weights, result_dtype
 
 __all__ = ["KMeans"]
@@ -340,8 +341,11 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     # ------------------------------------------------------------------ use
 
     def _rows(self, X):
+        """Rows of X in the model's frame, the centres there, and the threads to use."""
         check_is_fitted(self, "cluster_centers_")
-        return core.model_rows(self._validated(X, reset=False), self._model)
+        n_threads = thread_limit(self.n_threads)
+        X = self._validated(X, reset=False)
+        return *core.model_rows(X, self._model, n_threads), n_threads
 
     def predict(self, X):
         """Nearest centre of every row (PRML 9.2).
@@ -356,7 +360,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         labels : ndarray of shape (n_samples,), int32
             Index of the nearest centre; ties go to the lowest.
         """
-        return core.predict(*self._rows(X), self.n_threads)
+        return core.predict(*self._rows(X))
 
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit, and return ``labels_``.
@@ -390,10 +394,10 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         distances : ndarray of shape (n_samples, n_clusters)
             Euclidean distances by differences, in the dtype of X if float32, else float64.
         """
-        rows, _ = self._rows(X)
+        rows, _, n_threads = self._rows(X)
         # To the public centres, not the float64 ones: a centre is at distance zero from itself.
         centers = self._centers.astype(np.float64) * rows.scale - rows.offset
-        return core.distances(rows, centers, self.n_threads).astype(
+        return core.distances(rows, centers, n_threads).astype(
             result_dtype(rows.X.dtype), copy=False
         )
 
@@ -433,7 +437,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         score : float
             -J (PRML 9.1), by differences in float64.
         """
-        rows, centers = self._rows(X)
+        rows, centers, n_threads = self._rows(X)
         weights, factor = as_weights(sample_weight, rows.n)
-        labels = core.predict(rows, centers, self.n_threads)
-        return -factor * core.objective(rows, centers, labels, weights, self.n_threads)
+        labels = core.predict(rows, centers, n_threads)
+        return -factor * core.objective(rows, centers, labels, weights, n_threads)

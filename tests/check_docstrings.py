@@ -38,7 +38,8 @@ def main():
     for name in public_names():
         count += 1
         for code, message in validate(name)["errors"]:
-            if code not in IGNORED:
+            # numpydoc takes the fields of a named tuple, its attributes, for parameters.
+            if code not in IGNORED and not (code == "PR01" and name.endswith("Result")):
                 errors += 1
                 print(f"{name}: {code} {message}")
     print(f"{count} docstrings, {errors} errors")

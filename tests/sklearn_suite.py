@@ -60,8 +60,7 @@ class Recorder:
 
     def __init__(self, rules, files):
         self.rules, self.files = rules, {Path(file).name for file in files}
-        self.tests, self.deselected, used = {}, {}, set()
-        self.used = used
+        self.tests, self.deselected, self.used = {}, {}, set()
 
     @staticmethod
     def short(nodeid):

@@ -119,7 +119,7 @@ def test_objective_never_rises(seed):
 @given(SEEDS)
 def test_objective_never_rises_where_clusters_empty(seed):
     X, start = drawn(seed)
-    model = KMeans(4, init=start + [[0], [0], [99], [999]], tol=0).fit(X)
+    model = KMeans(4, init=start + np.array([[0], [0], [99], [999]]), tol=0).fit(X)
     assume(model.fit_report_["repairs"])
     assert_never_rises(model, X)
 
@@ -137,7 +137,7 @@ def test_last_objective_is_the_inertia_where_nothing_changes_any_more(seed):
 @given(SEEDS)
 def test_inertia_is_that_of_the_float64_centers(seed):
     X, start = drawn(seed)
-    model = KMeans(4, init=start).fit(X)
+    model = KMeans(4, init=start, max_iter=1).fit(X)
     exact = reference.objective(X, model.cluster_centers_, model.labels_)
     # cluster_centers_ are the model's but for one rounding of pivot + centre, and x - pivot for
     # another: each 2^-53 of values up to 40, against distances.

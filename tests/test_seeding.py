@@ -162,7 +162,7 @@ def test_centers_are_the_rows_of_the_indices(rng, source):
 POINTS = np.array([[0.0, 0.0], [1.0, 0.3], [1.5, 3.1], [4.0, 1.0], [4.2, 5.0]])
 HEAVY = np.array([1.0, 2.0, 0.5, 3.0, 1.5])
 DRAWS = 1500
-# A fixed seed: these tests give the same answer every time, and a false alarm had a chance of 0.1 %.
+# The seeds are fixed: a false alarm had a chance of 0.1 %, once.
 ALPHA = 1e-3
 
 

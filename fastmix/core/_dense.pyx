@@ -10,10 +10,10 @@ import numpy as np
 cimport cython
 from cython.parallel cimport prange, threadid
 from libc.math cimport sqrt
-from libc.stdint cimport int32_t, uintptr_t
+from libc.stdint cimport int32_t
 
 from fastmix.core._kernels cimport (
-    FM_SUM_ROWS, find_isa, fm_block, fm_grid, fm_isa, fm_matrix, fm_tile_kernels,
+    FM_SUM_ROWS, address, find_isa, fm_block, fm_grid, fm_isa, fm_matrix, fm_tile_kernels,
 )
 from fastmix.core._threads cimport Locks, enter, leave
 
@@ -48,8 +48,8 @@ cdef struct Scratch:
 
 cdef struct Assignment:
     # What one E-step shares between the threads.
-    const void *panel
-    const void *bias
+    void *panel
+    void *bias
     const double *weights
     const Py_ssize_t *rows
     int32_t *labels
@@ -60,10 +60,6 @@ cdef struct Assignment:
 
 cdef inline Py_ssize_t _padded(Py_ssize_t size) noexcept nogil:
     return (size + 63) // 64 * 64
-
-
-cdef inline void *_address(array):
-    return <void *><uintptr_t>array.ctypes.data
 
 
 @cython.final
@@ -86,7 +82,7 @@ cdef class DenseRows:
     cdef fm_grid grid
     cdef const fm_isa *isa
     cdef const fm_tile_kernels *kernels
-    cdef object real_offset, memory
+    cdef object real_offset, memory, panel
     cdef double[::1] offset_view
     cdef double[:, ::1] grid_view
     cdef const void *pack_offset
@@ -96,7 +92,7 @@ cdef class DenseRows:
         self.X, self.dtype = X, np.dtype(dtype)
         self.n, self.d = X.shape
         self.stride = sum_stride(self.d)
-        self.x.data = <const char *><uintptr_t>X.__array_interface__["data"][0]
+        self.x.data = <const char *>address(X)
         self.x.n, self.x.d = self.n, self.d
         self.x.row_stride, self.x.col_stride = X.strides
         self.x.type = element_type(X.dtype)
@@ -112,7 +108,7 @@ cdef class DenseRows:
         """Rows become x * scale - offset; grids (2, stride) are those of their exact sums."""
         self.offset, self.scale, self.grids = offset, scale, grids
         self.real_offset = offset.astype(self.dtype)
-        self.pack_offset = _address(self.real_offset)
+        self.pack_offset = address(self.real_offset)
         self.offset_view, self.grid_view = offset, grids
         self.grid.d, self.grid.stride, self.grid.scale = self.d, self.stride, scale
         self.grid.offset = &self.offset_view[0]
@@ -178,7 +174,7 @@ cdef class DenseRows:
         cdef Py_ssize_t bytes = n_threads * self._scratch(NULL, k).bytes
         if self.memory is None or self.memory.size < bytes:
             self.memory = aligned_empty(bytes, np.uint8)
-        return <char *>_address(self.memory)
+        return <char *>address(self.memory)
 
     cdef fm_block _block(self, const Py_ssize_t *rows, Py_ssize_t start, Py_ssize_t stop,
                          Py_ssize_t block) noexcept nogil:
@@ -194,20 +190,19 @@ cdef class DenseRows:
     cdef void _pack(self, const fm_block *b, Scratch *s) noexcept nogil:
         self.kernels.pack(&self.x, b, self.pack_offset, self.scale, s.tiles, s.pack)
 
-    cdef object _panel(self, const double[:, ::1] centers, Py_ssize_t width, void *bias):
-        """Centres (k, d) of this frame, packed in groups of width."""
-        cdef Py_ssize_t k = centers.shape[0]
-        panel = aligned_empty((k + width - 1) // width * width * self.d, self.dtype)
-        self.kernels.pack_centers(&centers[0, 0], k, self.d, width, _address(panel), bias)
+    cdef void *_panel(self, const double[:, ::1] centers, Py_ssize_t width, void **bias) except NULL:
+        """Centres (k, d) of this frame, packed in groups of width; valid until the next call."""
+        cdef Py_ssize_t k = centers.shape[0], size = self.kernels.itemsize
+        cdef Py_ssize_t padded = (k + width - 1) // width * width
+        cdef Py_ssize_t bytes = _padded(padded * self.d * size)
+        if self.panel is None or self.panel.size < bytes + padded * size:
+            self.panel = aligned_empty(bytes + padded * size, np.uint8)
+        cdef char *panel = <char *>address(self.panel)
+        if bias != NULL:
+            bias[0] = panel + bytes
+        self.kernels.pack_centers(&centers[0, 0], k, self.d, width, panel,
+                                  NULL if bias == NULL else bias[0])
         return panel
-
-    def _assign_panel(self, centers):
-        width = self.kernels.panel_width
-        bias = aligned_empty((len(centers) + width - 1) // width * width, self.dtype)
-        return self._panel(centers, width, _address(bias)), bias
-
-    def _distance_panel(self, centers):
-        return self._panel(centers, self.kernels.distance_width, NULL)
 
     def empty_sums(self, Py_ssize_t parts, Py_ssize_t k):
         """Zeroed statistics (parts, k, 2, stride)."""
@@ -228,7 +223,7 @@ cdef class DenseRows:
         cdef char *memory = self._reserve(n_threads)
         bounds = np.empty((n_threads, 2, self.d), dtype=self.dtype)
         bounds[:, 0], bounds[:, 1] = np.inf, -np.inf
-        cdef char *to = <char *>_address(bounds)
+        cdef char *to = <char *>address(bounds)
         cdef Py_ssize_t infinite = 0
         enter()
         for block in prange(n_blocks, nogil=True, num_threads=n_threads, schedule="dynamic"):
@@ -257,13 +252,12 @@ cdef class DenseRows:
         sums (parts, k, 2, stride) has a part for every thread, or fewer, then shared under locks:
         any order of the additions gives the same bits.
         """
-        panel, bias = self._assign_panel(centers)
         cdef Py_ssize_t block, n_blocks = self._n_blocks(stop - start)
         cdef Py_ssize_t n_changed = 0
         cdef Assignment a
         cdef char *memory = self._reserve(n_threads)
         a.k = centers.shape[0]
-        a.panel, a.bias = _address(panel), _address(bias)
+        a.panel = self._panel(centers, self.kernels.panel_width, &a.bias)
         a.weights = NULL if weights is None else &weights[0]
         a.rows = NULL if rows is None else &rows[0]
         a.labels = &labels[0]
@@ -379,12 +373,11 @@ cdef class DenseRows:
     def distances(self, Py_ssize_t start, Py_ssize_t stop, centers, out, int n_threads):
         """out[i - start, j] = distance of row i to centre j, in the user's units; out (stop -
         start, k) has the compute dtype."""
-        panel = self._distance_panel(centers)
         cdef Py_ssize_t k = centers.shape[0]
         cdef Py_ssize_t block, n_blocks = self._n_blocks(stop - start)
         cdef char *memory = self._reserve(n_threads, DISTANCE_CENTERS)
-        cdef char *c = <char *>_address(panel)
-        cdef char *to = <char *>_address(out)
+        cdef char *c = <char *>self._panel(centers, self.kernels.distance_width, NULL)
+        cdef char *to = <char *>address(out)
         enter()
         for block in prange(n_blocks, nogil=True, num_threads=n_threads, schedule="dynamic"):
             self._distances(start, stop, block, memory, c, k, to)
@@ -422,11 +415,10 @@ cdef class DenseRows:
         cdef Py_ssize_t block, n_blocks = self._n_blocks(stop - start)
         cdef bint update = previous is not None
         cdef Py_ssize_t k = len(candidates) + update
-        panel = self._distance_panel(
-            np.concatenate([previous, candidates]) if update else candidates)
+        centers = np.concatenate([previous, candidates]) if update else candidates
         cdef char *memory = self._reserve(n_threads, k)
-        cdef const void *c = _address(panel)
-        cdef char *nearest = <char *>_address(closest)
+        cdef const void *c = self._panel(centers, self.kernels.distance_width, NULL)
+        cdef char *nearest = <char *>address(closest)
         cdef const double *w = NULL if weights is None else &weights[0]
         cdef double *to = &out[0, 0]
         enter()
@@ -462,12 +454,12 @@ cdef class DenseRows:
         """min(closest, |x - center|^2) of the rows of one slot, as float64."""
         start = slot * self.block_rows
         stop = min(self.n, start + self.block_rows)
-        panel = self._distance_panel(center)
+        cdef void *panel = self._panel(center, self.kernels.distance_width, NULL)
         cdef Scratch s = self._of_thread(self._reserve(1, 1), 1)
         cdef fm_block b = self._block(NULL, start, stop, 0)
         least = closest[start:stop].copy()
         self._pack(&b, &s)
-        self.kernels.distances(s.tiles, b.count, self.d, _address(panel), 1, s.distances,
+        self.kernels.distances(s.tiles, b.count, self.d, panel, 1, s.distances,
                                self.block_rows)
-        self._potential(&s, 0, _address(least), NULL, b.count, _address(least))
+        self._potential(&s, 0, address(least), NULL, b.count, address(least))
         return least.astype(np.float64)

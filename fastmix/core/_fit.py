@@ -11,7 +11,7 @@ from fastmix.core import _lloyd
 from fastmix.core._frame import Frame, extremes, passes, scan
 from fastmix.core._kernels import isa
 from fastmix.core._seeding import greedy_plusplus, random_rows
-from fastmix.core._threads import resolve_threads
+from fastmix.core._threads import thread_limit, useful_threads
 from fastmix.core._validation import as_centers, as_count, as_rows, result_dtype
 
 __all__ = [
@@ -69,7 +69,7 @@ def _start(rows, frame, X, k, init, weights, random_state, n_threads):
     """Starting centres in the frame, (k, d) float64."""
     if isinstance(init, str):
         if init == "k-means++":
-            chosen = greedy_plusplus(rows, k, weights, random_state, n_threads=n_threads)
+            chosen = greedy_plusplus(rows, k, weights, random_state, n_threads)
         else:
             chosen = random_rows(rows.n, k, weights, random_state)
         return rows.take(chosen)
@@ -146,10 +146,11 @@ def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, alg
     weights and factor are those of as_weights.
     """
     began = time.perf_counter()
+    n_threads = thread_limit(n_threads)
     rows = as_rows(X)
     frame = scan(rows, weights, n_threads)
     scan_seconds = time.perf_counter() - began
-    threads = resolve_threads(n_threads, rows.n * rows.nanoseconds(k))
+    threads = useful_threads(n_threads, rows.n * rows.nanoseconds(k))
     dtype = result_dtype(X.dtype)
     best = None
 
@@ -230,11 +231,11 @@ def as_callbacks(callbacks):
     return callbacks
 
 
-def model_rows(X, model):
+def model_rows(X, model, n_threads):
     """Validated X, every value finite, as rows in a model's frame, and the centres there."""
     frame = model.frame
     rows = as_rows(X, frame.dtype)
-    rows.bounds = extremes(rows, None)
+    rows.bounds = extremes(rows, n_threads)
     offset, centers = frame.pivot * frame.scale, model.centers
     if not rows.centered:
         centers, offset = centers + offset, np.zeros(rows.d)
@@ -242,7 +243,7 @@ def model_rows(X, model):
     return rows, centers
 
 
-def predict(rows, centers, n_threads=None, second=None):
+def predict(rows, centers, n_threads, second=None):
     """E-step (PRML 9.2): labels (n,) int32 of rows for framed centres; ties to the lowest."""
     labels = np.zeros(rows.n, dtype=np.int32)
     for start, stop, threads in passes(rows, len(centers), n_threads):
@@ -250,7 +251,7 @@ def predict(rows, centers, n_threads=None, second=None):
     return labels
 
 
-def distances(rows, centers, n_threads=None):
+def distances(rows, centers, n_threads):
     """Euclidean distances (n, k), in the compute dtype, of rows to framed centres."""
     out = np.empty((rows.n, len(centers)), dtype=rows.dtype)
     for start, stop, threads in passes(rows, len(centers), n_threads):
@@ -258,7 +259,7 @@ def distances(rows, centers, n_threads=None):
     return out
 
 
-def objective(rows, centers, labels, weights, n_threads=None):
+def objective(rows, centers, labels, weights, n_threads):
     """Objective (PRML 9.1) in the user's units of rows in a model's frame."""
     largest = np.abs(rows.bounds * rows.scale - rows.offset).max(axis=0)
     total = _lloyd.inertia(rows, centers, labels, weights, largest, n_threads)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastmix.core._kernels import exact_sum_grid
-from fastmix.core._threads import resolve_threads
+from fastmix.core._threads import useful_threads
 
 __all__ = ["Frame", "extremes", "frame_of", "passes", "round_pivot", "scan", "spread_exponent"]
 
@@ -45,18 +45,17 @@ class Frame:
         return self.pivot + centers / self.scale
 
 
-def passes(rows, k, n_threads, n=None):
-    """Cut n rows (default: all) into calls of at most about 40 ms: yields start, stop, threads.
+def passes(rows, k, limit):
+    """Cut all rows into calls of at most about 40 ms: yields start, stop, threads.
 
-    k is the number of centres each row meets; cuts fall between blocks, so that they change
-    nothing.
+    k is the number of centres each row meets, limit that of the threads; cuts fall between blocks,
+    so that they change nothing.
     """
-    n = rows.n if n is None else n
     cost = rows.nanoseconds(k)
-    threads = min(resolve_threads(n_threads, n * cost), max(1, -(-n // rows.block_rows)))
+    threads = useful_threads(min(limit, -(-rows.n // rows.block_rows)), rows.n * cost)
     step = max(1, int(CALL_NANOSECONDS * threads / (cost * rows.block_rows))) * rows.block_rows
-    for start in range(0, n, step):
-        yield start, min(n, start + step), threads
+    for start in range(0, rows.n, step):
+        yield start, min(rows.n, start + step), threads
 
 
 def extremes(rows, n_threads):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """C declarations of src/fm_kernels.h, and the kernel tables by name."""
 
+cimport numpy as cnp
 from libc.stdint cimport int32_t
 
 
@@ -95,3 +96,8 @@ cdef extern from "fm_kernels.h" nogil:
 
 
 cdef const fm_isa *find_isa(name) except NULL
+
+
+cdef inline void *address(cnp.ndarray array) noexcept:
+    """First byte of an array, without the microsecond that array.ctypes takes."""
+    return cnp.PyArray_DATA(array)

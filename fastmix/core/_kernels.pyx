@@ -8,6 +8,8 @@ import os
 
 import numpy as np
 
+cimport numpy as cnp
+
 __all__ = [
     "aligned_empty",
     "element_type",
@@ -76,9 +78,11 @@ _choose()
 def aligned_empty(shape, dtype):
     """np.empty on a cache line's boundary, so that no vector of the kernels splits a line."""
     dtype = np.dtype(dtype)
-    size = int(np.prod(shape, dtype=np.intp)) * dtype.itemsize
+    size = dtype.itemsize
+    for n in shape if isinstance(shape, tuple) else (shape,):
+        size *= n
     buffer = np.empty(size + 64, dtype=np.uint8)
-    start = -buffer.ctypes.data % 64
+    start = -<Py_ssize_t>address(buffer) & 63
     return buffer[start : start + size].view(dtype).reshape(shape)
 
 

@@ -14,6 +14,7 @@ from fastmix.core._frame import (
 )
 from fastmix.core._kernels import exact_sum_grid
 from fastmix.core._seeding import greedy_plusplus
+from fastmix.core._threads import thread_limit
 from fastmix.core._validation import (
     as_centers,
     as_count,
@@ -191,10 +192,11 @@ def kmeans_plusplus(
         )
     weights, _ = as_weights(sample_weight, X.shape[0])
     random_state = as_random_state(random_state)
+    n_threads = thread_limit(n_threads)
     rows = as_rows(X)
     scan(rows, weights, n_threads)
     chosen = greedy_plusplus(
-        rows, int(n_clusters), weights, random_state, n_local_trials, n_threads
+        rows, int(n_clusters), weights, random_state, n_threads, n_local_trials
     )
     picked = X[chosen]
     if not isinstance(picked, np.ndarray):
@@ -242,6 +244,7 @@ def assign(X, centers, *, return_distances=False, n_threads=None):
     """
     X = as_matrix(X)
     centers = as_centers(centers, None, X.shape[1], "centers")
+    n_threads = thread_limit(n_threads)
     rows = as_rows(X)
     bounds = extremes(rows, n_threads)
     pivot = np.zeros(rows.d)

@@ -58,9 +58,10 @@ def _assign(rows, run, weights, n_threads, sums=None):
     parts = None
     for start, stop, threads in passes(rows, k, n_threads):
         if sums is not None and parts is None:
-            parts = rows.empty_sums(max(1, min(threads, SUMS_BYTES // sums.nbytes)), k)
+            n_parts = max(1, min(threads, SUMS_BYTES // sums.nbytes))
+            parts = rows.empty_sums(n_parts, k) if n_parts > 1 else sums[np.newaxis]
         n_changed += rows.assign(start, stop, run.centers, run.labels, threads, parts, weights)
-    if sums is not None:
+    if parts is not None and len(parts) > 1:
         for part in parts:
             sums += part
     run.rows_scanned += rows.n
@@ -156,7 +157,7 @@ def _tolerance(sums, d, tol):
     return tol * max(0.0, float(variance)) / d
 
 
-def lloyd(rows, frame, weights, run, *, max_iter, tol, n_threads=None, after_iteration=None):
+def lloyd(rows, frame, weights, run, *, max_iter, tol, n_threads, after_iteration=None):
     """Iterate from run.centers until nothing changes; run holds the result.
 
     after_iteration(run, objective, shift, n_changed), in framed units, may return true to stop.
@@ -177,8 +178,8 @@ def lloyd(rows, frame, weights, run, *, max_iter, tol, n_threads=None, after_ite
 
         old, n_repairs = run.centers, len(run.repairs)
         centers, sizes, before, after, shift = update_centers(sums, old)
-        empty = np.flatnonzero(sizes <= 0)
-        if len(empty):
+        if sizes.min() <= 0:
+            empty = np.flatnonzero(sizes <= 0)
             moved = _repair(rows, run, weights, sums, empty, n_threads)
             centers, sizes, _, after, shift = update_centers(moved, old)
             # Fewer distinct rows than clusters: the rest share the heaviest one's centre.

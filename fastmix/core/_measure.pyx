@@ -6,9 +6,9 @@ import time
 import numpy as np
 
 from cython.parallel cimport prange
-from libc.stdint cimport int32_t, uintptr_t
+from libc.stdint cimport int32_t
 
-from fastmix.core._kernels cimport find_isa, fm_isa, fm_tile_kernels
+from fastmix.core._kernels cimport address, find_isa, fm_isa, fm_tile_kernels
 
 from fastmix.core._kernels import aligned_empty
 
@@ -18,10 +18,6 @@ __all__ = ["assign_rate", "fma_peak", "read_bandwidth"]
 cdef const fm_tile_kernels *_tile_kernels(dtype) except NULL:
     cdef const fm_isa *isa = find_isa(None)
     return isa.f32 if np.dtype(dtype) == np.float32 else isa.f64
-
-
-cdef inline void *_address(array):
-    return <void *><uintptr_t>array.ctypes.data
 
 
 def fma_peak(dtype, int n_threads, double seconds=0.5):
@@ -83,10 +79,10 @@ def assign_rate(dtype, Py_ssize_t d, Py_ssize_t k, int n_threads, double seconds
     cdef const double[:, ::1] centers = rng.random((k, d))
     panels, biases = aligned_empty(padded * d, dtype), aligned_empty(padded, dtype)
     memory = aligned_empty((n_threads, scratch_bytes), np.uint8)
-    cdef char *tiles = <char *>_address(x)
-    cdef char *scratch = <char *>_address(memory)
-    cdef void *panel = _address(panels)
-    cdef void *bias = _address(biases)
+    cdef char *tiles = <char *>address(x)
+    cdef char *scratch = <char *>address(memory)
+    cdef void *panel = address(panels)
+    cdef void *bias = address(biases)
     cdef double best = 0
     kernels.pack_centers(&centers[0, 0], k, d, width, panel, bias)
     end = time.perf_counter() + seconds

@@ -83,7 +83,7 @@ class _Potential:
         return np.array(picks, dtype=np.intp)
 
 
-def greedy_plusplus(rows, k, weights, random_state, n_trials=None, n_threads=None):
+def greedy_plusplus(rows, k, weights, random_state, n_threads, n_trials=None):
     """Greedy k-means++ (Arthur and Vassilvitskii 2007): row indices of k centres, (k,).
 
     At every step n_trials candidates are drawn with probabilities proportional to

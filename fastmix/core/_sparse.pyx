@@ -9,9 +9,9 @@ import numpy as np
 cimport cython
 from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, sqrt
-from libc.stdint cimport int32_t, uintptr_t
+from libc.stdint cimport int32_t
 
-from fastmix.core._kernels cimport find_isa, fm_csr, fm_exact_kernels, fm_grid
+from fastmix.core._kernels cimport address, find_isa, fm_csr, fm_exact_kernels, fm_grid
 from fastmix.core._threads cimport Locks, enter, leave
 
 from fastmix.core._kernels import aligned_empty, element_type, sum_stride
@@ -28,10 +28,6 @@ cdef struct Row:
     double *y
     double *score
     Py_ssize_t count
-
-
-cdef inline void *_address(array):
-    return <void *><uintptr_t>array.ctypes.data
 
 
 cdef inline Py_ssize_t _padded(Py_ssize_t k) noexcept nogil:
@@ -79,8 +75,8 @@ cdef class SparseRows:
             self.indices = self.indices.astype(np.int64)
             self.indptr = self.indptr.astype(np.int64)
         self.data = np.ascontiguousarray(self.data)
-        self.x.elements = <const char *>_address(self.data)
-        self.x.columns, self.x.starts = _address(self.indices), _address(self.indptr)
+        self.x.elements = <const char *>address(self.data)
+        self.x.columns, self.x.starts = address(self.indices), address(self.indptr)
         self.x.n, self.x.d = self.n, self.d
         self.x.element_size, self.x.index_size = self.data.itemsize, self.indices.itemsize
         self.x.type = element_type(self.data.dtype)
@@ -143,7 +139,7 @@ cdef class SparseRows:
         size = n_threads * self._bytes(k)
         if self.memory is None or self.memory.size < size:
             self.memory = aligned_empty(size, np.uint8)
-        return <char *>_address(self.memory)
+        return <char *>address(self.memory)
 
     cdef Py_ssize_t _bytes(self, Py_ssize_t k) noexcept nogil:
         return (16 * self.longest + 8 * _padded(k) + 128) // 64 * 64
@@ -177,8 +173,8 @@ cdef class SparseRows:
         """E-step, as DenseRows.assign."""
         turned, biases = self._transposed(centers)
         cdef Py_ssize_t k = len(centers), i, n_changed = 0
-        cdef const double *ct = <const double *>_address(turned)
-        cdef const double *bias = <const double *>_address(biases)
+        cdef const double *ct = <const double *>address(turned)
+        cdef const double *bias = <const double *>address(biases)
         cdef char *memory = self._reserve(n_threads, k)
         cdef const Py_ssize_t *chosen = NULL if rows is None else &rows[0]
         cdef const double *w = NULL if weights is None else &weights[0]

@@ -16,7 +16,7 @@ from cpython.pythread cimport (
 )
 from libc.stdlib cimport calloc, free
 
-__all__ = ["openmp_runtime", "resolve_threads"]
+__all__ = ["openmp_runtime", "thread_limit", "useful_threads"]
 
 cdef extern from *:
     """
@@ -190,23 +190,26 @@ cdef int _start(int threads):
     return _startable
 
 
-def resolve_threads(n_threads=None, double nanoseconds=math.inf):
-    """Threads for work that would take one of them ``nanoseconds``.
-
-    None follows OMP_NUM_THREADS, threadpool_limits, the CPU affinity and the cgroup quota.
-    """
+def thread_limit(n_threads=None):
+    """Most threads to use: n_threads, or for None what OMP_NUM_THREADS, threadpool_limits, the CPU
+    affinity and the cgroup quota allow."""
     if n_threads is None:
-        limit = _default_threads()
-    elif isinstance(n_threads, bool) or not hasattr(n_threads, "__index__"):
+        return _default_threads()
+    if isinstance(n_threads, bool) or not hasattr(n_threads, "__index__"):
         raise TypeError(f"n_threads must be a positive integer or None, got {n_threads!r}")
-    elif n_threads < 1:
+    if n_threads < 1:
         raise ValueError(f"n_threads must be a positive integer or None, got {n_threads!r}")
-    else:
-        limit = int(n_threads)
+    return int(n_threads)
+
+
+def useful_threads(int limit, double nanoseconds):
+    """Threads, of at most limit, for work that would take one of them ``nanoseconds``."""
     if _serial or fm_openmp == 0:
         return 1
-    useful = max(1, int(min(limit, nanoseconds / NANOSECONDS_A_THREAD)))
-    return _start(min(useful, _ceiling))
+    limit = min(limit, _ceiling)
+    if nanoseconds < limit * NANOSECONDS_A_THREAD:
+        limit = max(1, int(nanoseconds / NANOSECONDS_A_THREAD))
+    return _start(limit)
 
 
 def openmp_runtime():

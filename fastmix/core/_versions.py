@@ -7,7 +7,7 @@ from importlib.metadata import version
 import numpy as np
 
 from fastmix.core._kernels import isa, supported_isas
-from fastmix.core._threads import openmp_runtime, resolve_threads
+from fastmix.core._threads import openmp_runtime, thread_limit
 
 __all__ = ["show_versions", "versions"]
 
@@ -29,7 +29,7 @@ def versions():
         "isa": isa(),
         "isas": supported_isas(),
         "openmp": openmp_runtime(),
-        "n_threads": resolve_threads(),
+        "n_threads": thread_limit(),
     }
 
 
