@@ -64,6 +64,11 @@ def _ratio(slow, fast):
     return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
+def _fraction(rate, limit):
+    # A kernel that beats the limit says that something disturbed the measurement of the limit.
+    return f"{rate / limit:.2f}" + (", disturbed: run again" if rate > limit else "")
+
+
 def _target(value):
     return "" if value is None else f"at least {value:g}"
 
@@ -181,7 +186,7 @@ def kernels(options):
                 dtype,
                 f"{rate / 1e9:.0f} GFLOP/s",
                 f"{peak / 1e9:.0f} GFLOP/s",
-                f"{rate / peak:.2f}",
+                _fraction(rate, peak),
                 _target(target),
             )
         for name in rates.BANDWIDTH_WORKS:
@@ -193,7 +198,7 @@ def kernels(options):
                     dtype,
                     f"{rate / 1e9:.1f} GB/s",
                     f"{read / 1e9:.1f} GB/s",
-                    f"{rate / read:.2f}",
+                    _fraction(rate, read),
                     "",
                 )
 

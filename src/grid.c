@@ -7,7 +7,8 @@
  *
  * Then |v| <= 2^51 u1 and |v - q1| <= u1 / 2 <= 2^51 u2, as the rounding by 1.5 * 2^52 u needs, and
  * the sums of |q1| and of |q2| over any rows stay below 2^52 units: sums, and differences of two
- * sums, are exact.  An addend is off by at most u2 / 2 <= n^2 2^-103 largest.
+ * sums, are exact.  An addend is off by at most u2 / 2 <= 4 n^2 2^-103 largest; the 4 is
+ * for n, twice, and largest being rounded up to powers of two.
  */
 #include "fm_kernels.h"
 

@@ -3,8 +3,8 @@
 
 import numpy as np
 import pytest
-import reference
 
+import reference
 from fastmix.core._dense import DenseRows
 from fastmix.core._kernels import exact_column_grid, exact_sum_grid
 

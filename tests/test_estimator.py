@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-import reference
 import sklearn.cluster
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import fastmix
+import reference
 from fastmix import KMeans, kmeans
 from fastmix.callbacks import ProgressLine, TimeLimit
 

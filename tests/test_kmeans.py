@@ -6,10 +6,10 @@ How the estimator behaves in Python (callbacks, reports, frames, pickles) is in 
 
 import numpy as np
 import pytest
-import reference
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import reference
 from fastmix import KMeans, assign, kmeans
 
 SEEDS = st.integers(0, 2**32 - 1)

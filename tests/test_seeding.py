@@ -3,13 +3,13 @@
 
 import numpy as np
 import pytest
-import reference
 import sklearn.cluster
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from scipy.stats import chisquare
 
+import reference
 from fastmix import KMeans, kmeans, kmeans_plusplus
 from fastmix.core._seeding import default_trials, random_rows
 

@@ -229,6 +229,8 @@ cdef class DenseRows:
         for block in prange(n_blocks, nogil=True, num_threads=n_threads, schedule="dynamic"):
             infinite += self._extremes(start, stop, block, memory, to)
         leave()
+        if n_threads == 1:
+            return bounds[0], infinite == 0
         return np.stack([bounds[:, 0].min(axis=0), bounds[:, 1].max(axis=0)]), infinite == 0
 
     cdef Py_ssize_t _extremes(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block,
@@ -338,7 +340,7 @@ cdef class DenseRows:
         for block in prange(n_blocks, nogil=True, num_threads=n_threads, schedule="dynamic"):
             self._inertia(start, stop, block, memory, c, label, w, coarse, fine, &totals[0, 0])
         leave()
-        return np.asarray(totals).sum(axis=0)[:2]
+        return np.asarray(totals)[:, :2].sum(axis=0)
 
     cdef void _inertia(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block, char *memory,
                        const double *c, const int32_t *labels, const double *w, double coarse,

@@ -100,12 +100,12 @@ def _report(run, rows, began, threads, algorithm, scan_seconds):
 
 
 def _finish(run, rows, frame, dtype, factor, report):
-    report["objective_trace"] = frame.squared(np.array(run.trace)) * factor
+    with np.errstate(over="ignore"):  # infinite where float64 cannot hold it
+        report["objective_trace"] = frame.squared(np.array(run.trace)) * factor
+        inertia = float(frame.squared(run.inertia) * factor)
     centers = frame.out_of(run.centers).astype(dtype)
     model = KMeansModel(run.centers, frame)
-    return KMeansResult(
-        centers, run.labels, float(frame.squared(run.inertia) * factor), run.n_iter, report, model
-    )
+    return KMeansResult(centers, run.labels, inertia, run.n_iter, report, model)
 
 
 def _hook(callbacks, verbose, frame, factor, max_iter, init, began):
@@ -113,15 +113,17 @@ def _hook(callbacks, verbose, frame, factor, max_iter, init, began):
     if not callbacks and not verbose:
         return None
 
-    def after_iteration(run, objective, shift, n_changed):
+    def after_iteration(run, objective, shift, limit, n_changed):
         iteration = run.n_iter - 1
         if verbose:
             print(f"Iteration {iteration}, inertia {frame.squared(run.trace[-2]) * factor}.")
             if run.stopped == "strict":
                 print(f"Converged at iteration {iteration}: strict convergence.")
             elif run.stopped == "tol":
-                moved = frame.squared(shift)
-                print(f"Converged at iteration {iteration}: center shift {moved} within tolerance.")
+                print(
+                    f"Converged at iteration {iteration}: center shift {frame.squared(shift)} "
+                    f"within tolerance {frame.squared(limit)}."
+                )
         state = _lloyd.IterationState(
             iteration=iteration,
             max_iter=max_iter,
@@ -254,7 +256,8 @@ def predict(rows, centers, n_threads, second=None):
 def distances(rows, centers, n_threads):
     """Euclidean distances (n, k), in the compute dtype, of rows to framed centres."""
     out = np.empty((rows.n, len(centers)), dtype=rows.dtype)
-    for start, stop, threads in passes(rows, len(centers), n_threads):
+    # Twice the operations of an E-step, square roots, and a new page of memory every 4 KiB.
+    for start, stop, threads in passes(rows, 4 * len(centers), n_threads):
         rows.distances(start, stop, centers, out[start:stop], threads)
     return out
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The scan: what one fit must know of its rows before it starts, and the frame it computes in."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,8 +38,10 @@ class Frame:
 
     def squared(self, value):
         """A framed squared distance, or objective, in the user's units."""
+        if self.scale == 1:
+            return value
         with np.errstate(over="ignore", under="ignore"):
-            return np.float64(value) / self.scale / self.scale if self.scale != 1 else value
+            return np.float64(value) / self.scale / self.scale
 
     def out_of(self, centers):
         """Framed centres, (m, d), to the user's coordinates: float64."""
@@ -60,7 +63,7 @@ def passes(rows, k, limit):
 
 def extremes(rows, n_threads):
     """Column minima and maxima (2, d) in user units; ValueError names the first bad element."""
-    bounds = np.stack([np.full(rows.d, np.inf), np.full(rows.d, -np.inf)])
+    low, high = None, None
     for start, stop, threads in passes(rows, 0, n_threads):
         part, finite = rows.extremes(start, stop, threads)
         if not finite:
@@ -70,8 +73,9 @@ def extremes(rows, n_threads):
                 f"Input X contains {what}: X[{row}, {column}] = {value}; "
                 "every value must be finite."
             )
-        np.minimum(bounds[0], part[0], out=bounds[0])
-        np.maximum(bounds[1], part[1], out=bounds[1])
+        low = part[0] if low is None else np.minimum(low, part[0])
+        high = part[1] if high is None else np.maximum(high, part[1])
+    bounds = np.array([low, high], dtype=np.float64)
     if rows.X.dtype.kind in "iu" and np.abs(bounds).max() > 2.0**53:
         raise ValueError(
             f"X holds integers as large as {np.abs(bounds).max():.17g}, beyond 2**53, which "
@@ -84,12 +88,12 @@ def frame_of(bounds, pivot, dtype):
     """Frame with this pivot for rows within bounds (2, d)."""
     largest = np.maximum(np.abs(bounds[0] - pivot), np.abs(bounds[1] - pivot))
     low, high = UNSCALED[dtype]
-    most = largest.max(initial=0.0)
+    most = float(largest.max())
     scale = 1.0
     if most > high or 0 < most < low:
         # 2^127 is the largest power of two in float32, 2^1023 in float64.
         limit = 127 if dtype == np.float32 else 1000
-        scale = float(np.ldexp(1.0, int(np.clip(-np.frexp(most)[1], -limit, limit))))
+        scale = math.ldexp(1.0, max(-limit, min(limit, -math.frexp(most)[1])))
     return Frame(pivot, scale, dtype, largest * scale)
 
 
@@ -100,10 +104,13 @@ def round_pivot(mean, spread_exponent, dtype):
     exact the ties of data on a grid.  spread_exponent None: no spread, the mean as it is.
     """
     if spread_exponent is not None and -1000 < spread_exponent < 1000:
-        unit = np.ldexp(1.0, spread_exponent - 4)
-        with np.errstate(over="ignore"):
-            rounded = np.rint(mean / unit) * unit
-        mean = np.where(np.isfinite(rounded), rounded, mean)
+        unit = math.ldexp(1.0, spread_exponent - 4)
+        if np.abs(mean).max() < unit * 2.0**52:
+            mean = np.rint(mean / unit) * unit
+        if dtype == np.float64:
+            # Eight bits to spare: no pivot at all where the mean is within 16 spreads of zero, so
+            # that the mean of copies of one row is that row to the last bit.
+            mean = np.where(np.abs(mean) <= 256 * unit, 0.0, mean)
     return mean.astype(dtype).astype(np.float64)
 
 
@@ -111,7 +118,7 @@ def spread_exponent(variance, scale=1.0):
     """e with 2^e about the standard deviation in user units, of a framed variance; or None."""
     if not variance > 0:
         return None
-    return int(np.frexp(variance)[1]) // 2 - int(np.frexp(scale)[1]) + 1
+    return math.frexp(variance)[1] // 2 - math.frexp(scale)[1] + 1
 
 
 def _place(rows, frame, weights):

@@ -160,7 +160,8 @@ def _tolerance(sums, d, tol):
 def lloyd(rows, frame, weights, run, *, max_iter, tol, n_threads, after_iteration=None):
     """Iterate from run.centers until nothing changes; run holds the result.
 
-    after_iteration(run, objective, shift, n_changed), in framed units, may return true to stop.
+    after_iteration(run, objective, shift, limit, n_changed) may return true to stop; a shift of at
+    most limit stops as well.  Both are in framed units.
     Only the rows whose label changed are added and removed, which leaves the bits of a full sum.
     """
     k, d = run.centers.shape
@@ -194,7 +195,7 @@ def lloyd(rows, frame, weights, run, *, max_iter, tol, n_threads, after_iteratio
             run.stopped = "strict"
         elif shift <= limit:
             run.stopped = "tol"
-        if after_iteration is not None and after_iteration(run, after, shift, n_changed):
+        if after_iteration is not None and after_iteration(run, after, shift, limit, n_changed):
             run.stopped = "callback" if run.stopped == "max_iter" else run.stopped
         if run.stopped != "max_iter":
             break

@@ -113,11 +113,13 @@ def greedy_plusplus(rows, k, weights, random_state, n_threads, n_trials=None):
 
 
 def _fill(chosen, found, n, weights, random_state):
-    left = np.ones(n) if weights is None else weights.copy()
+    weights = np.ones(n) if weights is None else weights
+    left = weights.copy()
     left[chosen[:found]] = 0
-    if not left.any():
-        left[...] = 1 if weights is None else weights
-    cumulative = np.cumsum(left)
     for j in range(found, len(chosen)):
+        if not left.any():
+            left = weights.copy()  # fewer rows with a weight than centres
+        cumulative = np.cumsum(left)
         chosen[j] = _pick(cumulative, random_state.uniform() * cumulative[-1])
+        left[chosen[j]] = 0
     return chosen

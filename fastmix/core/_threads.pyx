@@ -9,6 +9,7 @@ import os
 import re
 import threading
 import warnings
+from functools import cache
 
 from cpython.pythread cimport (
     PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock,
@@ -122,8 +123,12 @@ if hasattr(os, "register_at_fork"):
     )
 
 
+@cache
 def _cgroup_cpus():
-    """CPUs that the control group's quota allows, rounded up; None without a quota."""
+    """CPUs that the control group's quota allows, rounded up; None without a quota.
+
+    Read once: opening the file takes as long as an iteration on a few hundred rows.
+    """
     try:
         with open("/sys/fs/cgroup/cpu.max") as file:
             quota, period = file.read().split()

@@ -84,7 +84,7 @@ def as_rows(X, model_dtype=np.float32):
 def as_weights(sample_weight, n):
     """Weights (n,) float64 and the power of two they were divided by; None for weights of one.
 
-    Weights beyond 2^+-500, whose products would leave float64, are brought to about 1.
+    Weights beyond 2^+-60, whose products with squares could leave float64, are brought to about 1.
     """
     if sample_weight is None:
         return None, 1.0
@@ -111,7 +111,7 @@ def as_weights(sample_weight, n):
     most = weights.max()
     if most == 0:
         raise ValueError("sample_weight is zero for every sample; at least one must be positive")
-    if 2.0**-500 < most < 2.0**500:
+    if 2.0**-60 < most < 2.0**60:
         return weights, 1.0
     # In two steps: 2^-1074 is a float64, its reciprocal is not.
     exponent = int(np.frexp(most)[1])
