@@ -96,7 +96,8 @@ typedef struct {
     void (*distances)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
                       ptrdiff_t k, void *out, ptrdiff_t stride);
 
-    /* Column minima and maxima merged into low and high (d); 0 if a value is not finite. */
+    /* Minima and maxima by column and lane, merged into low and high (d, tile_rows); 0 if a value
+     * is not finite. */
     int (*extremes)(const void *tiles, ptrdiff_t count, ptrdiff_t d, void *low, void *high);
 
     /* Multiply-adds in registers, for the benchmarks; returns the FLOPs done. */

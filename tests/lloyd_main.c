@@ -159,13 +159,15 @@ static void choose_grids(problem *p, const void *low, const void *high, double *
 static void scan(problem *p)
 {
     const ptrdiff_t d = p->d, stride = FM_SUM_STRIDE(d), size = p->tile->itemsize;
-    void *low = take(d, size), *high = take(d, size), *tiles = take(BLOCK_ROWS * d, size);
+    const ptrdiff_t lanes = p->tile->tile_rows;
+    void *low = take(d * lanes, size), *high = take(d * lanes, size);
+    void *tiles = take(BLOCK_ROWS * d, size);
     void *scratch = take(p->tile->tile_rows * d, size);
     double *offset = TAKE(d, double);
     double *coarse = TAKE(stride, double), *fine = TAKE(stride, double);
 
     p->offset = take(d, size);
-    for (ptrdiff_t t = 0; t < d; t++) {
+    for (ptrdiff_t t = 0; t < d * lanes; t++) {
         set_real(p, low, t, (double)INFINITY);
         set_real(p, high, t, -(double)INFINITY);
     }
@@ -173,6 +175,10 @@ static void scan(problem *p)
         const fm_block block = block_at(p, start);
         p->tile->pack(&p->x, &block, p->offset, 1, tiles, scratch);
         p->tile->extremes(tiles, block.count, d, low, high);
+    }
+    for (ptrdiff_t t = 0; t < d * lanes; t++) {
+        set_real(p, low, t / lanes, fmin(get_real(p, low, t), get_real(p, low, t / lanes)));
+        set_real(p, high, t / lanes, fmax(get_real(p, high, t), get_real(p, high, t / lanes)));
     }
     for (ptrdiff_t t = 0; t < d; t++) {
         set_real(p, p->offset, t, (get_real(p, low, t) + get_real(p, high, t)) / 2);

@@ -9,7 +9,7 @@ import numpy as np
 
 cimport cython
 from cython.parallel cimport prange, threadid
-from libc.math cimport sqrt
+from libc.math cimport sqrt, sqrtf
 from libc.stdint cimport int32_t
 
 from fastmix.core._kernels cimport (
@@ -218,29 +218,27 @@ cdef class DenseRows:
     # ------------------------------------------------------------ passes over rows start .. stop
 
     def extremes(self, Py_ssize_t start, Py_ssize_t stop, int n_threads):
-        """Column minima and maxima (2, d) of the framed rows, and whether all are finite."""
+        """Column minima and maxima, two of (d,), of the framed rows, and whether all are finite."""
         cdef Py_ssize_t block, n_blocks = self._n_blocks(stop - start)
         cdef char *memory = self._reserve(n_threads)
-        bounds = np.empty((n_threads, 2, self.d), dtype=self.dtype)
-        bounds[:, 0], bounds[:, 1] = np.inf, -np.inf
-        cdef char *to = <char *>address(bounds)
+        bounds = np.empty((2, n_threads, self.d, self.kernels.tile_rows), dtype=self.dtype)
+        bounds[0], bounds[1] = np.inf, -np.inf
+        cdef char *low = <char *>address(bounds)
+        cdef char *high = low + <Py_ssize_t>bounds.nbytes // 2
         cdef Py_ssize_t infinite = 0
         enter()
         for block in prange(n_blocks, nogil=True, num_threads=n_threads, schedule="dynamic"):
-            infinite += self._extremes(start, stop, block, memory, to)
+            infinite += self._extremes(start, stop, block, memory, low, high)
         leave()
-        if n_threads == 1:
-            return bounds[0], infinite == 0
-        return np.stack([bounds[:, 0].min(axis=0), bounds[:, 1].max(axis=0)]), infinite == 0
+        return (bounds[0].min(axis=(0, 2)), bounds[1].max(axis=(0, 2))), infinite == 0
 
     cdef Py_ssize_t _extremes(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block,
-                              char *memory, char *bounds) noexcept nogil:
+                              char *memory, char *low, char *high) noexcept nogil:
         cdef Scratch s = self._of_thread(memory, 0)
         cdef fm_block b = self._block(NULL, start, stop, block)
-        cdef Py_ssize_t row_bytes = self.d * self.kernels.itemsize
-        cdef char *low = bounds + 2 * threadid() * row_bytes
+        cdef Py_ssize_t own = threadid() * self.d * self.kernels.tile_rows * self.kernels.itemsize
         self._pack(&b, &s)
-        return not self.kernels.extremes(s.tiles, b.count, self.d, low, low + row_bytes)
+        return not self.kernels.extremes(s.tiles, b.count, self.d, low + own, high + own)
 
     def assign(self, Py_ssize_t start, Py_ssize_t stop, centers, int32_t[::1] labels,
                int n_threads, double[:, :, :, ::1] sums=None, const double[::1] weights=None,
@@ -390,6 +388,7 @@ cdef class DenseRows:
         cdef Scratch s = self._of_thread(memory, DISTANCE_CENTERS)
         cdef fm_block b = self._block(NULL, start, stop, block)
         cdef Py_ssize_t first = 0, count, i, j
+        cdef double unit = 1 / self.scale  # both powers of two
         self._pack(&b, &s)
         while first < k:
             count = min(DISTANCE_CENTERS, k - first)
@@ -400,10 +399,10 @@ cdef class DenseRows:
                 for j in range(count):
                     if self.kernels.itemsize == 4:
                         (<float *>out)[(b.start - start + i) * k + first + j] = <float>(
-                            sqrt((<float *>s.distances)[j * self.block_rows + i]) / self.scale)
+                            sqrtf((<float *>s.distances)[j * self.block_rows + i]) * unit)
                     else:
                         (<double *>out)[(b.start - start + i) * k + first + j] = (
-                            sqrt((<double *>s.distances)[j * self.block_rows + i]) / self.scale)
+                            sqrt((<double *>s.distances)[j * self.block_rows + i]) * unit)
             first += count
 
     # ------------------------------------------------------------ seeding

@@ -21,6 +21,9 @@ __all__ = ["SparseRows"]
 # Rows of a block, and of a slot of the seeding's sums.
 cdef Py_ssize_t BLOCK_ROWS = 256
 
+# Elements that the scan converts at a time.
+PIECE = 2**16
+
 
 cdef struct Row:
     # The non-zero elements of one row, unpacked into one thread's memory.
@@ -157,15 +160,16 @@ cdef class SparseRows:
 
     def extremes(self, Py_ssize_t start, Py_ssize_t stop, int n_threads):
         """Column minima and maxima (2, d), zero included, and whether all are finite."""
-        first, last = self.indptr[start], self.indptr[stop]
-        values = self.data[first:last].astype(np.float64) * self.scale
-        columns = self.indices[first:last]
         bounds = np.zeros((2, self.d))
-        finite = bool(np.isfinite(values).all())
-        if finite:
-            np.minimum.at(bounds[0], columns, values)
-            np.maximum.at(bounds[1], columns, values)
-        return bounds, finite
+        last = int(self.indptr[stop])
+        for at in range(int(self.indptr[start]), last, PIECE):
+            end = min(at + PIECE, last)
+            values = self.data[at:end].astype(np.float64) * self.scale
+            if not np.isfinite(values).all():
+                return bounds, False
+            np.minimum.at(bounds[0], self.indices[at:end], values)
+            np.maximum.at(bounds[1], self.indices[at:end], values)
+        return bounds, True
 
     def assign(self, Py_ssize_t start, Py_ssize_t stop, centers, int32_t[::1] labels,
                int n_threads, double[:, :, :, ::1] sums=None, const double[::1] weights=None,

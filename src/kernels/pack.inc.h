@@ -154,8 +154,8 @@ static void FM_NAME(pack_centers)(const double *c, ptrdiff_t k, ptrdiff_t d, ptr
     }
 }
 
-/* Column minima and maxima of packed rows, merged into low and high (d); returns 0 if a value is
- * not finite. */
+/* Minima and maxima of packed rows by column and lane, merged into low and high (d, tile_rows);
+ * returns 0 if a value is not finite. */
 static int FM_NAME(extremes)(const void *tiles, ptrdiff_t count, ptrdiff_t d, void *lows,
                              void *highs)
 {
@@ -163,19 +163,11 @@ static int FM_NAME(extremes)(const void *tiles, ptrdiff_t count, ptrdiff_t d, vo
     real *low = lows, *high = highs;
     ivec finite = ~(ivec){0};
     for (ptrdiff_t i = 0; i < count; i += FM_TILE_ROWS, x += d * FM_TILE_ROWS)
-        for (ptrdiff_t t = 0; t < d; t++) {
-            vec least = fm_load(x + t * FM_TILE_ROWS), most = least;
-            finite &= least - least == 0;
-            for (int v = 1; v < FM_TILE_VECTORS; v++) {
-                const vec value = fm_load(x + t * FM_TILE_ROWS + v * FM_LANES);
-                finite &= value - value == 0;
-                least = -fm_max(-value, -least);
-                most = fm_max(value, most);
-            }
-            for (int lane = 0; lane < FM_LANES; lane++) {
-                low[t] = least[lane] < low[t] ? least[lane] : low[t];
-                high[t] = most[lane] > high[t] ? most[lane] : high[t];
-            }
+        for (ptrdiff_t t = 0; t < d * FM_TILE_ROWS; t += FM_LANES) {
+            const vec value = fm_load(x + t);
+            finite &= value - value == 0;
+            fm_store(low + t, -fm_max(-value, -fm_load(low + t)));
+            fm_store(high + t, fm_max(value, fm_load(high + t)));
         }
     for (int lane = 0; lane < FM_LANES; lane++)
         if (!finite[lane])
