@@ -190,7 +190,8 @@ cdef class DenseRows:
     cdef void _pack(self, const fm_block *b, Scratch *s) noexcept nogil:
         self.kernels.pack(&self.x, b, self.pack_offset, self.scale, s.tiles, s.pack)
 
-    cdef void *_panel(self, const double[:, ::1] centers, Py_ssize_t width, void **bias) except NULL:
+    cdef void *_panel(self, const double[:, ::1] centers, Py_ssize_t width,
+                      void **bias) except NULL:
         """Centres (k, d) of this frame, packed in groups of width; valid until the next call."""
         cdef Py_ssize_t k = centers.shape[0], size = self.kernels.itemsize
         cdef Py_ssize_t padded = (k + width - 1) // width * width

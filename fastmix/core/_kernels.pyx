@@ -8,8 +8,6 @@ import os
 
 import numpy as np
 
-cimport numpy as cnp
-
 __all__ = [
     "aligned_empty",
     "element_type",
