@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The examples of the docstrings and of README.md run, and print what they say."""
+
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+@pytest.mark.parametrize(
+    "name", ["fastmix._kmeans", "fastmix.core._kmeans", "fastmix.model_file", "fastmix.callbacks"]
+)
+def test_docstring_examples_print_what_they_say(name):
+    results = doctest.testmod(importlib.import_module(name))
+    assert results.failed == 0
+
+
+def test_docstring_examples_exist():
+    import fastmix
+
+    finder = doctest.DocTestFinder()
+    without = [
+        what.__name__
+        for what in (fastmix.KMeans, fastmix.kmeans, fastmix.kmeans_plusplus, fastmix.assign)
+        if not any(test.examples for test in finder.find(what))
+    ]
+    assert without == []
+
+
+def test_readme_examples_run(capsys):
+    scope = {}
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
+    assert len(blocks) == 2
+    exec("\n".join(blocks), scope)
+    assert scope["model"].fit_report_["stopped"] in ("strict", "tol")
+    assert (scope["result"].labels == scope["labels"]).mean() > 0.999
+    assert len(capsys.readouterr().out.splitlines()) >= 2
