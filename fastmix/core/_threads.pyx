@@ -42,8 +42,9 @@ cdef extern from *:
     int omp_get_max_threads()
     int omp_get_num_procs()
 
-# A thread more must have this much work: about ten times what waking a sleeping one costs.
-cdef double NANOSECONDS_A_THREAD = 50_000
+# A thread more must have this much work: waking a sleeping one takes some 20 microseconds, and on a
+# busy machine a region waits for the slowest.
+cdef double NANOSECONDS_A_THREAD = 200_000
 
 cdef int _active = 0        # driver calls that are inside a parallel region
 cdef int _startable = 1     # threads, this one included, known to start
