@@ -17,7 +17,7 @@ from fastmix.core import _frame
 from fastmix.core._kernels import isa as isa_in_use
 from fastmix.core._kernels import supported_isas
 
-N, D, K = 20_000, 6, 12
+N, D, K = 45_000, 6, 12
 
 
 def sample(dtype="f8", kind="dense", n=N):

@@ -198,12 +198,13 @@ cdef class DenseRows:
         b.rows = NULL if rows == NULL else rows + b.start
         return b
 
-    cdef Py_ssize_t _step(self, Py_ssize_t k) noexcept nogil:
-        """Rows of a block to pack and use at a time, against k centres."""
-        cdef Py_ssize_t row_bytes = self.d * self.kernels.itemsize
+    cpdef Py_ssize_t step(self, Py_ssize_t k) noexcept nogil:
+        """Rows of a block that are packed and used at a time, against k centres."""
+        cdef Py_ssize_t row_bytes = self.d * self.kernels.itemsize, rows
         if k * row_bytes > STEP_PANEL_BYTES:
             return self.block_rows
-        return (STEP_BYTES // row_bytes // BLOCK_MULTIPLE + 1) * BLOCK_MULTIPLE
+        rows = (STEP_BYTES // row_bytes // BLOCK_MULTIPLE + 1) * BLOCK_MULTIPLE
+        return min(self.block_rows, rows)
 
     cdef Py_ssize_t _n_blocks(self, Py_ssize_t n) noexcept nogil:
         return (n + self.block_rows - 1) // self.block_rows
@@ -296,7 +297,7 @@ cdef class DenseRows:
                             char *memory, Assignment *a, Locks locks) noexcept nogil:
         cdef Scratch s = self._of_thread(memory, 0)
         cdef fm_block b = self._block(a.rows, start, stop, block)
-        cdef Py_ssize_t i, changed, at = 0, step = self._step(a.k)
+        cdef Py_ssize_t i, changed, at = 0, step = self.step(a.k)
         cdef fm_block piece
         cdef int part
         while at < b.count:
@@ -461,7 +462,7 @@ cdef class DenseRows:
         cdef fm_block b = self._block(NULL, start, stop, block)
         cdef Py_ssize_t size = self.kernels.itemsize, j
         cdef char *nearest = closest + b.start * size
-        cdef Py_ssize_t at = 0, step = self._step(k)
+        cdef Py_ssize_t at = 0, step = self.step(k)
         cdef fm_block piece
         while at < b.count:
             piece = _piece(&b, at, step)

@@ -10,6 +10,7 @@ from libc.stdint cimport int32_t
 
 from fastmix.core._kernels cimport address, find_isa, fm_isa, fm_tile_kernels
 
+from fastmix.core._dense import DenseRows
 from fastmix.core._kernels import aligned_empty
 
 __all__ = ["assign_rate", "fma_peak", "read_bandwidth"]
@@ -64,12 +65,12 @@ cdef double _touch(const double *data, Py_ssize_t n) noexcept nogil:
 
 
 def assign_rate(dtype, Py_ssize_t d, Py_ssize_t k, int n_threads, double seconds=0.5):
-    """FLOP/s, 2 n k d a call, of the assign kernel on packed tiles that stay in the caches: the
-    best of repeated runs on all threads together."""
+    """FLOP/s, 2 n k d a call, of the assign kernel on packed tiles that stay in the caches, as many
+    rows a call as the driver gives it: the best of repeated runs on all threads together."""
     cdef const fm_tile_kernels *kernels = _tile_kernels(dtype)
-    cdef Py_ssize_t rows = max(64, 131072 // (d * kernels.itemsize) // 64 * 64), thread
+    cdef Py_ssize_t rows = DenseRows(np.zeros((1, d), dtype), dtype).step(k), thread
     cdef Py_ssize_t width = kernels.panel_width, padded = (k + width - 1) // width * width
-    cdef Py_ssize_t repeats = max(1, 20_000_000 // (rows * d * k))
+    cdef Py_ssize_t repeats = max(1, 200_000_000 // (rows * d * k))
     cdef Py_ssize_t tile_bytes = rows * d * kernels.itemsize
     cdef Py_ssize_t scratch_bytes = (kernels.assign_scratch(rows, d) + 63) // 64 * 64
     cdef int32_t[:, ::1] labels = np.empty((n_threads, rows), dtype=np.int32)

@@ -44,7 +44,7 @@ cdef extern from *:
 
 # A thread more must have this much work: waking a sleeping one takes some 20 microseconds, and on a
 # busy machine a region waits for the slowest.
-cdef double NANOSECONDS_A_THREAD = 200_000
+cdef double NANOSECONDS_A_THREAD = 100_000
 
 cdef int _active = 0        # driver calls that are inside a parallel region
 cdef int _startable = 1     # threads, this one included, known to start
