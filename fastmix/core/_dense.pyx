@@ -32,7 +32,7 @@ cdef Py_ssize_t BLOCK_MULTIPLE = 64
 # read again for each step: then the memory's latency hides behind the computing of the step before
 # (2M x 16, K=64, 2 threads, Zen 3: 39 instead of 49 ms an iteration).
 cdef Py_ssize_t STEP_BYTES = 8192
-cdef Py_ssize_t STEP_PANEL_BYTES = 131072
+cdef Py_ssize_t STEP_PANEL_BYTES = 262144
 
 # Centres whose distances to the rows of a block are held at a time: a multiple of the width.
 cdef Py_ssize_t DISTANCE_CENTERS = 60

@@ -14,10 +14,10 @@
  * a bias of -inf.
  */
 
-/* Blocking for the caches: DEPTH columns of a tile stay in the first level (16 KiB) while CHUNK
+/* Blocking for the caches: DEPTH columns of a tile stay in the first level (8 KiB) while CHUNK
  * centres, whose panel stays in the second (128 KiB), pass over them; the chunk serves every tile
  * of the block before the next chunk is read. */
-#define FM_DEPTH (16384 / (FM_TILE_ROWS * (int)sizeof(real)))
+#define FM_DEPTH (8192 / (FM_TILE_ROWS * (int)sizeof(real)))
 #define FM_CHUNK_BYTES 131072
 
 /* acc[j][v] += c[t][j] * x[t][v] for t in 0 .. depth. */
