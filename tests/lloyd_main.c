@@ -176,9 +176,15 @@ static void scan(problem *p)
         p->tile->pack(&p->x, &block, p->offset, 1, tiles, scratch);
         p->tile->extremes(tiles, block.count, d, low, high);
     }
-    for (ptrdiff_t t = 0; t < d * lanes; t++) {
-        set_real(p, low, t / lanes, fmin(get_real(p, low, t), get_real(p, low, t / lanes)));
-        set_real(p, high, t / lanes, fmax(get_real(p, high, t), get_real(p, high, t / lanes)));
+    /* Over the lanes, in place: column t's own lanes begin at or behind it. */
+    for (ptrdiff_t t = 0; t < d; t++) {
+        double least = get_real(p, low, t * lanes), most = get_real(p, high, t * lanes);
+        for (ptrdiff_t lane = 1; lane < lanes; lane++) {
+            least = fmin(least, get_real(p, low, t * lanes + lane));
+            most = fmax(most, get_real(p, high, t * lanes + lane));
+        }
+        set_real(p, low, t, least);
+        set_real(p, high, t, most);
     }
     for (ptrdiff_t t = 0; t < d; t++) {
         set_real(p, p->offset, t, (get_real(p, low, t) + get_real(p, high, t)) / 2);
