@@ -180,8 +180,11 @@ static void scan(problem *p)
     for (ptrdiff_t t = 0; t < d; t++) {
         double least = get_real(p, low, t * lanes), most = get_real(p, high, t * lanes);
         for (ptrdiff_t lane = 1; lane < lanes; lane++) {
-            least = fmin(least, get_real(p, low, t * lanes + lane));
-            most = fmax(most, get_real(p, high, t * lanes + lane));
+            /* Not fmin and fmax, on whose loop gcc 12 for aarch64 has an internal error. */
+            if (get_real(p, low, t * lanes + lane) < least)
+                least = get_real(p, low, t * lanes + lane);
+            if (get_real(p, high, t * lanes + lane) > most)
+                most = get_real(p, high, t * lanes + lane);
         }
         set_real(p, low, t, least);
         set_real(p, high, t, most);
