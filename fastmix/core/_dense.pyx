@@ -30,7 +30,8 @@ cdef Py_ssize_t BLOCK_MULTIPLE = 64
 
 # Rows packed at a time, where a panel of at most so many bytes stays in the first caches and may be
 # read again for each step: then the memory's latency hides behind the computing of the step before
-# (2M x 16, K=64, 2 threads, Zen 3: 39 instead of 49 ms an iteration).
+# (2M x 16, K=64, 2 threads, Zen 3: 39 instead of 49 ms an iteration in one pair of runs, on a
+# machine whose runs differ by 20 %).
 cdef Py_ssize_t STEP_BYTES = 8192
 cdef Py_ssize_t STEP_PANEL_BYTES = 262144
 
