@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the drivers of the passes share: the rows, a thread's scratch, and cuts of blocks."""
+
+from libc.stdint cimport int32_t
+
+from fastmix.core._kernels cimport fm_block, fm_grid, fm_isa, fm_matrix, fm_tile_kernels
+
+
+cdef struct Scratch:
+    # One thread's memory, carved out of one allocation.
+    char *tiles
+    char *pack
+    char *assign
+    char *distances
+    double *values
+    double *sums
+    int32_t *labels
+    int32_t *added
+    int32_t *removed
+    Py_ssize_t *changed
+    Py_ssize_t bytes
+
+
+cdef inline Py_ssize_t padded(Py_ssize_t size) noexcept nogil:
+    return (size + 63) // 64 * 64
+
+
+cdef inline fm_block piece_of(const fm_block *b, Py_ssize_t at, Py_ssize_t step) noexcept nogil:
+    cdef fm_block piece
+    piece.rows = NULL if b.rows == NULL else b.rows + at
+    piece.start = b.start + at
+    piece.count = min(step, b.count - at)
+    return piece
+
+
+cdef class TileRows:
+    cdef readonly object X, dtype
+    cdef readonly Py_ssize_t n, d, stride, block_rows
+    cdef readonly object offset, grids
+    cdef public object bounds
+    cdef readonly double scale
+    cdef fm_matrix x
+    cdef fm_grid grid
+    cdef const fm_isa *isa
+    cdef const fm_tile_kernels *kernels
+    cdef object real_offset, memory, panel
+    cdef double[::1] offset_view
+    cdef double[:, ::1] grid_view
+    cdef const void *pack_offset
+
+    cdef Scratch _scratch(self, char *memory, Py_ssize_t k) noexcept nogil
+    cdef Scratch _of_thread(self, char *memory, Py_ssize_t k) noexcept nogil
+    cdef char *_reserve(self, int n_threads, Py_ssize_t k=*) except NULL
+    cdef fm_block _block(self, const Py_ssize_t *rows, Py_ssize_t start, Py_ssize_t stop,
+                         Py_ssize_t block) noexcept nogil
+    cdef Py_ssize_t _step(self, Py_ssize_t k) noexcept nogil
+    cdef Py_ssize_t _n_blocks(self, Py_ssize_t n) noexcept nogil
+    cdef void _pack(self, const fm_block *b, Scratch *s) noexcept nogil
+    cdef void *_panel(self, const double[:, ::1] centers, Py_ssize_t width,
+                      void **bias) except NULL
+    cdef Py_ssize_t _extremes(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block,
+                              char *memory, char *low, char *high) noexcept nogil
+    cdef void _add_all(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block, char *memory,
+                       const double *w, double *sums) noexcept nogil
