@@ -59,6 +59,13 @@ typedef struct {
     ptrdiff_t start, count;
 } fm_block;
 
+/* What the caller will read after this call, to be fetched into the caches during it (fetch.h); it
+ * need not be readable. */
+typedef struct {
+    const char *start;
+    ptrdiff_t bytes;
+} fm_memory;
+
 /* The exact sums of one fit (kernels/sums.inc.h): their frame and their grids. */
 typedef struct {
     ptrdiff_t d;      /* columns of x */
@@ -76,10 +83,10 @@ typedef struct {
     /* Bytes of scratch that assign needs for a block of count rows. */
     ptrdiff_t (*assign_scratch)(ptrdiff_t count, ptrdiff_t d);
 
-    /* Tiles of the block's rows, (x * scale - offset) as [d][tile_rows], missing rows zero.
-     * scratch: (tile_rows * d) reals. */
+    /* Tiles of the block's rows, (x * scale - offset) as [d][tile_rows]; lanes beyond the last row
+     * repeat it.  scratch: (tile_rows * d) reals. */
     void (*pack)(const fm_matrix *x, const fm_block *block, const void *offset, double scale,
-                 void *tiles, void *scratch);
+                 void *tiles, fm_memory next, void *scratch);
 
     /* Panel, in groups of width, of the centres c, (k, d) float64 row-major, and, where not NULL,
      * bias -|c|^2 / 2, (k padded).  assign reads groups of panel_width, distances of
@@ -90,7 +97,8 @@ typedef struct {
     /* labels[i] = argmin_j |x_i - c_j|^2, ties to the lowest j; where second is not NULL also
      * the runner-up.  scratch: assign_scratch() bytes, aligned to 64. */
     void (*assign)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
-                   const void *bias, ptrdiff_t k, int32_t *labels, int32_t *second, void *scratch);
+                   const void *bias, ptrdiff_t k, int32_t *labels, int32_t *second,
+                   fm_memory next, void *scratch);
 
     /* out[j * stride + i] = |x_i - c_j|^2 by differences; stride >= count rounded up to a tile. */
     void (*distances)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,

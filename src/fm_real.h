@@ -176,3 +176,27 @@ FM_INLINE vec FM_NAME(max)(vec a, vec b)
 #else
 #define fm_shuffle(a, b, ...) __builtin_shuffle(a, b, (iquad){__VA_ARGS__})
 #endif
+
+/* Bit i of 16: whether a[i] and b[i] differ. */
+#ifndef FM_DIFFERENCES_ONCE
+#define FM_DIFFERENCES_ONCE
+FM_INLINE uint32_t fm_differences(const int32_t *a, const int32_t *b)
+{
+#if defined(__AVX512F__)
+    return _mm512_cmpneq_epi32_mask(_mm512_loadu_si512(a), _mm512_loadu_si512(b));
+#else
+    uint32_t bits = 0;
+#if defined(__AVX2__)
+    for (int i = 0; i < 16; i += 8) {
+        const __m256i equal = _mm256_cmpeq_epi32(_mm256_loadu_si256((const __m256i *)(a + i)),
+                                                 _mm256_loadu_si256((const __m256i *)(b + i)));
+        bits |= (0xffu & ~(uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(equal))) << i;
+    }
+#else
+    for (int i = 0; i < 16; i++)
+        bits |= (uint32_t)(a[i] != b[i]) << i;
+#endif
+    return bits;
+#endif
+}
+#endif

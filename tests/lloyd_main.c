@@ -173,7 +173,7 @@ static void scan(problem *p)
     }
     for (ptrdiff_t start = 0; start < p->n; start += BLOCK_ROWS) {
         const fm_block block = block_at(p, start);
-        p->tile->pack(&p->x, &block, p->offset, 1, tiles, scratch);
+        p->tile->pack(&p->x, &block, p->offset, 1, tiles, (fm_memory){0}, scratch);
         p->tile->extremes(tiles, block.count, d, low, high);
     }
     /* Over the lanes, in place: column t's own lanes begin at or behind it. */
@@ -214,9 +214,9 @@ static uint64_t assign(const problem *p, const double *c, int32_t *labels, int32
     p->tile->pack_centers(c, k, d, narrow, distance_panel, NULL);
     for (ptrdiff_t start = 0; start < p->n; start += BLOCK_ROWS) {
         const fm_block block = block_at(p, start);
-        p->tile->pack(&p->x, &block, p->offset, p->grid.scale, tiles, scratch);
+        p->tile->pack(&p->x, &block, p->offset, p->grid.scale, tiles, (fm_memory){0}, scratch);
         p->tile->assign(tiles, block.count, d, panel, bias, k, labels + start,
-                        second ? second + start : NULL, best);
+                        second ? second + start : NULL, (fm_memory){0}, best);
         if (!second)
             continue;
         p->tile->distances(tiles, block.count, d, distance_panel, k, distances, BLOCK_ROWS);

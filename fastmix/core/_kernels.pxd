@@ -26,6 +26,10 @@ cdef extern from "fm_kernels.h" nogil:
         const Py_ssize_t *rows
         Py_ssize_t start, count
 
+    ctypedef struct fm_memory:
+        const char *start
+        Py_ssize_t bytes
+
     ctypedef struct fm_grid:
         Py_ssize_t d, stride
         double scale
@@ -37,12 +41,12 @@ cdef extern from "fm_kernels.h" nogil:
         Py_ssize_t itemsize, tile_rows, panel_width, distance_width
         Py_ssize_t (*assign_scratch)(Py_ssize_t count, Py_ssize_t d) noexcept nogil
         void (*pack)(const fm_matrix *x, const fm_block *block, const void *offset,
-                     double scale, void *tiles, void *scratch) noexcept nogil
+                     double scale, void *tiles, fm_memory next, void *scratch) noexcept nogil
         void (*pack_centers)(const double *c, Py_ssize_t k, Py_ssize_t d, Py_ssize_t width,
                              void *panel, void *bias) noexcept nogil
         void (*assign)(const void *tiles, Py_ssize_t count, Py_ssize_t d, const void *panel,
                        const void *bias, Py_ssize_t k, int32_t *labels, int32_t *second,
-                       void *scratch) noexcept nogil
+                       fm_memory next, void *scratch) noexcept nogil
         void (*distances)(const void *tiles, Py_ssize_t count, Py_ssize_t d, const void *panel,
                           Py_ssize_t k, void *out, Py_ssize_t stride) noexcept nogil
         int (*extremes)(const void *tiles, Py_ssize_t count, Py_ssize_t d, void *low,

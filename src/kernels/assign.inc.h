@@ -54,12 +54,14 @@ FM_INLINE void FM_NAME(store_labels)(const ivec *from, ptrdiff_t rows, int32_t *
  * for the runner-up as well.  partial: scores of the chunk, where d exceeds DEPTH. */
 FM_INLINE void FM_NAME(assign_tile)(const real *restrict x, ptrdiff_t d, const real *restrict panel,
                                     const real *restrict bias, ptrdiff_t from, ptrdiff_t to,
-                                    int two, real *restrict partial, FM_NAME(best) *restrict best)
+                                    int two, real *restrict partial, FM_NAME(best) *restrict best,
+                                    fetch *next)
 {
     for (ptrdiff_t start = 0; start < d; start += FM_DEPTH) {
         const int last = d - start <= FM_DEPTH;
         for (ptrdiff_t g = from; g < to; g++) {
             vec acc[FM_PANEL_WIDTH][FM_TILE_VECTORS];
+            fetch_some(next);
             real *saved = partial + (g - from) * FM_PANEL_WIDTH * FM_TILE_ROWS;
             for (int j = 0; j < FM_PANEL_WIDTH; j++)
                 for (int v = 0; v < FM_TILE_VECTORS; v++)
@@ -116,10 +118,11 @@ FM_INLINE void FM_NAME(assign_tile)(const real *restrict x, ptrdiff_t d, const r
  * register block to fill, hence no padding centres.  d is a constant. */
 FM_INLINE void FM_NAME(assign_few)(const real *restrict x, ptrdiff_t count, ptrdiff_t d,
                                    const real *restrict panels, const real *restrict bias,
-                                   ptrdiff_t k, int32_t *restrict labels)
+                                   ptrdiff_t k, int32_t *restrict labels, fetch next)
 {
     for (ptrdiff_t start = 0; start < count; start += FM_TILE_ROWS, x += d * FM_TILE_ROWS) {
         const real *panel = panels;
+        fetch_some(&next);
         vec row[4][FM_TILE_VECTORS], top[FM_TILE_VECTORS];
         ivec at[FM_TILE_VECTORS], index = (ivec){0};
         for (int v = 0; v < FM_TILE_VECTORS; v++) {
@@ -161,20 +164,25 @@ static ptrdiff_t FM_NAME(assign_scratch)(ptrdiff_t count, ptrdiff_t d)
 
 static void FM_NAME(assign)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
                             const void *bias, ptrdiff_t k, int32_t *labels, int32_t *second,
-                            void *scratch)
+                            fm_memory memory, void *scratch)
 {
+    const ptrdiff_t n_tiles = (count + FM_TILE_ROWS - 1) / FM_TILE_ROWS;
     if (!second && d <= 4) {
+        const fetch next = start_fetch(memory, n_tiles);
+#define FM_ASSIGN_FEW(d) FM_NAME(assign_few)(tiles, count, d, panel, bias, k, labels, next)
         switch (d) {
-        case 1: FM_NAME(assign_few)(tiles, count, 1, panel, bias, k, labels); break;
-        case 2: FM_NAME(assign_few)(tiles, count, 2, panel, bias, k, labels); break;
-        case 3: FM_NAME(assign_few)(tiles, count, 3, panel, bias, k, labels); break;
-        default: FM_NAME(assign_few)(tiles, count, 4, panel, bias, k, labels);
+        case 1: FM_ASSIGN_FEW(1); break;
+        case 2: FM_ASSIGN_FEW(2); break;
+        case 3: FM_ASSIGN_FEW(3); break;
+        default: FM_ASSIGN_FEW(4);
         }
+#undef FM_ASSIGN_FEW
         return;
     }
-    const ptrdiff_t n_tiles = (count + FM_TILE_ROWS - 1) / FM_TILE_ROWS;
     const ptrdiff_t groups = (k + FM_PANEL_WIDTH - 1) / FM_PANEL_WIDTH;
     const ptrdiff_t chunk = FM_NAME(chunk_groups)(d);
+    const ptrdiff_t depths = (d + FM_DEPTH - 1) / FM_DEPTH;
+    fetch next = start_fetch(memory, n_tiles * groups * depths);
     FM_NAME(best) *best = scratch;
     real *partial = (real *)(best + n_tiles);
     for (ptrdiff_t i = 0; i < n_tiles; i++)
@@ -187,9 +195,9 @@ static void FM_NAME(assign)(const void *tiles, ptrdiff_t count, ptrdiff_t d, con
         for (ptrdiff_t i = 0; i < n_tiles; i++) {
             const real *x = (const real *)tiles + i * d * FM_TILE_ROWS;
             if (second)
-                FM_NAME(assign_tile)(x, d, panel, bias, from, to, 1, partial, &best[i]);
+                FM_NAME(assign_tile)(x, d, panel, bias, from, to, 1, partial, &best[i], &next);
             else
-                FM_NAME(assign_tile)(x, d, panel, bias, from, to, 0, partial, &best[i]);
+                FM_NAME(assign_tile)(x, d, panel, bias, from, to, 0, partial, &best[i], &next);
         }
     }
     for (ptrdiff_t i = 0; i < n_tiles; i++) {
