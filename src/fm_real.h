@@ -126,6 +126,24 @@ FM_INLINE vec FM_NAME(max)(vec a, vec b)
     return FM_NAME(select)(a > b, a, b);
 #endif
 }
+/* Is any lane of the mask set? */
+FM_INLINE int FM_NAME(any)(ivec mask)
+{
+#if defined(__aarch64__) && FM_VECTOR_BYTES == 16
+    return vmaxvq_u32((uint32x4_t)mask) != 0;
+#elif FM_VECTOR_BYTES == 64 && defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif FM_VECTOR_BYTES == 32 && defined(__AVX__)
+    return !_mm256_testz_si256((__m256i)mask, (__m256i)mask);
+#elif FM_VECTOR_BYTES == 16 && defined(__SSE2__)
+    return _mm_movemask_epi8((__m128i)mask) != 0;
+#else
+    real_bits all = 0;
+    for (int lane = 0; lane < FM_LANES; lane++)
+        all |= mask[lane];
+    return all != 0;
+#endif
+}
 #define fm_max FM_NAME(max)
 #define fm_select FM_NAME(select)
 #define fm_iselect FM_NAME(iselect)
