@@ -126,6 +126,14 @@ FM_INLINE vec FM_NAME(max)(vec a, vec b)
     return FM_NAME(select)(a > b, a, b);
 #endif
 }
+/* A number of which the compiler knows nothing.  Sums of squares start from an opaque zero: a square
+ * is never -0, so that clang drops a zero that it sees, and is left with the sum of two products
+ * and a choice which of them to fuse. */
+FM_INLINE real FM_NAME(opaque)(real value)
+{
+    __asm__("" : "+m"(value));
+    return value;
+}
 /* Is any lane of the mask set? */
 FM_INLINE int FM_NAME(any)(ivec mask)
 {
@@ -145,12 +153,19 @@ FM_INLINE int FM_NAME(any)(ivec mask)
 #endif
 }
 #define fm_max FM_NAME(max)
+#define fm_opaque FM_NAME(opaque)
 #define fm_select FM_NAME(select)
 #define fm_iselect FM_NAME(iselect)
 #define fm_load FM_NAME(load)
 #define fm_store FM_NAME(store)
 #define fm_broadcast FM_NAME(broadcast)
 #define fm_user_quad(from) (*(const FM_NAME(user_quad) *)(from))
+/* A loop of so few constant turns that its arrays are to become registers. */
+#ifdef __clang__
+#define FM_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define FM_UNROLL _Pragma("GCC unroll 16")
+#endif
 #ifdef __clang__
 #define fm_shuffle(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else

@@ -17,13 +17,14 @@ FM_INLINE void FM_NAME(diagonal_tiles)(const real *restrict x, ptrdiff_t count, 
                                        real *restrict out, ptrdiff_t stride)
 {
     const ptrdiff_t width = spherical ? FM_DIAGONAL_WIDTH : 2 * FM_DIAGONAL_WIDTH;
+    const vec zero = fm_broadcast(fm_opaque(0));
     for (ptrdiff_t i = 0; i < count; i += FM_TILE_ROWS, x += d * FM_TILE_ROWS) {
         const real *panel = panels;
         for (ptrdiff_t j = 0; j < k; j += FM_DIAGONAL_WIDTH) {
             vec acc[FM_DIAGONAL_WIDTH][FM_TILE_VECTORS];
             for (int c = 0; c < FM_DIAGONAL_WIDTH; c++)
                 for (int v = 0; v < FM_TILE_VECTORS; v++)
-                    acc[c][v] = (vec){0};
+                    acc[c][v] = zero;
             for (ptrdiff_t t = 0; t < d; t++, panel += width)
                 for (int c = 0; c < FM_DIAGONAL_WIDTH; c++) {
                     const vec mean = fm_broadcast(panel[c]);

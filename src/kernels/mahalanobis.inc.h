@@ -40,7 +40,7 @@ FM_INLINE void FM_NAME(factor_group)(const real *restrict x, real *restrict z,
         }
     }
     panel += first * width;
-#pragma GCC unroll 6
+    FM_UNROLL
     for (int j = 0; j < width; j++) {
         vec row[FM_TILE_VECTORS];
         for (int v = 0; v < FM_TILE_VECTORS; v++) {
@@ -51,7 +51,7 @@ FM_INLINE void FM_NAME(factor_group)(const real *restrict x, real *restrict z,
                     fm_store(z + (first + j) * FM_TILE_ROWS + v * FM_LANES, row[v]);
             }
         }
-#pragma GCC unroll 6
+        FM_UNROLL
         for (int i = j; i < width; i++) {
             const vec factor = fm_broadcast(*panel++);
             for (int v = 0; v < FM_TILE_VECTORS; v++)
@@ -93,10 +93,11 @@ FM_INLINE void FM_NAME(mahalanobis_tiles)(const real *restrict x, ptrdiff_t coun
                                           const real *restrict panel, real *restrict out,
                                           real *restrict z)
 {
+    const vec zero = fm_broadcast(fm_opaque(0));
     for (ptrdiff_t i = 0; i < count; i += FM_TILE_ROWS, x += d * FM_TILE_ROWS) {
         vec square[FM_TILE_VECTORS];
         for (int v = 0; v < FM_TILE_VECTORS; v++)
-            square[v] = (vec){0};
+            square[v] = zero;
         FM_NAME(factor_tile)(x, z, d, panel, panel + d, square, NULL);
         for (int v = 0; v < FM_TILE_VECTORS; v++)
             fm_store(out + i + v * FM_LANES, square[v]);

@@ -29,14 +29,6 @@
 
 #define FM_AT_MOST(vectors) ((vectors) < FM_MOMENT_VECTORS ? (vectors) : FM_MOMENT_VECTORS)
 
-/* A double of which the compiler knows nothing.  A sum first + r y could be fused or not, since the
- * product is also used elsewhere; 1 * (r y) + first has one reading. */
-FM_INLINE double opaque(double value)
-{
-    __asm__("" : "+m"(value));
-    return value;
-}
-
 /* Rows [0, FM_MOMENT_ROWS) of the block at y's column 0, its matrix rows `step` doubles apart. */
 FM_INLINE void second_block(const double *restrict y, ptrdiff_t stride,
                             const int32_t *restrict list, ptrdiff_t count,
@@ -61,12 +53,14 @@ FM_INLINE void second_block(const double *restrict y, ptrdiff_t stride,
             fm_store(second + i * step + v * FM_LANES, acc[i][v]);
 }
 
-/* s of `vectors` vectors of columns for all rows of the list, and the first moments of these. */
+/* s of `vectors` vectors of columns for all rows of the list, and the first moments of these.  An
+ * addition first + s could be fused with the product that s is, or not; 1 s + first, with an opaque
+ * 1, has one reading. */
 FM_INLINE void scale_rows(const double *restrict y, ptrdiff_t stride, const int32_t *restrict list,
                           const double *restrict r, ptrdiff_t count, int vectors,
                           double *restrict scaled, double *restrict first)
 {
-    const vec one = fm_broadcast(opaque(1));
+    const vec one = fm_broadcast(fm_opaque(1));
     vec acc[FM_MOMENT_VECTORS];
     for (int v = 0; v < vectors; v++)
         acc[v] = fm_load(first + v * FM_LANES);

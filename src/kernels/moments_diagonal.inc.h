@@ -12,7 +12,7 @@ FM_INLINE void diagonal_columns(const double *restrict y, ptrdiff_t stride,
                                 ptrdiff_t count, int vectors, double *restrict first,
                                 double *restrict second)
 {
-    const vec one = fm_broadcast(opaque(1));
+    const vec one = fm_broadcast(fm_opaque(1));
     vec sum[FM_DIAGONAL_VECTORS], square[FM_DIAGONAL_VECTORS];
     for (int v = 0; v < vectors; v++) {
         sum[v] = fm_load(first + v * FM_LANES);
@@ -71,10 +71,11 @@ static void moments_spherical(const double *y, ptrdiff_t d, const int32_t *list,
 static void square_rows(const double *y, ptrdiff_t d, ptrdiff_t count, double *out)
 {
     const ptrdiff_t stride = FM_MOMENT_STRIDE(d);
+    const vec zero = fm_broadcast(fm_opaque(0));
     for (ptrdiff_t i = 0; i < count; i++, y += stride) {
         vec acc[8 / FM_LANES];
         for (int v = 0; v < 8 / FM_LANES; v++)
-            acc[v] = (vec){0};
+            acc[v] = zero;
         for (ptrdiff_t t = 0; t < stride; t += 8)
             for (int v = 0; v < 8 / FM_LANES; v++) {
                 const vec row = fm_load(y + t + v * FM_LANES);

@@ -14,7 +14,7 @@
 FM_INLINE void few_lanes(const double *restrict y, ptrdiff_t stride, ptrdiff_t d,
                          const double *restrict r, ptrdiff_t count, double *restrict lanes)
 {
-    const vec one = fm_broadcast(opaque(1));
+    const vec one = fm_broadcast(fm_opaque(1));
     for (ptrdiff_t lane = 0; lane < 16; lane += FM_LANES) {
         vec acc[FM_FEW_SUMS(4)];
         for (ptrdiff_t q = 0; q < FM_FEW_SUMS(d); q++)
