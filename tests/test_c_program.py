@@ -2,7 +2,7 @@
 """The C kernels without Python: one set of bits for every compiler, vector width and machine.
 
 Each test builds the programs ``*_main.c`` from the sources below ``src/`` and compares the hashes
-that they print.
+that they print; ``mixture_main.c`` checks its kernels itself.
 A compiler or emulator that is missing skips its test, but fails it where ``CI`` is ``true``.
 """
 
@@ -24,6 +24,7 @@ KERNEL_FLAGS = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", f"
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wno-unknown-pragmas", "-Wno-psabi"]
 CONTRACT = {"kernels_fused.c": "fast", "kernels_gaussian.c": "fast", "kernels_exact.c": "off"}
 PROGRAMS = ["lloyd", "em"]
+MAINS = [*PROGRAMS, "mixture"]
 X86_TABLES = {
     "scalar": [],
     "x86_v2": ["-msse4.2"],
@@ -67,12 +68,12 @@ def build(folder, compiler, define, tables, flags=(), link=()):
     ]
     common = ["-ffp-contract=off", *define.split()]
     units += [(SRC / "dispatch.c", "", common), (SRC / "grid.c", "", common)]
-    units += [(TESTS / f"{name}_main.c", "", common) for name in PROGRAMS]
+    units += [(TESTS / f"{name}_main.c", "", common) for name in MAINS]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(lambda unit: compile_unit(*unit), units))
-    programs = {name: folder / name for name in PROGRAMS}
-    kernels = objects[: -len(PROGRAMS)]
-    for main, program in zip(objects[-len(PROGRAMS) :], programs.values(), strict=True):
+    programs = {name: folder / name for name in MAINS}
+    kernels = objects[: -len(MAINS)]
+    for main, program in zip(objects[-len(MAINS) :], programs.values(), strict=True):
         subprocess.run([compiler, *flags, *link, *kernels, main, "-lm", "-o", program], check=True)
     return programs
 
@@ -80,8 +81,8 @@ def build(folder, compiler, define, tables, flags=(), link=()):
 def run(programs, *tables, through=()):
     """Hashes that the programs print: {table: {"lloyd all": hash, "lloyd exact": hash, ...}}."""
     hashes = {}
-    for name, program in programs.items():
-        command = [*through, program, *tables]
+    for name in PROGRAMS:
+        command = [*through, programs[name], *tables]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
         for line in done.stdout.splitlines():
@@ -143,11 +144,14 @@ def test_c_program_hash_is_that_of_aarch64(tmp_path, fma_hashes):
     compiler, emulator = find("aarch64-linux-gnu-gcc"), find("qemu-aarch64", "qemu-aarch64-static")
     programs = build(tmp_path, compiler, *MACHINE["aarch64"], link=["-static"])
     assert run(programs, "neon", through=[emulator])["neon"] == fma_hashes
+    check_kernels(programs, "neon", through=[emulator])
 
 
 def test_c_program_is_clean_under_sanitizers(tmp_path, native):
     isa_flags = ["-mavx2", "-mfma"] if "x86_v3" in native else []
-    hashes = run(build(tmp_path, find("gcc"), "", {"scalar": isa_flags}, SANITIZERS))
+    programs = build(tmp_path, find("gcc"), "", {"scalar": isa_flags}, SANITIZERS)
+    check_kernels(programs)
+    hashes = run(programs)
     for name in PROGRAMS:
         assert hashes["scalar"][f"{name} exact"] == native["scalar"][f"{name} exact"]
 
@@ -170,7 +174,17 @@ def test_sanitizers_find_a_planted_fault(tmp_path, fault):
     assert "heap-buffer-overflow" in done.stderr or "integer overflow" in done.stderr
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+def check_kernels(programs, *tables, through=()):
+    command = [*through, programs["mixture"], *tables]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_mixture_kernels_agree_with_long_double(programs):
+    check_kernels(programs)
+
+
+@pytest.mark.parametrize("name", MAINS)
 def test_c_program_refuses_an_unknown_table(programs, name):
     done = subprocess.run([programs[name], "x86_v9"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (2, f"{name}_main: no table x86_v9 runs here\n")
