@@ -59,7 +59,7 @@ typedef struct {
                     const void *constants, double greatest, double *log_prob, double *entropy);
 
     /* The list of rows with r w > 0 (w indexed as r, NULL: 1), their r w, and how many; both arrays
-     * have room for the rows. */
+     * have room for eight more than the rows. */
     ptrdiff_t (*select_rows)(const void *r, const double *w, ptrdiff_t count, int32_t *list,
                              double *out);
     /* out[i] = r w of all rows, zero from count to a multiple of 16. */

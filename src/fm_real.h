@@ -152,6 +152,36 @@ FM_INLINE int FM_NAME(any)(ivec mask)
     return all != 0;
 #endif
 }
+/* Of eight values r w (w NULL: 1) the positive ones, in order, and their positions from `first` on;
+ * returns how many.  Memory behind them is overwritten, eight elements in all.  0.2 ns a value with
+ * instructions that pack lanes, 0.7 without (Zen 4). */
+FM_INLINE ptrdiff_t FM_NAME(pack_positive)(const real *r, const double *w, int32_t first,
+                                           int32_t *list, double *out)
+{
+#if FM_VECTOR_BYTES == 64 && defined(__AVX512VL__)
+#ifdef FM_DOUBLE
+    __m512d value = _mm512_loadu_pd(r);
+#else
+    __m512d value = _mm512_cvtps_pd(_mm256_loadu_ps(r));
+#endif
+    if (w)
+        value *= _mm512_loadu_pd(w);
+    const __mmask8 positive = _mm512_cmp_pd_mask(value, _mm512_setzero_pd(), _CMP_GT_OQ);
+    const __m256i position = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7) + _mm256_set1_epi32(first);
+    _mm512_storeu_pd(out, _mm512_maskz_compress_pd(positive, value));
+    _mm256_storeu_si256((__m256i *)list, _mm256_maskz_compress_epi32(positive, position));
+    return __builtin_popcount(positive);
+#else
+    ptrdiff_t found = 0;
+    for (int i = 0; i < 8; i++) {
+        const double value = w ? (double)r[i] * w[i] : (double)r[i];
+        list[found] = first + i;
+        out[found] = value;
+        found += value > 0;
+    }
+    return found;
+#endif
+}
 #define fm_max FM_NAME(max)
 #define fm_opaque FM_NAME(opaque)
 #define fm_select FM_NAME(select)

@@ -150,8 +150,8 @@ static void add_moments(const problem *p, enum type type, const void *r, const d
     double *weight = s->weight + j, *first = s->first + j * FM_MOMENT_STRIDE(d);
     double *second = s->second + j * FM_SECOND_SIZE(d);
     const int mark = n_allocations;
-    double *share = TAKE(STRIDE, double), *squares = TAKE(STRIDE, double);
-    int32_t *list = TAKE(STRIDE, int32_t);
+    double *share = TAKE(STRIDE + 8, double), *squares = TAKE(STRIDE, double);
+    int32_t *list = TAKE(STRIDE + 8, int32_t);
     if (type == FULL && d <= 4) {
         p->mixture->widen(r, w, count, share);
         moments->few(y, STRIDE, d, share, count, s->lanes + j * FM_FEW_SIZE(d));

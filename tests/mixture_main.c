@@ -153,8 +153,8 @@ static void check_softmax(const fm_isa *isa, int single, ptrdiff_t k, ptrdiff_t 
     void *terms = take(k * stride, size), *packed = take(k, size);
     double *q = TAKE(k * stride, double), *constants = TAKE(k, double), *w = TAKE(count, double);
     double *log_prob = TAKE(count, double), *entropy = TAKE(count, double);
-    double *share = TAKE(stride, double), *wide = TAKE(stride, double);
-    int32_t *list = TAKE(stride, int32_t);
+    double *share = TAKE(stride + 8, double), *wide = TAKE(stride, double);
+    int32_t *list = TAKE(stride + 8, int32_t);
     for (ptrdiff_t j = 0; j < k; j++) {
         constants[j] = 1000 + integer(20) / 4;
         for (ptrdiff_t i = 0; i < stride; i++) { /* quarters: no term is near the cut-off */

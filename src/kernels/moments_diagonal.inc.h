@@ -7,6 +7,13 @@
  */
 #define FM_DIAGONAL_VECTORS 4
 
+FM_INLINE double add_all(const double *r, ptrdiff_t count, double sum)
+{
+    for (ptrdiff_t n = 0; n < count; n++)
+        sum += r[n];
+    return sum;
+}
+
 FM_INLINE void diagonal_columns(const double *restrict y, ptrdiff_t stride,
                                 const int32_t *restrict list, const double *restrict r,
                                 ptrdiff_t count, int vectors, double *restrict first,

@@ -112,25 +112,29 @@ static void FM_NAME(softmax)(void *terms_, ptrdiff_t count, ptrdiff_t k, ptrdiff
 }
 
 /* The rows of one component that the M-step visits, in order, with their responsibilities times
- * weights (w NULL: 1) in float64.  list and out have room for the rows rounded up to lanes. */
+ * weights (w NULL: 1) in float64.  list and out have room for eight more than the rows. */
 static ptrdiff_t FM_NAME(select_rows)(const void *responsibilities, const double *w,
                                       ptrdiff_t count, int32_t *restrict list,
                                       double *restrict out)
 {
     const real *r = responsibilities;
-    ptrdiff_t found = 0;
-    for (ptrdiff_t i = 0; i < count; i += FM_LANES) {
-        const ptrdiff_t end = count - i < FM_LANES ? count : i + FM_LANES;
-        if (!FM_NAME(any)(fm_load(r + i) > (vec){0}))
+    ptrdiff_t found = 0, i = 0;
+    /* Which rows have a share is unpredictable: no branch for one row, but one for a vector. */
+    for (; i + (FM_LANES > 8 ? FM_LANES : 8) <= count; i += FM_LANES > 8 ? FM_LANES : 8) {
+        ivec live = (ivec){0};
+        for (int v = 0; v < 8; v += FM_LANES)
+            live |= fm_load(r + i + v) > (vec){0};
+        if (!FM_NAME(any)(live))
             continue;
-        /* Without a branch: which rows have a share is unpredictable, and a missed prediction costs
-         * more than all lanes of this loop. */
-        for (ptrdiff_t row = i; row < end; row++) {
-            const double value = w ? (double)r[row] * w[row] : (double)r[row];
-            list[found] = (int32_t)row;
-            out[found] = value;
-            found += value > 0;
-        }
+        for (int v = 0; v < (FM_LANES > 8 ? FM_LANES : 8); v += 8)
+            found += FM_NAME(pack_positive)(r + i + v, w ? w + i + v : NULL, (int32_t)(i + v),
+                                            list + found, out + found);
+    }
+    for (; i < count; i++) {
+        const double value = w ? (double)r[i] * w[i] : (double)r[i];
+        list[found] = (int32_t)i;
+        out[found] = value;
+        found += value > 0;
     }
     return found;
 }
