@@ -112,6 +112,8 @@ typedef struct {
     ptrdiff_t (*multiply_add_flops)(ptrdiff_t repeats, double *out);
 } fm_tile_kernels;
 
+#include "fm_gaussian.h"
+
 /* Kernels in float64 on the user's rows, without fused multiply-adds: one set of bits. */
 typedef struct {
     /* labels[row] = now[i]; lists the rows whose label changed, in order, with their new and old
@@ -161,6 +163,9 @@ typedef struct {
     const char *name;
     const fm_tile_kernels *f32, *f64;
     fm_exact_kernels exact;
+    const fm_mixture_kernels *mixture_f32, *mixture_f64;
+    const fm_moment_kernels *moments;
+    fm_gaussian_kernels gaussian;
 } fm_isa;
 
 /* Columns of the statistics of one cluster: d sums, the weight, the squares, padding. */

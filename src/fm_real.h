@@ -162,15 +162,78 @@ FM_INLINE vec FM_NAME(max)(vec a, vec b)
     return FM_NAME(select)(FM_NAME(above)(a, b), a, b);
 #endif
 }
+/* A number of which the compiler knows nothing.  Sums of squares start from an opaque zero: a square
+ * is never -0, so that clang drops a zero that it sees, and is left with the sum of two products
+ * and a choice which of them to fuse. */
+FM_INLINE real FM_NAME(opaque)(real value)
+{
+    __asm__("" : "+m"(value));
+    return value;
+}
+/* Is any lane of the mask set? */
+FM_INLINE int FM_NAME(any)(ivec mask)
+{
+#if defined(__aarch64__) && FM_VECTOR_BYTES == 16
+    return vmaxvq_u32((uint32x4_t)mask) != 0;
+#elif FM_VECTOR_BYTES == 64 && defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif FM_VECTOR_BYTES == 32 && defined(__AVX__)
+    return !_mm256_testz_si256((__m256i)mask, (__m256i)mask);
+#elif FM_VECTOR_BYTES == 16 && defined(__SSE2__)
+    return _mm_movemask_epi8((__m128i)mask) != 0;
+#else
+    real_bits all = 0;
+    for (int lane = 0; lane < FM_LANES; lane++)
+        all |= mask[lane];
+    return all != 0;
+#endif
+}
+/* Of eight values r w (w NULL: 1) the positive ones, in order, and their positions from `first` on;
+ * returns how many.  Memory behind them is overwritten, eight elements in all.  0.2 ns a value with
+ * instructions that pack lanes, 0.7 without (Zen 4). */
+FM_INLINE ptrdiff_t FM_NAME(pack_positive)(const real *r, const double *w, int32_t first,
+                                           int32_t *list, double *out)
+{
+#if FM_VECTOR_BYTES == 64 && defined(__AVX512VL__)
+#ifdef FM_DOUBLE
+    __m512d value = _mm512_loadu_pd(r);
+#else
+    __m512d value = _mm512_cvtps_pd(_mm256_loadu_ps(r));
+#endif
+    if (w)
+        value *= _mm512_loadu_pd(w);
+    const __mmask8 positive = _mm512_cmp_pd_mask(value, _mm512_setzero_pd(), _CMP_GT_OQ);
+    const __m256i position = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7) + _mm256_set1_epi32(first);
+    _mm512_storeu_pd(out, _mm512_maskz_compress_pd(positive, value));
+    _mm256_storeu_si256((__m256i *)list, _mm256_maskz_compress_epi32(positive, position));
+    return __builtin_popcount(positive);
+#else
+    ptrdiff_t found = 0;
+    for (int i = 0; i < 8; i++) {
+        const double value = w ? (double)r[i] * w[i] : (double)r[i];
+        list[found] = first + i;
+        out[found] = value;
+        found += value > 0;
+    }
+    return found;
+#endif
+}
 #define fm_mask FM_NAME(mask)
 #define fm_above FM_NAME(above)
 #define fm_max FM_NAME(max)
+#define fm_opaque FM_NAME(opaque)
 #define fm_select FM_NAME(select)
 #define fm_iselect FM_NAME(iselect)
 #define fm_load FM_NAME(load)
 #define fm_store FM_NAME(store)
 #define fm_broadcast FM_NAME(broadcast)
 #define fm_user_quad(from) (*(const FM_NAME(user_quad) *)(from))
+/* A loop of so few constant turns that its arrays are to become registers. */
+#ifdef __clang__
+#define FM_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define FM_UNROLL _Pragma("GCC unroll 16")
+#endif
 #ifdef __clang__
 #define fm_shuffle(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
