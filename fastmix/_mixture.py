@@ -407,7 +407,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     # ------------------------------------------------------------------ use
 
     def _rows(self, X):
-        check_is_fitted(self, "weights_")
+        check_is_fitted(self, "_model")
         return self._validated(X, reset=False), thread_limit(self.n_threads)
 
     def predict(self, X):
@@ -575,7 +575,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         labels : ndarray of shape (n_samples,), int32
             The component that each was drawn from.
         """
-        check_is_fitted(self, "weights_")
+        check_is_fitted(self, "_model")
         if n_samples < 1:
             raise ValueError(
                 f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one "

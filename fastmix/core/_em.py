@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The EM algorithm for Gaussian mixtures (PRML 9.2.2): E-step and moments in one pass over the rows,
-then the M-step, in turn."""
+"""EM for Gaussian mixtures (PRML 9.2.2): E-step and moments in one pass over the rows, then the
+M-step, in turn."""
 
 import time
 from dataclasses import dataclass, field
@@ -12,8 +12,14 @@ from fastmix.core._moments import Moments
 from fastmix.core._parameters import Factors, Parameters
 from fastmix.core._passes import slot_passes
 
-__all__ = ["MixtureState", "Start", "collect", "expectation_maximisation", "new_start",
-           "unchecked_start"]  # fmt: skip
+__all__ = [
+    "MixtureState",
+    "Start",
+    "collect",
+    "expectation_maximisation",
+    "new_start",
+    "unchecked_start",
+]
 
 
 @dataclass
@@ -143,7 +149,7 @@ def expectation_maximisation(rows, frame, weights, start, floor, *, max_iter, to
     began, spent = time.perf_counter(), start.seconds
     for _ in range(max_iter):
         moments = collect(rows, frame, start.factors, weights, n_threads)
-        bound = moments.log_likelihood / moments.total
+        bound = float(moments.log_likelihood / moments.total)
         n_repairs = len(start.repairs)
         start.n_iter += 1
         _settle(start, moments.parameters(start.raw), floor, moments)

@@ -160,7 +160,9 @@ def conditional(weights, means, covariances, columns, values, covariance_type="f
     part = np.ascontiguousarray(full[:, known[:, None], known])
     P, log_det, bad = whiten("full", part, len(known))
     if bad.any():
-        raise ValueError(f"the covariance of component {int(np.argmax(bad))} is not positive definite")
+        raise ValueError(
+            f"the covariance of component {int(np.argmax(bad))} is not positive definite"
+        )
     difference = values - means[:, known]
     whitened = ordered_sum(P * difference[:, np.newaxis, :], axis=2)
     cross = full[:, left[:, None], known]  # (k, left, known)

@@ -122,6 +122,11 @@ def weighted_total(values, weights=None):
     return total
 
 
+def _near(a, b, tolerance):
+    """Whether two lower bounds are as good as equal; -inf is that of a start without iterations."""
+    return a == b or abs(a - b) <= tolerance
+
+
 class _Fit:
     """The starts of one fit, and the best of them so far."""
 
@@ -151,7 +156,8 @@ class _Fit:
         likelihood = weighted_total(log_prob + shift if shift else log_prob, self.weights) * factor
         bounds = [bound + shift for bound in best.lower_bounds]
         ends = [None if start is None else start.lower_bound + shift for start in self.starts]
-        near = max(AGREE * tol, 1e-9 * abs(best.lower_bound))
+        end = best.lower_bound + shift
+        near = max(AGREE * tol, 1e-9 * abs(end)) if math.isfinite(end) else 0.0
         cost = row_nanoseconds(rows, kind, k)
         report = {
             "algorithm": "em",
@@ -163,9 +169,7 @@ class _Fit:
             "n_iter": best.n_iter,
             "stopped": best.stopped,
             "starts": ends,
-            "agreed": sum(end is not None and abs(end - bounds[-1]) <= near for end in ends)
-            if bounds
-            else len(ends),
+            "agreed": sum(other is not None and _near(other, end, near) for other in ends),
             "failed": sum(start is None for start in self.starts),
             "repairs": list(best.repairs),
             "held": np.flatnonzero(best.held if kind != "tied" else best.held[[0] * k]).tolist(),
@@ -179,9 +183,7 @@ class _Fit:
             "objective_trace": np.array(bounds),
         }
         model = MixtureModel(best.parameters, best.factors, frame)
-        return MixtureResult(
-            model, best.stopped == "tol", best.n_iter, bounds, likelihood, report
-        )
+        return MixtureResult(model, best.stopped == "tol", best.n_iter, bounds, likelihood, report)
 
 
 def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_init, init_params,

@@ -91,9 +91,7 @@ class Starter:
         if "precisions" not in given:
             return new_start(parameters, self.floor, moments)
         precisions = np.asarray(given["precisions"], dtype=np.float64) / frame.scale**2
-        covariances, P, log_det = precision_factors(
-            self.kind, precisions, self.rows.d
-        )
+        covariances, P, log_det = precision_factors(self.kind, precisions, self.rows.d)
         parameters = parameters._replace(covariances=covariances)
         # As given: not regularised.
         return unchecked_start(parameters, factors_of(parameters, P, log_det))

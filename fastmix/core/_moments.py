@@ -191,7 +191,6 @@ class Moments:
         parameters : Parameters
             Maximum-likelihood, without any floor or regularisation.
         """
-        k, d = self.first.shape
         weight = self.weight
         total = ordered_sum(weight)
         empty = ~(weight > 0)
