@@ -69,10 +69,15 @@ class Start:
         """Whether no component met the floor or emptied."""
         return not self.repairs
 
-    def rank(self):
-        """What the best start has most of.  A component on the floor buys likelihood without limit
-        (PRML 9.2.1), so such starts compete with one another only."""
-        return self.sound, self.lower_bound
+    def better_than(self, other, margin=0.0):
+        """Whether this is the better start, by more than a margin in the lower bound.
+
+        A component on the floor buys likelihood without limit (PRML 9.2.1), so that starts with one
+        compete with one another only.
+        """
+        if self.sound != other.sound:
+            return self.sound
+        return self.lower_bound > other.lower_bound + margin
 
 
 def collect(rows, frame, factors, weights, n_threads):

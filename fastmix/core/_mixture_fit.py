@@ -9,9 +9,10 @@ import numpy as np
 
 from fastmix.core._em import MixtureState, expectation_maximisation, unchecked_start
 from fastmix.core._floor import CollapseError, Floor
-from fastmix.core._frame import Frame, scan
+from fastmix.core._frame import Frame
 from fastmix.core._kernels import isa
 from fastmix.core._mixture import MixtureRows, log
+from fastmix.core._mixture_scan import column_moments, scan_columns
 from fastmix.core._mixture_start import Starter
 from fastmix.core._moments import Moments, framed_rows
 from fastmix.core._parameters import Factors, Parameters, ordered_sum
@@ -65,15 +66,6 @@ def user_parameters(model):
         covariances = parameters.covariances / frame.scale / frame.scale
         P = model.factors.P * frame.scale
     return parameters.weights, frame.out_of(parameters.means), covariances, P
-
-
-def _column_variances(rows, weights, frame, n_threads):
-    """Variances (d,) of the framed columns."""
-    moments = Moments("diag", 1, rows.d, frame)
-    labels = np.zeros(rows.n, dtype=np.int32)
-    for start, stop, threads in slot_passes(rows, "diag", 1, n_threads):
-        rows.gather(start, stop, labels, threads, moments=moments, weights=weights)
-    return np.maximum(moments.parameters().covariances[0], 0.0)
 
 
 def _hook(callbacks, printer, frame, max_iter, init, began):
@@ -137,7 +129,7 @@ class _Fit:
     def add(self, start):
         """Keep a finished start if it is the best; where equal, the earlier one."""
         self.starts.append(start)
-        if self.best is None or start.rank() > self.best.rank():
+        if self.best is None or start.better_than(self.best):
             self.best = start
 
     def fail(self, error):
@@ -199,11 +191,12 @@ def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_i
     n_threads = thread_limit(n_threads)
     if warm is None:
         rows = MixtureRows(X, result_dtype(X.dtype))
-        frame = scan(rows, weights, n_threads)
+        frame, variances = scan_columns(rows, weights, n_threads)
     else:
         frame = warm[0].frame
         rows = framed_rows(X, frame, n_threads)
-    floor = Floor(reg_covar, _column_variances(rows, weights, frame, n_threads), frame)
+        variances = column_moments(rows, frame, weights, n_threads)[1]
+    floor = Floor(reg_covar, variances, frame)
     if floor.drowned and on_drowned is not None:
         on_drowned()
     phases = {"scan": time.perf_counter() - began, "init": 0.0}

@@ -25,6 +25,10 @@ SHORT_RUNS = 10
 SHORT_ITERATIONS = 20
 SHORT_TOLERANCE = 1e-5
 
+# Runs that end within so much of one another, in the mean log-likelihood, are equal, and the first
+# counts: rounding must not choose between one optimum and its permutation.
+TIE = 1e-7
+
 # Rows that they see, and how many row-iterations they may cost beside so many passes over all rows.
 LEAST_SAMPLE = 4096
 ROWS_A_PARAMETER = 10
@@ -33,6 +37,25 @@ PASSES = 10
 # Variances of components that start on single rows, relative to the data's: a hard assignment to
 # the nearest row, in columns divided by their standard deviation.
 POINT_VARIANCE = 1e-4
+
+
+def _distinct_points(points, k, weights, random_state):
+    """k indices drawn by weight, no two of equal points as long as some twenty draws each find
+    others: copies of a row are drawn as one row of their weight."""
+    cumulative = None if weights is None else np.cumsum(weights)
+    chosen, seen = [], set()
+    for attempt in range(20 * k):
+        u = random_state.uniform()
+        index = (
+            int(u * len(points)) if cumulative is None else _pick(cumulative, u * cumulative[-1])
+        )
+        value = points[index].tobytes()
+        if value not in seen or attempt >= 19 * k:
+            chosen.append(index)
+            seen.add(value)
+        if len(chosen) == k:
+            break
+    return np.array(chosen)
 
 
 class Starter:
@@ -131,7 +154,7 @@ class Starter:
         random_state = self.random_state
         init = "k-means++"
         if seeds_only:
-            init = points[random_rows(len(points), self.k, weights, random_state)]
+            init = points[_distinct_points(points, self.k, weights, random_state)]
         return kmeans.fit(
             points, self.k, weights=weights, factor=1.0, init=init, n_init=1,
             max_iter=1 if seeds_only else 300, tol=1e-4, random_state=random_state,
@@ -155,7 +178,7 @@ class Starter:
             for index in range(runs):
                 result = self._cluster(standard, weights, seeds_only=index % 2 == 1)
                 run = self._short_run(sample, frame, weights, result)
-                if run is not None and (best is None or run.rank() > best.rank()):
+                if run is not None and (best is None or run.better_than(best, TIE)):
                     best = run
         if best is not None:
             return new_start(best.raw, self.floor)
