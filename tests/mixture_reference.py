@@ -83,7 +83,7 @@ class ReferenceRows(TileRows):
             end = min(stop, at + self.slot_rows)
             x = np.asarray(self.X[at:end]).astype(self.dtype)
             framed = x * self.dtype.type(self.scale) - self.offset.astype(self.dtype)
-            yield at, end, framed.astype(np.float64)
+            yield at, end, framed.astype(np.float64, order="C")
 
     def _weights(self, at, end, weights):
         return np.ones(end - at) if weights is None else weights[at:end]

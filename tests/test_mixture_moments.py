@@ -15,19 +15,19 @@ TYPES = ("full", "tied", "diag", "spherical")
 
 
 def some_factors(kind, rng, k=3, d=2):
-    lower = np.tril(rng.normal(size=(k, d, d))) + 2 * np.eye(d)
+    lower = np.tril(rng.normal(size=(k, d, d)), -1) + rng.uniform(0.5, 2, size=(k, 1, d)) * np.eye(
+        d
+    )
     P = {
         "full": lower,
         "tied": lower[0],
         "diag": rng.uniform(0.5, 2, size=(k, d)),
         "spherical": rng.uniform(0.5, 2, size=k),
     }[kind]
-    log_det = {
-        "full": np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1),
-        "tied": np.full(k, np.log(np.diagonal(lower[0])).sum()),
-        "diag": np.log(P).sum(axis=-1),
-        "spherical": d * np.log(P),
-    }[kind]
+    diagonal = np.repeat(P[:, np.newaxis], d, axis=1) if kind == "spherical" else P
+    if kind in ("full", "tied"):
+        diagonal = np.diagonal(P, axis1=-2, axis2=-1)
+    log_det = np.broadcast_to(np.log(diagonal).sum(axis=-1), k)
     log_weights = np.log(rng.dirichlet(np.ones(k)))
     return Factors(kind, log_weights, rng.normal(size=(k, d)), P, log_det)
 

@@ -287,7 +287,7 @@ def responsibilities_of(X, model, out, n_threads):
         if direct:
             rows.expect(start, stop, model.factors, threads, responsibilities=out)
             continue
-        part = framed_rows(X[start:stop], model.frame, threads)
+        part = framed_rows(X[start:stop], model.frame, threads, check=False)
         values = np.empty((stop - start, k))
         part.expect(0, stop - start, model.factors, threads, responsibilities=values)
         out[start:stop] = values

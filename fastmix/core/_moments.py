@@ -13,11 +13,13 @@ from fastmix.core._validation import as_matrix, as_weights, result_dtype
 __all__ = ["Moments", "framed_rows"]
 
 
-def framed_rows(X, frame, n_threads):
-    """Validated X as the rows of the driver in a given frame; ValueError if not finite."""
+def framed_rows(X, frame, n_threads, check=True):
+    """Validated X as the rows of the driver in a given frame; with check, ValueError if one is not
+    finite."""
     small = result_dtype(X.dtype) == np.float32 == frame.dtype
     rows = MixtureRows(X, np.dtype(np.float32 if small else np.float64))
-    rows.bounds = extremes(rows, n_threads)
+    if check:
+        rows.bounds = extremes(rows, n_threads)
     rows.set_frame(frame.pivot * frame.scale, frame.scale, np.zeros((2, rows.stride)))
     return rows
 

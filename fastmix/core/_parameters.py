@@ -105,7 +105,8 @@ def conditional_variances(covariance_type, P):
         P = np.diagonal(P, axis1=-2, axis2=-1)
     if covariance_type == "spherical":
         P = P[:, np.newaxis]
-    return 1 / np.square(np.atleast_2d(P))
+    good = np.atleast_2d(P) > 0  # a factor that failed has zeros
+    return np.where(good, 1 / np.square(np.where(good, P, 1.0)), 0.0)
 
 
 def factors_of(parameters, P, log_det):
