@@ -102,9 +102,9 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
     Notes
     -----
     An iteration is one pass over X: the E-step (PRML 9.13) and the moments that the M-step needs
-    are taken block by block, and nothing is stored per row.  Sums are float64 whatever the dtype of
-    X, and are folded in the order of the rows, so that the result has the same bits for any number
-    of threads.  Responsibilities below 1e-18 of a row's largest are zero.
+    are taken block by block, and no array of n K or n D numbers is made.  Sums are float64 whatever
+    the dtype of X, and are folded in the order of the rows, so that the result has the same bits
+    for any number of threads.  Responsibilities below 1e-18 of a row's largest are zero.
 
     A component that collapses (PRML 9.2.1) is recorded in ``fit_report_["repairs"]``.  With
     ``reg_covar="auto"`` it is first re-seeded on half of the heaviest component, then held: 1e-6 of

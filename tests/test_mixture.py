@@ -352,3 +352,56 @@ def test_offset_of_one_column_beside_a_wide_one_costs_nothing(rng):
     here = GaussianMixture(1, **options).fit(X)
     there = GaussianMixture(1, **options).fit(X + np.array([1e9, 0]))
     assert_allclose(there.covariances_, here.covariances_, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_permuted_components_and_rows_give_the_permuted_fit(blobs, rng, kind):
+    X = blobs(500, 2, 3)
+    start = {"covariance_type": kind, "weights_init": [0.2, 0.3, 0.5], "means_init": X[:3]}
+    start["precisions_init"] = {
+        "full": np.repeat(np.eye(2)[np.newaxis], 3, axis=0),
+        "tied": np.eye(2),
+        "diag": np.ones((3, 2)),
+        "spherical": np.ones(3),
+    }[kind]
+    here = GaussianMixture(3, **start).fit(X)
+    order, rows = np.array([2, 0, 1]), rng.permutation(500)
+    start |= {"weights_init": np.array([0.2, 0.3, 0.5])[order], "means_init": X[:3][order]}
+    there = GaussianMixture(3, **start).fit(X[rows])
+    # Sums of 500 terms in another order, carried through some tens of iterations.
+    assert there.n_iter_ == here.n_iter_
+    assert_allclose(there.means_, here.means_[order], rtol=1e-9)
+    assert_allclose(there.predict_proba(X), here.predict_proba(X)[:, order], atol=1e-9)
+
+
+def test_zero_weights_are_rows_left_out(blobs, rng):
+    X, weights = blobs(300, 2, 3), rng.integers(0, 2, size=300)
+    kept = X[weights == 1]
+    options = {"n_components": 3, "init_params": "kmeans", "random_state": 0, "tol": 1e-8}
+    weighted = GaussianMixture(max_iter=500, **options).fit(X, sample_weight=weights)
+    left = GaussianMixture(max_iter=500, **options).fit(kept)
+    assert_allclose(weighted.means_, left.means_, rtol=1e-9)
+    assert_allclose(weighted.log_likelihood_, left.log_likelihood_, rtol=1e-12)
+
+
+def test_float32_rows_give_the_fit_of_float64(blobs):
+    X = blobs(2000, 3, 4, "f4")
+    options = {"random_state": 0, "tol": 1e-6, "max_iter": 300}
+    single, double = (GaussianMixture(4, **options).fit(rows) for rows in (X, X.astype("f8")))
+    # The last gain of EM is 1e-6 in the likelihood, which parameters answer with its root.
+    assert_allclose(single.means_, double.means_, atol=0.02)
+    assert_allclose(single.log_likelihood_, double.log_likelihood_, rtol=1e-6)
+
+
+def test_densities_are_right_to_many_digits():
+    # ln N(x; 0, [[4, 1], [1, 9]]) and a second component, by hand in rational arithmetic and ln.
+    model = GaussianMixture.from_parameters(
+        [0.5, 0.5], [[0.0, 0.0], [1e4, 0.0]], [[[4.0, 1.0], [1.0, 9.0]], [[1.0, 0.0], [0.0, 1.0]]]
+    )
+    # x = (2, 3): (9 * 4 - 2 * 6 + 4 * 9) / 35 = 60 / 35; the other component is 1e4 away.
+    expected = np.log(0.5) - np.log(2 * np.pi) - np.log(35) / 2 - 60 / 35 / 2
+    assert_allclose(model.score_samples([[2.0, 3.0]]), expected, rtol=1e-14)
+    assert_array_equal(model.predict_proba([[2.0, 3.0]]), [[1.0, 0.0]])
+    # So far out that no density is a float64: responsibilities still add up.
+    assert_allclose(model.predict_proba([[1e150, -1e150]]).sum(), 1.0)
+    assert np.isfinite(model.score_samples([[1e150, -1e150]])).all()
