@@ -7,6 +7,8 @@ The estimators load scikit-learn when they are first used; ``fastmix.core`` neve
 from importlib import import_module
 
 _LAZY = {
+    "GMM": "fastmix._mixture",
+    "GaussianMixture": "fastmix._mixture",
     "KMeans": "fastmix._kmeans",
     "assign": "fastmix.core",
     "kmeans": "fastmix.core",

@@ -42,9 +42,11 @@ class ProgressLine:
         file = sys.stderr if self.file is None else self.file
         if file is None:  # no console, as under pythonw
             return
+        # A mixture has no labels that change.
+        changed = f"  changed {state.n_changed}" if hasattr(state, "n_changed") else ""
         line = (
-            f"iteration {state.iteration + 1}/{state.max_iter}  objective {state.objective:.6g}  "
-            f"changed {state.n_changed}  {state.seconds:.1f} s"
+            f"iteration {state.iteration + 1}/{state.max_iter}  objective {state.objective:.6g}"
+            f"{changed}  {state.seconds:.1f} s"
         )
         if file.isatty():
             # The line before is erased rather than this one left open: nobody tells a callback

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Fixtures of the test suite."""
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from fastmix.core._kernels import supported_isas
 
 # pytest's importlib mode leaves the folder of the tests off the path; reference.py is there.
 sys.path.append(str(Path(__file__).parent))
+importlib.import_module("mixture_reference").stand_in()
 
 # The same examples in every run, none remembered on disk, and no test that depends on a clock.
 hypothesis.settings.register_profile("fixed", derandomize=True, database=None, deadline=None)

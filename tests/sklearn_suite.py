@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Run tests of the installed scikit-learn with fastmix in the place of its K-means.
+"""Run tests of the installed scikit-learn with fastmix in the place of its own classes.
 
     python sklearn_suite.py REPORT FILE...
 
-FILE is relative to scikit-learn's package folder.  KMeans and kmeans_plusplus are replaced in every
-scikit-learn module before a test file is imported, so that k_means(), SpectralClustering and
-KBinsDiscretizer run on fastmix too.  REPORT is a JSON object: "tests" maps a test's id to
-its outcome and its message, "deselected" an id to the reason, "stale" lists the rules of
-sklearn_suite_deselect.txt that match nothing.
+FILE is relative to scikit-learn's package folder.  KMeans, kmeans_plusplus and GaussianMixture
+are replaced in every scikit-learn module before a test file is imported, so that k_means(),
+SpectralClustering and KBinsDiscretizer run on fastmix too.  REPORT is a JSON object: "tests" maps a
+test's id to its outcome and its message, "deselected" an id to the reason, "stale" lists the rules
+of sklearn_suite_deselect.txt that match nothing.
 
 A script, since the replacement holds for the whole process.
 """
@@ -21,18 +21,25 @@ from pathlib import Path
 
 import pytest
 
-REPLACED = ("KMeans", "kmeans_plusplus")
+import mixture_reference
+
+mixture_reference.stand_in()
+
+REPLACED = {
+    "KMeans": "sklearn.cluster",
+    "kmeans_plusplus": "sklearn.cluster",
+    "GaussianMixture": "sklearn.mixture",
+}
 RULES = Path(__file__).with_name("sklearn_suite_deselect.txt")
 
 
 def replace(names):
     """Bind fastmix's objects wherever scikit-learn has bound its own."""
     fastmix = importlib.import_module("fastmix")
-    cluster = importlib.import_module("sklearn.cluster")
     for name in ("sklearn.cluster._bisect_k_means", "sklearn.preprocessing._discretization"):
         importlib.import_module(name)
-    for name in names:
-        old, new = getattr(cluster, name), getattr(fastmix, name)
+    for name, home in names.items():
+        old, new = getattr(importlib.import_module(home), name), getattr(fastmix, name)
         if isinstance(new, type) and issubclass(new, old):
             raise SystemExit(f"fastmix.{name} is a subclass of the class that it replaces")
         for module_name, module in list(sys.modules.items()):

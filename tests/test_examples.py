@@ -12,7 +12,15 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 @pytest.mark.parametrize(
-    "name", ["fastmix._kmeans", "fastmix.core._kmeans", "fastmix.model_file", "fastmix.callbacks"]
+    "name",
+    [
+        "fastmix._kmeans",
+        "fastmix._mixture",
+        "fastmix.callbacks",
+        "fastmix.core._gaussians",
+        "fastmix.core._kmeans",
+        "fastmix.model_file",
+    ],
 )
 def test_docstring_examples_print_what_they_say(name):
     results = doctest.testmod(importlib.import_module(name))
@@ -25,7 +33,13 @@ def test_docstring_examples_exist():
     finder = doctest.DocTestFinder()
     without = [
         what.__name__
-        for what in (fastmix.KMeans, fastmix.kmeans, fastmix.kmeans_plusplus, fastmix.assign)
+        for what in (
+            fastmix.GaussianMixture,
+            fastmix.KMeans,
+            fastmix.assign,
+            fastmix.kmeans,
+            fastmix.kmeans_plusplus,
+        )
         if not any(test.examples for test in finder.find(what))
     ]
     assert without == []

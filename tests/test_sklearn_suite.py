@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""scikit-learn's own tests of K-means and of its users, with fastmix's classes in their place.
+"""scikit-learn's own tests of K-means, its users and mixtures, with fastmix's classes in place.
 
 One test here for each test function there, over all its parameters; sklearn_suite.py runs them.
 """
@@ -19,9 +19,11 @@ FILES = (
     "cluster/tests/test_k_means.py",
     "cluster/tests/test_spectral.py",
     "preprocessing/tests/test_discretization.py",
+    "mixture/tests/test_gaussian_mixture.py",
+    "mixture/tests/test_mixture.py",
 )
 # What of each file must at least have run: guards against a suite that is silently off.
-AT_LEAST = dict(zip(FILES, (170, 20, 60), strict=True))
+AT_LEAST = dict(zip(FILES, (170, 20, 60, 50, 2), strict=True))
 
 if not all((ROOT / file).exists() for file in FILES):
     pytest.skip("scikit-learn is installed without its tests", allow_module_level=True)

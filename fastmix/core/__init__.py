@@ -11,7 +11,33 @@ except ModuleNotFoundError as error:
         "(`pip install .` in the checkout) and start Python in another folder."
     ) from None
 
+from importlib import import_module
+
 from fastmix.core._kmeans import KMeansResult, assign, kmeans, kmeans_plusplus
 from fastmix.core._versions import show_versions, versions
 
-__all__ = ["KMeansResult", "assign", "kmeans", "kmeans_plusplus", "show_versions", "versions"]
+_LAZY = {
+    "Moments": "fastmix.core._moments",
+    "canonical_order": "fastmix.core._gaussians",
+    "conditional": "fastmix.core._gaussians",
+    "marginal": "fastmix.core._gaussians",
+}
+
+__all__ = [
+    "KMeansResult",
+    "Moments",
+    "assign",
+    "canonical_order",
+    "conditional",
+    "kmeans",
+    "kmeans_plusplus",
+    "marginal",
+    "show_versions",
+    "versions",
+]
+
+
+def __getattr__(name):
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'fastmix.core' has no attribute {name!r}")

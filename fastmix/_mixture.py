@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""GaussianMixture as an estimator with scikit-learn's contract."""
+
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, DensityMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from fastmix._mixture_fitted import FittedMixture
+from fastmix._mixture_given import check_given, model_of
+from fastmix._mixture_verbose import Printer
+from fastmix.core import _mixture_fit as core
+from fastmix.core._fit import as_callbacks
+from fastmix.core._mixture_start import INIT_PARAMS
+from fastmix.core._parameters import COVARIANCE_TYPES
+from fastmix.core._validation import as_count, as_weights, result_dtype
+
+__all__ = ["GMM", "GaussianMixture"]
+
+
+class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
+    """Gaussian mixture fitted by EM (PRML 9.2) with scikit-learn's interface.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        Number of components K.
+    covariance_type : {"full", "tied", "diag", "spherical"}, default="full"
+        One covariance matrix a component, one for all, one diagonal or one variance a component.
+    tol : float, default=1e-3
+        Stop when the mean log-likelihood of a row changes by less.
+    reg_covar : float or "auto", default=1e-6
+        Added to every variance.  "auto" adds nothing unless a component collapses, and then a
+        fraction of the data's own variances; see Notes.
+    max_iter : int, default=100
+        Iterations of a start at most.
+    n_init : int, default=1
+        Number of starts, the best of which is kept.
+    init_params : {"kmeans", "k-means++", "random", "random_from_data"}, default="kmeans"
+        How a start begins.  "kmeans" takes the best of some short runs of EM from K-means and from
+        random rows, in columns divided by their standard deviation; "k-means++" and
+        "random_from_data" take rows as means, "random" random responsibilities.
+    weights_init : array-like of shape (n_components,), default=None
+        Starting weights.
+    means_init : array-like of shape (n_components, n_features), default=None
+        Starting means.
+    precisions_init : array-like, default=None
+        Starting precisions in the shape of the covariances.
+    random_state : int, RandomState instance or None, default=None
+        Source of the random draws, of ``sample`` too; they depend on neither threads nor chunks.
+    warm_start : bool, default=False
+        Whether fit goes on from the parameters of the fit before.
+    verbose : int, default=0
+        Print the starts, and every ``verbose_interval`` iterations a line.
+    verbose_interval : int, default=10
+        Iterations between two lines.
+    n_threads : int or None, default=None
+        None follows OMP_NUM_THREADS, threadpool_limits, the CPU affinity and the cgroup quota.
+    callbacks : callable or list of callables, default=None
+        Called after every iteration with a state (``iteration``, ``objective``, ``change``,
+        ``seconds``, ``weights``, ``means``, ``covariances``, ...); a true value ends the fit.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_components,)
+        Mixing coefficients (PRML 9.22).
+    means_ : ndarray of shape (n_components, n_features)
+        Means (PRML 9.17).
+    covariances_ : ndarray
+        Covariances (PRML 9.19): full (K, D, D), tied (D, D), diag (K, D), spherical (K,).
+    precisions_ : ndarray
+        Their inverses.
+    precisions_cholesky_ : ndarray
+        Upper triangular U with U U^T the precision; for diag and spherical its square root.
+    converged_ : bool
+        Whether the best start stopped by ``tol``.
+    n_iter_ : int
+        Iterations of the best start.
+    lower_bound_ : float
+        Mean log-likelihood of a row before the last M-step of the best start.
+    lower_bounds_ : list of float
+        The same for every iteration.
+    objective_trace_ : ndarray of shape (n_iter_,), float64
+        ``lower_bounds_`` as an array.
+    log_likelihood_ : float
+        ln p(X) (PRML 9.14) under the fitted parameters, weighted.
+    fit_report_ : dict
+        What ran and why: algorithm, reason, isa, n_threads, dtype, covariance_type, n_iter, stopped
+        ("tol", "max_iter", "callback" or "interrupt"), starts (the last lower bound of each, None
+        for one that failed), agreed (starts that ended where the best did), failed, repairs
+        (iteration, component or -1 for the tied covariance, "re-seeded" or "held"), held
+        (components on the floor), rows_scanned, seconds per phase and objective_trace.
+    n_features_in_ : int
+        Number of columns seen in fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, where X had any.
+
+    Notes
+    -----
+    An iteration is one pass over X: the E-step (PRML 9.13) and the moments that the M-step needs
+    are taken block by block, and no array of n K or n D numbers is made.  Sums are float64 whatever
+    the dtype of X, and are folded in the order of the rows, so that the result has the same bits
+    for any number of threads.  Responsibilities below 1e-18 of a row's largest are zero.
+
+    A component that collapses (PRML 9.2.1) is recorded in ``fit_report_["repairs"]``.  With
+    ``reg_covar="auto"`` it is first re-seeded on half of the heaviest component, then held: 1e-6 of
+    the variance that each column has over all rows is added to its variances.  Starts with a repair
+    are kept only where there is none without.  ``reg_covar=0`` leaves no remedy: a start that
+    collapses is dropped, and ValueError is raised where all do.
+
+    Parameters are kept in float64 about a pivot, which the attributes round to the dtype of X; they
+    cannot be assigned (see ``from_parameters``).
+
+    References
+    ----------
+    C. M. Bishop, Pattern Recognition and Machine Learning, 2006, sections 9.2 and 9.3.
+
+    C. Biernacki, G. Celeux and G. Govaert, "Choosing starting values for the EM algorithm for
+    getting the highest likelihood in multivariate Gaussian mixture models", Computational
+    Statistics & Data Analysis 41, 2003.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmix import GaussianMixture
+    >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> model = GaussianMixture(n_components=2, random_state=0).fit(X)
+    >>> sorted(model.means_.tolist())
+    [[1.0, 2.0], [10.0, 2.0]]
+    >>> model.predict([[0, 0]]) == model.predict([[1, 2]])
+    array([ True])
+    """
+
+    _parameter_constraints = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "covariance_type": [StrOptions(set(COVARIANCE_TYPES))],
+        "tol": [Interval(Real, 0.0, None, closed="left")],
+        "reg_covar": [StrOptions({"auto"}), Interval(Real, 0.0, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "init_params": [StrOptions(set(INIT_PARAMS))],
+        "weights_init": ["array-like", None],
+        "means_init": ["array-like", None],
+        "precisions_init": ["array-like", None],
+        "random_state": ["random_state"],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "verbose_interval": [Interval(Integral, 1, None, closed="left")],
+        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+        "callbacks": [callable, list, tuple, None],
+    }
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        covariance_type="full",
+        tol=1e-3,
+        reg_covar=1e-6,
+        max_iter=100,
+        n_init=1,
+        init_params="kmeans",
+        weights_init=None,
+        means_init=None,
+        precisions_init=None,
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+        n_threads=None,
+        callbacks=None,
+    ):
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.n_threads = n_threads
+        self.callbacks = callbacks
+
+    @classmethod
+    def from_parameters(cls, weights, means, covariances, covariance_type="full", **params):
+        """A fitted mixture from its parameters.
+
+        Parameters
+        ----------
+        weights : array-like of shape (n_components,)
+            Mixing coefficients >= 0, of sum 1.
+        means : array-like of shape (n_components, n_features)
+            Means.
+        covariances : array-like
+            In the shape of ``covariance_type``; symmetric and positive definite.
+        covariance_type : {"full", "tied", "diag", "spherical"}, default="full"
+            What the covariances are.
+        **params : dict
+            Further parameters of the estimator.
+
+        Returns
+        -------
+        model : GaussianMixture
+            Ready for predict, score, sample and a warm-started fit.
+
+        Raises
+        ------
+        ValueError
+            For parameters that are none of a mixture, with what was expected.
+        """
+        built, dtype = model_of(covariance_type, weights, means, covariances)
+        k, d = built.parameters.means.shape
+        model = cls(n_components=k, covariance_type=covariance_type, **params)
+        model._model, model._dtype, model.n_features_in_ = built, dtype, d
+        model.converged_, model.n_iter_ = True, 0
+        model.lower_bound_, model.lower_bounds_ = -np.inf, []
+        return model
+
+    # ------------------------------------------------------------------ fit
+
+    def fit(self, X, y=None, sample_weight=None):
+        """Estimate the parameters by EM (PRML 9.23 to 9.28).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows: any numeric dtype, strides and byte order; neither copied nor written.
+        y : ignored
+            Present by convention.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0; they count in initialisation, moments and likelihood.
+
+        Returns
+        -------
+        self : GaussianMixture
+            Fitted estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For bad input, before any work; the estimator stays as it was.  With ``reg_covar=0``
+            also where a component collapses in every start.
+        """
+        return self._fit(X, sample_weight)
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        """Fit, and return the component of every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : ignored
+            Present by convention.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int32
+            Component of the largest responsibility; equal to ``predict(X)``.
+        """
+        return self._fit(X, sample_weight).predict(X)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def _fit(self, X, sample_weight):
+        before = self.__dict__.copy()
+        try:
+            k = as_count(self.n_components, "n_components")
+            X = self._validated(X, reset=True)
+            if len(X) < k:
+                raise ValueError(
+                    f"Expected n_samples >= n_components but got n_components = {k}, "
+                    f"n_samples = {len(X)}"
+                )
+            weights, factor = as_weights(sample_weight, len(X))
+            given = check_given(self, k, X.shape[1])
+            result = core.fit(
+                X,
+                k,
+                covariance_type=self.covariance_type,
+                weights=weights,
+                factor=factor,
+                tol=self.tol,
+                reg_covar=self.reg_covar,
+                max_iter=self.max_iter,
+                n_init=self.n_init,
+                init_params=self.init_params,
+                given=given,
+                random_state=check_random_state(self.random_state),
+                n_threads=self.n_threads,
+                callbacks=as_callbacks(self.callbacks),
+                printer=Printer(self.verbose, self.verbose_interval) if self.verbose else None,
+                warm=self._warm(k, X.shape[1]),
+                keep=lambda result: self._keep(result, X),
+                on_drowned=self._warn_drowned,
+            )
+        except BaseException as error:
+            if not (isinstance(error, KeyboardInterrupt) and self.__dict__.pop("_kept", False)):
+                self.__dict__.clear()
+                self.__dict__.update(before)
+            raise
+        self._keep(result, X)
+        del self._kept
+        if not self.converged_ and self.max_iter > 0 and result.report["stopped"] != "callback":
+            warnings.warn(
+                "Best performing initialization did not converge. Try different init parameters, "
+                "or increase max_iter, tol, or check for degenerate data.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return self
+
+    def _warm(self, k, d):
+        """The model and lower bound to go on from, or None."""
+        model = self.__dict__.get("_model")
+        if not self.warm_start or model is None:
+            return None
+        mine = (self.covariance_type, (k, d))
+        if mine != (model.parameters.covariance_type, model.parameters.means.shape):
+            return None
+        return model, self.lower_bound_
+
+    def _warn_drowned(self):
+        warnings.warn(
+            f"reg_covar={self.reg_covar} is a tenth or more of the variance of a column, which it "
+            "drowns; scale the data, or use reg_covar='auto'",
+            UserWarning,
+            stacklevel=6,
+        )
+
+    def _keep(self, result, X):
+        """Take the fitted attributes from a result of the core."""
+        self._model, self._dtype = result.model, result_dtype(X.dtype)
+        self.converged_ = result.converged
+        self.n_iter_ = result.n_iter
+        self.lower_bounds_ = result.lower_bounds
+        self.lower_bound_ = result.lower_bounds[-1] if result.lower_bounds else -np.inf
+        self.objective_trace_ = result.report["objective_trace"]
+        self.log_likelihood_ = result.log_likelihood
+        self.fit_report_ = result.report
+        self._kept = True
+
+
+GMM = GaussianMixture

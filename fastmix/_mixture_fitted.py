@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a fitted mixture gives: its parameters, labels, densities, criteria and samples."""
+
+import math
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from fastmix.core import _mixture_fit as core
+from fastmix.core._parameters import n_parameters, ordered_sum
+from fastmix.core._sampling import sample
+from fastmix.core._threads import thread_limit
+from fastmix.core._validation import as_matrix, as_weights, result_dtype
+
+__all__ = ["FittedMixture"]
+
+
+class FittedMixture:
+    """The half of the estimator that reads ``_model``; the other half fits it."""
+
+    def _validated(self, X, reset):
+        # scikit-learn drops masks and reads numbers from strings.
+        if isinstance(X, np.ndarray) and (
+            isinstance(X, np.ma.MaskedArray) or X.dtype.kind in "OUSMm"
+        ):
+            X = as_matrix(X)
+        return as_matrix(
+            validate_data(
+                self,
+                X,
+                dtype="numeric",
+                ensure_all_finite=False,
+                ensure_min_samples=2 if reset else 1,
+                reset=reset,
+            )
+        )
+
+    # ------------------------------------------------------------------ the model
+
+    def _public(self, name):
+        if "_model" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        weights, means, covariances, P = core.user_parameters(self._model)
+        matrices = self._model.parameters.covariance_type in ("full", "tied")
+        if name == "precisions_":
+            if matrices:
+                product = P[..., :, :, np.newaxis] * P[..., :, np.newaxis, :]
+                value = ordered_sum(product, axis=-3)
+            else:
+                value = np.square(P)
+        else:
+            value = {
+                "weights_": weights,
+                "means_": means,
+                "covariances_": covariances,
+                "precisions_cholesky_": np.swapaxes(P, -1, -2) if matrices else P,
+            }[name]
+        return value.astype(self._dtype)
+
+    weights_ = property(lambda self: self._public("weights_"))
+    means_ = property(lambda self: self._public("means_"))
+    covariances_ = property(lambda self: self._public("covariances_"))
+    precisions_ = property(lambda self: self._public("precisions_"))
+    precisions_cholesky_ = property(lambda self: self._public("precisions_cholesky_"))
+
+    def _n_parameters(self):
+        """Free parameters of the model."""
+        k, d = self._model.parameters.means.shape
+        return n_parameters(self._model.parameters.covariance_type, k, d)
+
+    # ------------------------------------------------------------------ use
+
+    def _rows(self, X):
+        check_is_fitted(self, "_model")
+        return self._validated(X, reset=False), thread_limit(self.n_threads)
+
+    def predict(self, X):
+        """Component of the largest responsibility of every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            New rows.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int32
+            Index of the component; ties go to the lowest.
+        """
+        X, n_threads = self._rows(X)
+        return core.labels_of(X, self._model, n_threads)
+
+    def predict_proba(self, X, out=None):
+        """Responsibilities of the components (PRML 9.13).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            New rows.
+        out : ndarray of shape (n_samples, n_components), optional
+            Where to write, float32 or float64; nothing of that size is made then.
+
+        Returns
+        -------
+        responsibilities : ndarray of shape (n_samples, n_components)
+            In the dtype of X if float32, else float64; ``out`` where given.
+        """
+        X, n_threads = self._rows(X)
+        shape = (len(X), len(self._model.parameters.means))
+        if out is None:
+            out = np.empty(shape, dtype=result_dtype(X.dtype))
+        elif not isinstance(out, np.ndarray) or out.dtype.char not in "fd" or out.shape != shape:
+            what = f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else out
+            raise ValueError(f"out must be a float32 or float64 ndarray of shape {shape}: {what!r}")
+        elif not out.flags.writeable:
+            raise ValueError("out is read-only")
+        return core.responsibilities_of(X, self._model, out, n_threads)
+
+    def score_samples(self, X):
+        """Log-density of every row (PRML 9.12).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            New rows.
+
+        Returns
+        -------
+        log_prob : ndarray of shape (n_samples,)
+            ln p(x), in the dtype of X if float32, else float64.
+        """
+        X, n_threads = self._rows(X)
+        return core.log_densities(X, self._model, n_threads).astype(
+            result_dtype(X.dtype), copy=False
+        )
+
+    def score(self, X, y=None, sample_weight=None):
+        """Mean log-likelihood of a row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            New rows.
+        y : ignored
+            Present by convention.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0.
+
+        Returns
+        -------
+        score : float
+            ln p(X) (PRML 9.14) over the sum of the weights.
+        """
+        total, weight, _, _ = self._likelihood(X, sample_weight)
+        return total / weight
+
+    def _likelihood(self, X, sample_weight):
+        """Weighted log-likelihood and total weight; X and weights as validated, with their unit."""
+        X, n_threads = self._rows(X)
+        weights, factor = as_weights(sample_weight, len(X))
+        total = core.weighted_total(core.log_densities(X, self._model, n_threads), weights)
+        weight = float(len(X)) if weights is None else core.weighted_total(weights)
+        return total * factor, weight * factor, X, (weights, factor)
+
+    def bic(self, X, sample_weight=None):
+        """Bayesian information criterion, the lower the better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0, whose sum takes the place of the number of rows.
+
+        Returns
+        -------
+        bic : float
+            -2 ln p(X) + p ln N with p free parameters.
+        """
+        total, weight, _, _ = self._likelihood(X, sample_weight)
+        return -2 * total + self._n_parameters() * math.log(weight)
+
+    def aic(self, X, sample_weight=None):
+        """Akaike's information criterion, the lower the better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0.
+
+        Returns
+        -------
+        aic : float
+            -2 ln p(X) + 2 p with p free parameters.
+        """
+        total, _, _, _ = self._likelihood(X, sample_weight)
+        return -2 * total + 2 * self._n_parameters()
+
+    def icl(self, X, sample_weight=None):
+        """Integrated complete-data likelihood criterion, the lower the better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0.
+
+        Returns
+        -------
+        icl : float
+            ``bic`` - 2 sum_n ln max_k r_nk: rows between components cost.
+
+        References
+        ----------
+        C. Biernacki, G. Celeux and G. Govaert, "Assessing a mixture model for clustering with the
+        integrated completed likelihood", IEEE PAMI 22, 2000.
+        """
+        total, weight, X, (weights, factor) = self._likelihood(X, sample_weight)
+        certain = core.best_log_responsibilities(
+            X, self._model, weights, thread_limit(self.n_threads)
+        )
+        return -2 * total + self._n_parameters() * math.log(weight) - 2 * factor * certain
+
+    def sample(self, n_samples=1):
+        """Draw rows from the mixture (PRML 9.10 to 9.12), in random order.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), float64
+            The rows.
+        labels : ndarray of shape (n_samples,), int32
+            The component that each was drawn from.
+        """
+        check_is_fitted(self, "_model")
+        if n_samples < 1:
+            raise ValueError(
+                f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one "
+                "sample."
+            )
+        weights, means, covariances, _ = core.user_parameters(self._model)
+        kind = self._model.parameters.covariance_type
+        rng = check_random_state(self.random_state)
+        return sample(kind, weights, means, covariances, int(n_samples), rng)

@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""One fit of a Gaussian mixture on validated input, and the use of its model."""
+
+import math
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from fastmix.core._em import MixtureState, expectation_maximisation, unchecked_start
+from fastmix.core._floor import CollapseError, Floor
+from fastmix.core._frame import Frame
+from fastmix.core._kernels import isa
+from fastmix.core._mixture import MixtureRows, log
+from fastmix.core._mixture_scan import column_moments, scan_columns
+from fastmix.core._mixture_start import Starter
+from fastmix.core._moments import Moments, framed_rows
+from fastmix.core._parameters import Factors, Parameters, ordered_sum
+from fastmix.core._passes import row_nanoseconds, slot_passes
+from fastmix.core._threads import thread_limit, useful_threads
+from fastmix.core._validation import result_dtype
+
+__all__ = [
+    "MixtureModel",
+    "MixtureResult",
+    "best_log_responsibilities",
+    "fit",
+    "labels_of",
+    "log_densities",
+    "moments_of",
+    "responsibilities_of",
+    "user_parameters",
+    "weighted_total",
+]
+
+# Starts agree where their mean log-likelihoods differ by less than so many times tol: an end within
+# tol a step of the optimum may be some steps away.
+AGREE = 100.0
+
+LN2 = 0.6931471805599453
+
+
+class MixtureModel(NamedTuple):
+    """What predict needs: regularised parameters and factors in the frame, and the frame."""
+
+    parameters: Parameters
+    factors: Factors
+    frame: Frame
+
+
+class MixtureResult(NamedTuple):
+    """Result of a fit: the best start's model, its lower bounds, and the report."""
+
+    model: MixtureModel
+    converged: bool
+    n_iter: int
+    lower_bounds: list
+    log_likelihood: float
+    report: dict
+
+
+def user_parameters(model):
+    """Weights, means and covariances in the user's coordinates, and P there; float64."""
+    frame, parameters = model.frame, model.parameters
+    with np.errstate(over="ignore", under="ignore"):
+        covariances = parameters.covariances / frame.scale / frame.scale
+        P = model.factors.P * frame.scale
+    return parameters.weights, frame.out_of(parameters.means), covariances, P
+
+
+def _hook(callbacks, printer, frame, max_iter, init, began):
+    """The function called after an iteration, or None."""
+    if not callbacks and printer is None:
+        return None
+
+    def after_iteration(start, change):
+        if printer is not None:
+            printer.iteration(start.n_iter, change)
+        if not callbacks:
+            return False
+        weights, means, covariances, _ = user_parameters(
+            MixtureModel(start.parameters, start.factors, frame)
+        )
+        state = MixtureState(
+            iteration=start.n_iter - 1,
+            max_iter=max_iter,
+            objective=start.lower_bound + _log_scale(frame),
+            change=change,
+            seconds=time.perf_counter() - began,
+            init=init,
+            weights=weights,
+            means=means,
+            covariances=covariances,
+        )
+        # Every callback is called, whatever an earlier one answers.
+        return any([callback(state) for callback in callbacks])
+
+    return after_iteration
+
+
+def _log_scale(frame):
+    """What a density per framed unit lacks, in ln: D ln scale (the frame's scale is 1 or 2^e)."""
+    return len(frame.pivot) * (math.frexp(frame.scale)[1] - 1) * LN2
+
+
+def weighted_total(values, weights=None):
+    """sum_n w_n v_n of (n,) values, in the order of the rows."""
+    total = 0.0
+    for start in range(0, len(values), 2**16):
+        part = values[start : start + 2**16]
+        if weights is not None:
+            part = part * weights[start : start + 2**16]
+        total += float(ordered_sum(part))
+    return total
+
+
+def _near(a, b, tolerance):
+    """Whether two lower bounds are as good as equal; -inf is that of a start without iterations."""
+    return a == b or abs(a - b) <= tolerance
+
+
+class _Fit:
+    """The starts of one fit, and the best of them so far."""
+
+    def __init__(self, rows, frame, weights, n_threads):
+        self.rows, self.frame, self.weights, self.n_threads = rows, frame, weights, n_threads
+        self.starts, self.best, self.failure = [], None, None
+
+    def add(self, start):
+        """Keep a finished start if it is the best; where equal, the earlier one."""
+        self.starts.append(start)
+        if self.best is None or start.better_than(self.best):
+            self.best = start
+
+    def fail(self, error):
+        self.starts.append(None)
+        self.failure = self.failure or error
+
+    def result(self, began, phases, factor, tol, reason):
+        """Result of the best start, after a last E-step for the likelihood of its parameters."""
+        best, rows, frame = self.best, self.rows, self.frame
+        at = time.perf_counter()
+        kind, k = best.parameters.covariance_type, len(best.parameters.means)
+        log_prob = np.empty(rows.n)
+        for start, stop, threads in slot_passes(rows, kind, k, self.n_threads):
+            rows.expect(start, stop, best.factors, threads, log_prob=log_prob)
+        shift = _log_scale(frame)
+        likelihood = weighted_total(log_prob + shift if shift else log_prob, self.weights) * factor
+        bounds = [bound + shift for bound in best.lower_bounds]
+        ends = [None if start is None else start.lower_bound + shift for start in self.starts]
+        end = best.lower_bound + shift
+        near = max(AGREE * tol, 1e-9 * abs(end)) if math.isfinite(end) else 0.0
+        cost = row_nanoseconds(rows, kind, k)
+        report = {
+            "algorithm": "em",
+            "reason": reason,
+            "isa": isa(),
+            "n_threads": useful_threads(self.n_threads, rows.n * cost),
+            "dtype": str(rows.dtype),
+            "covariance_type": kind,
+            "n_iter": best.n_iter,
+            "stopped": best.stopped,
+            "starts": ends,
+            "agreed": sum(other is not None and _near(other, end, near) for other in ends),
+            "failed": sum(start is None for start in self.starts),
+            "repairs": list(best.repairs),
+            "held": np.flatnonzero(best.held if kind != "tied" else best.held[[0] * k]).tolist(),
+            "rows_scanned": rows.n * sum(start.n_iter for start in self.starts if start),
+            "seconds": {
+                **phases,
+                "em": sum(start.seconds for start in self.starts if start),
+                "final": time.perf_counter() - at,
+                "total": time.perf_counter() - began,
+            },
+            "objective_trace": np.array(bounds),
+        }
+        model = MixtureModel(best.parameters, best.factors, frame)
+        return MixtureResult(model, best.stopped == "tol", best.n_iter, bounds, likelihood, report)
+
+
+def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_init, init_params,
+        given, random_state, n_threads, callbacks, printer=None, warm=None, keep=None,
+        on_drowned=None):  # fmt: skip
+    """Fit validated rows; keep(result), where given, receives the best state of an interrupted fit.
+
+    weights and factor are those of as_weights; given holds weights, means and precisions in user
+    units, each or None; warm is (model, lower bound) to go on from; printer has methods begin,
+    iteration and end; on_drowned() is called where reg_covar is large against the data.
+    """
+    began = time.perf_counter()
+    n_threads = thread_limit(n_threads)
+    if warm is None:
+        rows = MixtureRows(X, result_dtype(X.dtype))
+        frame, variances = scan_columns(rows, weights, n_threads)
+    else:
+        frame = warm[0].frame
+        rows = framed_rows(X, frame, n_threads)
+        variances = column_moments(rows, frame, weights, n_threads)[1]
+    floor = Floor(reg_covar, variances, frame)
+    if floor.drowned and on_drowned is not None:
+        on_drowned()
+    phases = {"scan": time.perf_counter() - began, "init": 0.0}
+    found = _Fit(rows, frame, weights, n_threads)
+    starter = Starter(
+        rows, frame, weights, covariance_type, k, init_params, given, floor, random_state, n_threads
+    )
+    # Where everything is given, every start is the same.
+    n_starts = 1 if warm is not None or starter.fixed else n_init
+    for index in range(n_starts):
+        at = time.perf_counter()
+        if printer is not None:
+            printer.begin(index)
+        start = None
+        try:
+            if warm is None:
+                start = starter()
+            else:
+                start = unchecked_start(warm[0].parameters, warm[0].factors)
+                start.lower_bound = warm[1] - _log_scale(frame)
+            phases["init"] += time.perf_counter() - at
+            expectation_maximisation(
+                rows, frame, weights, start, floor, max_iter=max_iter, tol=tol,
+                n_threads=n_threads,
+                after_iteration=_hook(callbacks, printer, frame, max_iter, index, began),
+            )  # fmt: skip
+        except CollapseError as error:
+            found.fail(error)
+            continue
+        except KeyboardInterrupt:
+            if start is not None and found.best is None and start.n_iter:
+                found.add(start)
+            if keep is not None and found.best is not None:
+                found.best.stopped = "interrupt"
+                keep(found.result(began, phases, factor, tol, starter.reason))
+            raise
+        if printer is not None:
+            printer.end(start.lower_bound + _log_scale(frame), start.stopped == "tol")
+        found.add(start)
+        if start.stopped == "callback":
+            break
+    if found.best is None:
+        raise found.failure
+    return found.result(began, phases, factor, tol, starter.reason)
+
+
+# ---------------------------------------------------------------- use of a model
+
+
+def log_densities(X, model, n_threads, labels=None):
+    """ln p(x) (PRML 9.12) of validated rows, (n,) float64; and labels (n,) int32 where given."""
+    rows = framed_rows(X, model.frame, n_threads)
+    kind, k = model.factors.covariance_type, len(model.factors.means)
+    out = np.empty(rows.n)
+    for start, stop, threads in slot_passes(rows, kind, k, n_threads):
+        rows.expect(start, stop, model.factors, threads, log_prob=out, labels=labels)
+    out += _log_scale(model.frame)
+    return out
+
+
+def labels_of(X, model, n_threads):
+    """Component of the largest responsibility of every row, (n,) int32; ties to the lowest."""
+    labels = np.empty(len(X), dtype=np.int32)
+    rows = framed_rows(X, model.frame, n_threads)
+    kind, k = model.factors.covariance_type, len(model.factors.means)
+    for start, stop, threads in slot_passes(rows, kind, k, n_threads):
+        rows.expect(start, stop, model.factors, threads, labels=labels)
+    return labels
+
+
+def moments_of(X, model, weights, n_threads):
+    """Moments of validated rows under a model."""
+    rows = framed_rows(X, model.frame, n_threads)
+    kind, (k, d) = model.factors.covariance_type, model.factors.means.shape
+    moments = Moments(kind, k, d, model.frame, model.factors)
+    for start, stop, threads in slot_passes(rows, kind, k, n_threads):
+        rows.expect(start, stop, model.factors, threads, weights=weights, moments=moments)
+    moments.log_likelihood += moments.total * _log_scale(model.frame)
+    return moments
+
+
+def responsibilities_of(X, model, out, n_threads):
+    """Responsibilities (PRML 9.13) of validated rows, written to out (n, k) of any float dtype."""
+    kind, k = model.factors.covariance_type, len(model.factors.means)
+    rows = framed_rows(X, model.frame, n_threads)  # every row is finite before out is written
+    direct = out.dtype == np.float64 and out.flags.c_contiguous and out.dtype.isnative
+    for start, stop, threads in slot_passes(rows, kind, k, n_threads):
+        if direct:
+            rows.expect(start, stop, model.factors, threads, responsibilities=out)
+            continue
+        part = framed_rows(X[start:stop], model.frame, threads, check=False)
+        values = np.empty((stop - start, k))
+        part.expect(0, stop - start, model.factors, threads, responsibilities=values)
+        out[start:stop] = values
+    return out
+
+
+def best_log_responsibilities(X, model, weights, n_threads):
+    """sum_n w_n ln max_k r_nk, in the order of the rows: the classification term of the ICL."""
+    k = len(model.factors.means)
+    total = 0.0
+    for start in range(0, len(X), 2**15):
+        part = X[start : start + 2**15]
+        r = responsibilities_of(part, model, np.empty((len(part), k)), n_threads)
+        share = None if weights is None else weights[start : start + len(part)]
+        total += weighted_total(log(r.max(axis=1)), share)
+    return total

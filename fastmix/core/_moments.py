@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Sufficient statistics of a Gaussian mixture: they add up, and the M-step reads them."""
+
+import numpy as np
+
+from fastmix.core._frame import Frame, extremes
+from fastmix.core._mixture import MixtureRows
+from fastmix.core._parameters import Parameters, ordered_sum
+from fastmix.core._passes import slot_passes
+from fastmix.core._threads import thread_limit
+from fastmix.core._validation import as_matrix, as_weights, result_dtype
+
+__all__ = ["Moments", "framed_rows"]
+
+
+def framed_rows(X, frame, n_threads, check=True):
+    """Validated X as the rows of the driver in a given frame; with check, ValueError if one is not
+    finite."""
+    small = result_dtype(X.dtype) == np.float32 == frame.dtype
+    rows = MixtureRows(X, np.dtype(np.float32 if small else np.float64))
+    if check:
+        rows.bounds = extremes(rows, n_threads)
+    rows.set_frame(frame.pivot * frame.scale, frame.scale, np.zeros((2, rows.stride)))
+    return rows
+
+
+class Moments:
+    """Weighted moments of rows under the responsibilities of a mixture (PRML 9.18).
+
+    With r_nk the responsibility times the row's weight and y_n = (x_n - pivot) * scale.
+
+    Parameters
+    ----------
+    covariance_type : {"full", "tied", "diag", "spherical"}
+        Which second moments are kept.
+    n_components : int
+        Number of components K.
+    n_features : int
+        Number of columns D.
+    frame : Frame, optional
+        Pivot and scale; default: the origin, unscaled.
+    factors : Factors, optional
+        Current parameters in the frame, which ``accumulate`` needs.
+
+    Attributes
+    ----------
+    weight : ndarray of shape (n_components,), float64
+        N_k = sum_n r_nk (PRML 9.18).
+    first : ndarray of shape (n_components, n_features), float64
+        sum_n r_nk y_n.
+    second : ndarray, float64
+        full (K, D, D): lower triangle of sum_n r_nk y_n y_n^T; tied (D, D): that of sum_n w_n y_n
+        y_n^T; diag (K, D): sum_n r_nk y_ni^2; spherical (K,): sum_n r_nk |y_n|^2.
+    log_likelihood : float
+        sum_n w_n ln p(x_n) (PRML 9.14), of framed rows.
+    entropy : float
+        -sum_n w_n sum_k r_nk ln r_nk, of responsibilities before weighting.
+    total : float
+        sum_n w_n.
+
+    Notes
+    -----
+    Moments of the same type, frame and parameters add up: those of parts of the rows, merged, are
+    those of all rows to rounding.
+
+    References
+    ----------
+    C. M. Bishop, Pattern Recognition and Machine Learning, 2006, equations 9.17 to 9.22.
+    """
+
+    def __init__(self, covariance_type, n_components, n_features, frame=None, factors=None):
+        k, d = n_components, n_features
+        if frame is None:
+            frame = Frame(np.zeros(d), 1.0, np.dtype(np.float64), np.zeros(d))
+        shapes = {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}
+        self.covariance_type, self.frame, self.factors = covariance_type, frame, factors
+        self.weight = np.zeros(k)
+        self.first = np.zeros((k, d))
+        self.second = np.zeros(shapes[covariance_type])
+        self.log_likelihood = 0.0
+        self.entropy = 0.0
+        self.total = 0.0
+
+    def accumulate(self, X, weights=None, n_threads=None):
+        """E-step over rows (PRML 9.23), whose moments are added.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Any numeric dtype, strides and byte order; neither copied nor written.
+        weights : array-like of shape (n_samples,), optional
+            Weights >= 0.
+        n_threads : int, optional
+            As for :func:`fastmix.core.kmeans`.
+
+        Returns
+        -------
+        self : Moments
+            The same object.
+
+        Raises
+        ------
+        ValueError
+            For bad input, or without ``factors``; nothing is added then.
+        """
+        if self.factors is None:
+            raise ValueError("accumulate needs the current parameters: Moments(..., factors=...)")
+        X = as_matrix(X)
+        k, d = self.first.shape
+        if X.shape[1] != d:
+            raise ValueError(f"X has {X.shape[1]} columns, but the moments are of {d}")
+        weights, unit = as_weights(weights, len(X))
+        n_threads = thread_limit(n_threads)
+        rows = framed_rows(X, self.frame, n_threads)
+        part = Moments(self.covariance_type, k, d, self.frame, self.factors)
+        for start, stop, threads in slot_passes(rows, self.covariance_type, k, n_threads):
+            rows.expect(start, stop, self.factors, threads, weights=weights, moments=part)
+        return self.merge(part.scale(unit) if unit != 1 else part)
+
+    def merge(self, other):
+        """Add the moments of other rows.
+
+        Parameters
+        ----------
+        other : Moments
+            Of the same covariance type, shape and frame.
+
+        Returns
+        -------
+        self : Moments
+            The same object.
+
+        Raises
+        ------
+        ValueError
+            Where the two cannot be added; nothing is changed then.
+        """
+        for name, mine, its in (
+            ("covariance type", self.covariance_type, other.covariance_type),
+            ("shape", self.first.shape, other.first.shape),
+            ("scale", self.frame.scale, other.frame.scale),
+            ("pivot", self.frame.pivot.tobytes(), other.frame.pivot.tobytes()),
+        ):
+            if mine != its:
+                raise ValueError(f"moments of different {name} cannot be merged: {mine!r}, {its!r}")
+        self.weight += other.weight
+        self.first += other.first
+        self.second += other.second
+        self.log_likelihood += other.log_likelihood
+        self.entropy += other.entropy
+        self.total += other.total
+        return self
+
+    def scale(self, factor):
+        """Multiply all sums, as if every weight had been multiplied.
+
+        Parameters
+        ----------
+        factor : float
+            A number >= 0: below 1 it forgets, as stepwise EM does.
+
+        Returns
+        -------
+        self : Moments
+            The same object.
+
+        Raises
+        ------
+        ValueError
+            For a factor that is negative or not finite.
+        """
+        if not 0 <= factor < np.inf:
+            raise ValueError(f"factor must be a finite number >= 0, got {factor!r}")
+        self.weight *= factor
+        self.first *= factor
+        self.second *= factor
+        self.log_likelihood *= factor
+        self.entropy *= factor
+        self.total *= factor
+        return self
+
+    def parameters(self, previous=None):
+        """M-step (PRML 9.17, 9.19, 9.22): weights, means and covariances in the frame.
+
+        Parameters
+        ----------
+        previous : Parameters, optional
+            Gives the mean and the covariance of a component without any weight; default: the mean
+            and the second moment of all.
+
+        Returns
+        -------
+        parameters : Parameters
+            Maximum-likelihood, without any floor or regularisation.
+        """
+        weight = self.weight
+        total = ordered_sum(weight)
+        empty = ~(weight > 0)
+        safe = np.where(empty, 1.0, weight)
+        overall = ordered_sum(self.first) / total
+        means = self.first / safe[:, np.newaxis]
+        means[empty] = overall if previous is None else previous.means[empty]
+        if self.covariance_type == "tied":
+            covariances = self._tied(means, np.where(empty, 0.0, weight), total)
+        else:
+            covariances = self._own(means, safe)
+            if empty.any():
+                if previous is None:
+                    covariances[empty] = self._pooled(overall, total)
+                else:
+                    covariances[empty] = previous.covariances[empty]
+        return Parameters(self.covariance_type, weight / total, means, covariances)
+
+    def _own(self, means, safe):
+        if self.covariance_type == "full":
+            second = self.second / safe[:, np.newaxis, np.newaxis]
+            products = means[:, :, np.newaxis] * means[:, np.newaxis, :]
+            lower = np.tril(second - products)
+            return lower + np.tril(lower, -1).transpose(0, 2, 1)
+        if self.covariance_type == "diag":
+            return self.second / safe[:, np.newaxis] - np.square(means)
+        return (self.second / safe - ordered_sum(np.square(means), axis=1)) / means.shape[1]
+
+    def _tied(self, means, weight, total):
+        products = weight[:, np.newaxis, np.newaxis] * (
+            means[:, :, np.newaxis] * means[:, np.newaxis, :]
+        )
+        lower = np.tril((self.second - ordered_sum(products)) / total)
+        return lower + np.tril(lower, -1).T
+
+    def _pooled(self, overall, total):
+        """Covariance of all rows, for a component that has none."""
+        single = Moments(self.covariance_type, 1, len(overall), self.frame)
+        single.second[0] = ordered_sum(self.second)
+        return single._own(overall[np.newaxis], np.array([total]))[0]
+
+    def raw_second(self):
+        """Second moment of every column about the pivot, over N_k: (m, d), (k, 1) for spherical.
+
+        The covariance is its difference with the squared mean, so that no covariance is known
+        better than to a few units in the last place of this.
+        """
+        if self.covariance_type == "tied":
+            return np.diagonal(self.second)[np.newaxis] / ordered_sum(self.weight)
+        safe = np.where(self.weight > 0, self.weight, 1.0)[:, np.newaxis]
+        if self.covariance_type == "full":
+            return np.diagonal(self.second, axis1=1, axis2=2) / safe
+        if self.covariance_type == "diag":
+            return self.second / safe
+        return self.second[:, np.newaxis] / safe
