@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport fabs, ldexp, rint
+
 from fastmix.core._kernels import exact_sum_grid
 from fastmix.core._threads import useful_threads
 
@@ -48,17 +51,20 @@ class Frame:
         return self.pivot + centers / self.scale
 
 
-def passes(rows, k, limit):
+def passes(rows, Py_ssize_t k, int limit):
     """Cut all rows into calls of at most about 40 ms: yields start, stop, threads.
 
     k is the number of centres each row meets, limit that of the threads; cuts fall between blocks,
-    so that they change nothing.
+    so that they change nothing.  Signals are looked at before every call.
     """
-    cost = rows.nanoseconds(k)
-    threads = useful_threads(min(limit, -(-rows.n // rows.block_rows)), rows.n * cost)
-    step = max(1, int(CALL_NANOSECONDS * threads / (cost * rows.block_rows))) * rows.block_rows
-    for start in range(0, rows.n, step):
-        yield start, min(rows.n, start + step), threads
+    cdef Py_ssize_t n = rows.n, block = rows.block_rows, start = 0, step
+    cdef double cost = rows.nanoseconds(k)
+    cdef int threads = useful_threads(min(limit, (n + block - 1) // block), n * cost)
+    step = max(1, int(CALL_NANOSECONDS * threads / (cost * block))) * block
+    while start < n:
+        PyErr_CheckSignals()  # compiled code runs no handlers by itself
+        yield start, min(n, start + step), threads
+        start += step
 
 
 def extremes(rows, n_threads):
@@ -84,37 +90,60 @@ def extremes(rows, n_threads):
     return bounds
 
 
-def frame_of(bounds, pivot, dtype):
-    """Frame with this pivot for rows within bounds (2, d)."""
-    largest = np.maximum(np.abs(bounds[0] - pivot), np.abs(bounds[1] - pivot))
+def frame_of(const double[:, ::1] bounds, pivot, dtype):
+    """Frame with this pivot (d,) for rows within bounds (2, d)."""
+    largest = np.empty(len(pivot))
+    cdef const double[::1] at = pivot
+    cdef double[::1] reach = largest
+    cdef double most = 0.0, scale = 1.0
+    cdef Py_ssize_t j
+    for j in range(at.shape[0]):
+        reach[j] = max(fabs(bounds[0, j] - at[j]), fabs(bounds[1, j] - at[j]))
+        most = max(most, reach[j])
     low, high = UNSCALED[dtype]
-    most = float(largest.max())
-    scale = 1.0
     if most > high or 0 < most < low:
         # 2^127 is the largest power of two in float32, 2^1023 in float64.
         limit = 127 if dtype == np.float32 else 1000
-        scale = math.ldexp(1.0, max(-limit, min(limit, -math.frexp(most)[1])))
-    return Frame(pivot, scale, dtype, largest * scale)
+        scale = ldexp(1.0, max(-limit, min(limit, -math.frexp(most)[1])))
+        largest *= scale
+    return Frame(pivot, scale, dtype, largest)
 
 
-def round_pivot(mean, spread_exponent, dtype):
-    """The mean (d,) to a sixteenth of the spread, which is about 2^spread_exponent, in dtype.
+cdef void _round_to(dtype, double[::1] values):
+    """Values as dtype holds them."""
+    cdef Py_ssize_t j
+    if dtype == np.float32:
+        for j in range(values.shape[0]):
+            values[j] = <float>values[j]
+
+
+def round_pivot(mean, exponent, dtype):
+    """The mean (d,) to a sixteenth of the spread, which is about 2^exponent, in dtype.
 
     Any pivot near the mean serves; one of few bits makes x - pivot exact for most data, and keeps
-    exact the ties of data on a grid.  spread_exponent None: no spread, the mean as it is.
+    exact the ties of data on a grid.  exponent None: no spread, the mean as it is.
     """
-    if spread_exponent is not None and -1000 < spread_exponent < 1000:
-        unit = math.ldexp(1.0, spread_exponent - 4)
-        if np.abs(mean).max() < unit * 2.0**52:
-            mean = np.rint(mean / unit) * unit
-        if dtype == np.float64:
+    pivot = mean.copy()
+    cdef double[::1] at = pivot
+    cdef Py_ssize_t j
+    cdef double unit, most = 0.0
+    cdef bint double_precision = dtype == np.float64
+    if exponent is not None and -1000 < exponent < 1000:
+        unit = ldexp(1.0, exponent - 4)
+        for j in range(at.shape[0]):
+            most = max(most, fabs(at[j]))
+        for j in range(at.shape[0]):
+            if most < unit * 2.0**52:
+                at[j] = rint(at[j] / unit) * unit
             # Eight bits to spare: no pivot at all where the mean is within 16 spreads of zero, so
             # that the mean of copies of one row is that row to the last bit.
-            mean = np.where(np.abs(mean) <= 256 * unit, 0.0, mean)
-    return mean.astype(dtype).astype(np.float64)
+            if double_precision and fabs(at[j]) <= 256 * unit:
+                at[j] = 0.0
+    _round_to(dtype, at)
+    return pivot
 
 
-def spread_exponent(variance, scale=1.0):
+def spread_exponent(double variance, double scale=1.0):
     """e with 2^e about the standard deviation in user units, of a framed variance; or None."""
     if not variance > 0:
         return None
@@ -143,22 +172,32 @@ def scan(rows, weights, n_threads):
         _place(rows, frame, weights)
         return frame
     # The sums are taken about the middle of the range: only their rounding needs to be small.
-    middle = bounds[0] / 2 + bounds[1] / 2
-    about = frame_of(bounds, middle.astype(rows.dtype).astype(np.float64), rows.dtype)
-    _place(rows, about, weights)
-    total = np.zeros((2, rows.stride))
+    cdef Py_ssize_t j, d = rows.d
+    cdef const double[:, ::1] ends = bounds
+    center = np.empty(d)
+    cdef double[::1] at = center
+    for j in range(d):
+        at[j] = ends[0, j] / 2 + ends[1, j] / 2
+    _round_to(rows.dtype, at)
+    frame = frame_of(bounds, center, rows.dtype)
+    _place(rows, frame, weights)
+    parts = None
     for start, stop, threads in passes(rows, 0, n_threads):
-        sums = rows.empty_sums(threads, 1)
-        rows.add_all(start, stop, threads, sums, weights)
-        total += sums[:, 0].sum(axis=0)
-    sums = total.sum(axis=0)
-    mean, square = sums[: rows.d] / sums[rows.d], sums[rows.d + 1] / sums[rows.d]
-    variance = (square - np.cumsum(np.square(mean))[-1]) / rows.d
-    pivot = round_pivot(
-        np.clip(about.out_of(mean), bounds[0], bounds[1]),
-        spread_exponent(variance, about.scale),
-        rows.dtype,
-    )
+        if parts is None:
+            parts = rows.empty_sums(threads, 1)
+        rows.add_all(start, stop, threads, parts, weights)
+    cdef double[::1] sums = parts.sum(axis=0)[0].sum(axis=0)
+    cdef double scale = frame.scale, mean, square = 0.0
+    for j in range(d):
+        mean = sums[j] / sums[d]
+        square += mean * mean
+        at[j] += mean / scale
+        if at[j] < ends[0, j]:
+            at[j] = ends[0, j]
+        elif at[j] > ends[1, j]:
+            at[j] = ends[1, j]
+    variance = (sums[d + 1] / sums[d] - square) / d
+    pivot = round_pivot(center, spread_exponent(variance, scale), rows.dtype)
     frame = frame_of(bounds, pivot, rows.dtype)
     _place(rows, frame, weights)
     return frame
