@@ -8,12 +8,15 @@ import os
 
 import numpy as np
 
+from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport fabs
+from libc.stdint cimport int32_t
 
 __all__ = [
     "aligned_empty",
     "element_type",
     "column_variance",
+    "distinct_labels",
     "exact_column_grid",
     "exact_sum_grid",
     "isa",
@@ -136,6 +139,21 @@ cdef double _column_total(const double[:, :, ::1] sums, Py_ssize_t t) noexcept:
         total += sums[j, 0, t]
         total += sums[j, 1, t]
     return total
+
+
+def distinct_labels(const int32_t[::1] labels, Py_ssize_t k):
+    """How many of the k labels occur."""
+    seen = np.zeros(k, dtype=np.uint8)
+    cdef unsigned char *found = <unsigned char *>address(seen)
+    cdef Py_ssize_t i, n = 0
+    for i in range(labels.shape[0]):
+        n += not found[labels[i]]
+        found[labels[i]] = True
+        if n == k:
+            break
+        if i % 2**24 == 0:
+            PyErr_CheckSignals()
+    return n
 
 
 def update_centers(double[:, :, ::1] sums, const double[:, ::1] old):
