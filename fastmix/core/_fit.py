@@ -17,7 +17,9 @@ from fastmix.core._validation import (
     as_count,
     as_random_state,
     as_rows,
+    borrow_random_state,
     result_dtype,
+    return_random_state,
 )
 
 __all__ = [
@@ -93,7 +95,7 @@ def _report(run, rows, began, threads, algorithm, scan_seconds):
         "reason": names.get(algorithm, f"{algorithm} runs as lloyd, which gives the same result"),
         "isa": isa(),
         "n_threads": threads,
-        "dtype": str(rows.dtype),
+        "dtype": f"float{8 * rows.dtype.itemsize}",
         "n_iter": run.n_iter,
         "stopped": run.stopped,
         "products": run.products,
@@ -154,8 +156,12 @@ def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, alg
     """
     began = time.perf_counter()
     n_threads = thread_limit(n_threads)
-    if not isinstance(init, np.ndarray):
-        random_state = as_random_state(random_state)
+    # A callable may keep what it is given; an array draws nothing.
+    draws = None
+    if isinstance(init, str):
+        draws = borrow_random_state(random_state)
+    elif callable(init):
+        draws = as_random_state(random_state)
     rows = as_rows(X)
     frame = scan(rows, weights, n_threads)
     scan_seconds = time.perf_counter() - began
@@ -172,7 +178,7 @@ def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, alg
 
     for index in range(n_init):
         started = time.perf_counter()
-        centers = _start(rows, frame, X, k, init, weights, random_state, n_threads)
+        centers = _start(rows, frame, X, k, init, weights, draws, n_threads)
         run = _lloyd.Run(centers, np.empty(rows.n, dtype=np.int32))
         run.seconds["init"] = time.perf_counter() - started
         if verbose:
@@ -201,6 +207,8 @@ def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, alg
         if run.stopped == "callback":
             break
 
+    if isinstance(init, str):
+        return_random_state(draws, random_state)
     return result(best)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cpython.exc cimport PyErr_CheckSignals
-from libc.math cimport fabs, ldexp, rint
+from libc.math cimport INFINITY, fabs, ldexp, nextafter, rint
 
 from fastmix.core._kernels import exact_sum_grid
 from fastmix.core._threads import useful_threads
@@ -69,7 +69,7 @@ def passes(rows, Py_ssize_t k, int limit):
 
 def extremes(rows, n_threads):
     """Column minima and maxima (2, d) in user units; ValueError names the first bad element."""
-    low, high = None, None
+    bounds = None
     for start, stop, threads in passes(rows, 0, n_threads):
         part, finite = rows.extremes(start, stop, threads)
         if not finite:
@@ -79,9 +79,11 @@ def extremes(rows, n_threads):
                 f"Input X contains {what}: X[{row}, {column}] = {value}; "
                 "every value must be finite."
             )
-        low = part[0] if low is None else np.minimum(low, part[0])
-        high = part[1] if high is None else np.maximum(high, part[1])
-    bounds = np.array([low, high], dtype=np.float64)
+        if bounds is None:
+            bounds = part
+        else:
+            np.minimum(bounds[0], part[0], out=bounds[0])
+            np.maximum(bounds[1], part[1], out=bounds[1])
     if rows.X.dtype.kind in "iu" and np.abs(bounds).max() > 2.0**53:
         raise ValueError(
             f"X holds integers as large as {np.abs(bounds).max():.17g}, beyond 2**53, which "
@@ -153,7 +155,11 @@ def spread_exponent(double variance, double scale=1.0):
 def _place(rows, frame, weights):
     """Put rows into the frame, with grids for sums of any of them."""
     heaviest = 1.0 if weights is None else float(weights.max())
-    largest = np.nextafter(frame.largest, np.inf)
+    largest = frame.largest.copy()
+    cdef double[::1] reach = largest
+    cdef Py_ssize_t j
+    for j in range(reach.shape[0]):
+        reach[j] = nextafter(reach[j], INFINITY)
     rows.set_frame(
         frame.pivot * frame.scale, frame.scale, exact_sum_grid(largest, heaviest, rows.n)
     )

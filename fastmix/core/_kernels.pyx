@@ -99,9 +99,10 @@ def sum_stride(Py_ssize_t d):
 def exact_sum_grid(double[::1] largest, double largest_weight, Py_ssize_t n):
     """Coarse and fine grids, each (stride,), for n rows within ``largest`` (d,)."""
     cdef Py_ssize_t d = largest.shape[0]
-    cdef double[:, ::1] grids = np.empty((2, FM_SUM_STRIDE(d)))
-    fm_grid_units(&largest[0], largest_weight, n, d, &grids[0, 0], &grids[1, 0])
-    return np.asarray(grids)
+    grids = np.empty((2, FM_SUM_STRIDE(d)))
+    cdef double *coarse = <double *>address(grids)
+    fm_grid_units(&largest[0], largest_weight, n, d, coarse, coarse + FM_SUM_STRIDE(d))
+    return grids
 
 
 def exact_column_grid(double largest, Py_ssize_t n):

@@ -18,9 +18,9 @@ def _pick(cumulative, target):
 
     Rounding can leave target at or beyond the last sum: then the last index with a weight.
     """
-    index = int(np.searchsorted(cumulative, target, side="right"))
+    index = int(cumulative.searchsorted(target, side="right"))
     if index == len(cumulative):
-        index = int(np.searchsorted(cumulative, cumulative[-1], side="left"))
+        index = int(cumulative.searchsorted(cumulative[-1], side="left"))
     return index
 
 
@@ -71,15 +71,17 @@ class _Potential:
     def draw(self, uniforms):
         """Rows drawn with probabilities proportional to w min |x - c|^2."""
         cumulative = np.cumsum(self.slots)
-        picks = []
+        picks, within = [], {}
         for target in uniforms * cumulative[-1]:
             slot = _pick(cumulative, target)
             start = slot * self.rows.block_rows
-            values = self.rows.slot_potentials(slot, self.last, self.closest)
-            if self.weights is not None:
-                values *= self.weights[start : start + len(values)]
+            if slot not in within:
+                values = self.rows.slot_potentials(slot, self.last, self.closest)
+                if self.weights is not None:
+                    values *= self.weights[start : start + len(values)]
+                within[slot] = values.cumsum()
             before = cumulative[slot - 1] if slot else 0.0
-            picks.append(start + _pick(np.cumsum(values), target - before))
+            picks.append(start + _pick(within[slot], target - before))
         return np.array(picks, dtype=np.intp)
 
 
@@ -100,7 +102,7 @@ def greedy_plusplus(rows, k, weights, random_state, n_threads, n_trials=None):
         centers = rows.take(candidates)
         slots = potential.totals(centers)
         # cumsum adds in the order of the slots, where sum would add in the order of the CPU's SIMD.
-        best = int(np.argmin(np.cumsum(slots, axis=0)[-1]))
+        best = int(slots.cumsum(axis=0)[-1].argmin())
         chosen[j] = candidates[best]
         potential.accept(centers[best : best + 1], slots[:, best])
         if j + 1 < k:
