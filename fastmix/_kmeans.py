@@ -10,7 +10,6 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     ClusterMixin,
     TransformerMixin,
-    _fit_context,
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -161,7 +160,6 @@ class KMeans(
 
     # ------------------------------------------------------------------ fit
 
-    @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
         """Compute the clustering.
 
@@ -184,6 +182,7 @@ class KMeans(
         ValueError, TypeError
             For bad input, before any work; the estimator stays as it was.
         """
+        self._check_parameters()
         k = self._check_n_clusters()
         before = self.__dict__.copy()
         try:

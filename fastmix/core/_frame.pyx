@@ -165,6 +165,15 @@ def _place(rows, frame, weights):
     )
 
 
+cdef double _column_sum(const double[:, :, :, ::1] parts, Py_ssize_t column) noexcept:
+    """Exact sum of a column from statistics (parts, 1, 2, stride)."""
+    cdef double coarse = 0.0, fine = 0.0
+    for part in range(parts.shape[0]):
+        coarse += parts[part, 0, 0, column]
+        fine += parts[part, 0, 1, column]
+    return coarse + fine
+
+
 def scan(rows, weights, n_threads):
     """Frame of a fit, into which the rows are put.
 
@@ -192,17 +201,17 @@ def scan(rows, weights, n_threads):
         if parts is None:
             parts = rows.empty_sums(threads, 1)
         rows.add_all(start, stop, threads, parts, weights)
-    cdef double[::1] sums = parts.sum(axis=0)[0].sum(axis=0)
-    cdef double scale = frame.scale, mean, square = 0.0
+    cdef const double[:, :, :, ::1] sums = parts
+    cdef double weight = _column_sum(sums, d), mean, square = 0.0, scale = frame.scale
     for j in range(d):
-        mean = sums[j] / sums[d]
+        mean = _column_sum(sums, j) / weight
         square += mean * mean
         at[j] += mean / scale
         if at[j] < ends[0, j]:
             at[j] = ends[0, j]
         elif at[j] > ends[1, j]:
             at[j] = ends[1, j]
-    variance = (sums[d + 1] / sums[d] - square) / d
+    variance = (_column_sum(sums, d + 1) / weight - square) / d
     pivot = round_pivot(center, spread_exponent(variance, scale), rows.dtype)
     frame = frame_of(bounds, pivot, rows.dtype)
     _place(rows, frame, weights)

@@ -37,7 +37,9 @@ _TYPES.setdefault(np.dtype(np.longdouble), FM_LONG_DOUBLE)
 
 def element_type(dtype):
     """The kernels' code for a NumPy dtype in native byte order, or None."""
-    return _TYPES.get(np.dtype(dtype).newbyteorder("="))
+    dtype = np.dtype(dtype)
+    code = _TYPES.get(dtype)
+    return _TYPES.get(dtype.newbyteorder("=")) if code is None else code
 
 
 cdef const fm_isa *_chosen = NULL

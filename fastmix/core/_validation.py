@@ -31,15 +31,14 @@ def as_matrix(X, name="X"):
             f"{name} is a masked array, whose mask would be ignored: fill it ({name}.filled(...)) "
             "or drop the masked rows first"
         )
-    if sparse.issparse(X):
-        if X.format != "csr":
-            X = X.tocsr()
-        kind, shape = X.dtype.kind, X.shape
+    is_sparse = sparse.issparse(X)
+    if is_sparse:
+        X = X.tocsr()
     else:
         X = np.asarray(X)
         if X.dtype.kind == "O":
             X = _from_objects(X, name)
-        kind, shape = X.dtype.kind, X.shape
+    kind, shape = X.dtype.kind, X.shape
     if kind == "c":
         raise ValueError(f"Complex data not supported: {name} has dtype {X.dtype}")
     if kind not in "fiub":
@@ -54,7 +53,7 @@ def as_matrix(X, name="X"):
             f"{name} has {shape[0]} sample(s) and {shape[1]} feature(s); "
             "at least one of each is required"
         )
-    if not sparse.issparse(X) and element_type(X.dtype) is None:
+    if not is_sparse and element_type(X.dtype) is None:
         X = X.astype(np.float64)
     return X
 
