@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Starting centres: greedy k-means++ and random rows, both drawn by inverse CDF on the weights."""
 
+import math
+
 import numpy as np
 
 from fastmix.core._frame import passes
@@ -10,7 +12,7 @@ __all__ = ["default_trials", "greedy_plusplus", "random_rows"]
 
 def default_trials(n_clusters):
     """Candidates a step of greedy k-means++ tries: 2 + ln k, as scikit-learn."""
-    return 2 + int(np.log(n_clusters))
+    return 2 + int(math.log(n_clusters))
 
 
 def _pick(cumulative, target):
@@ -93,7 +95,7 @@ def greedy_plusplus(rows, k, weights, random_state, n_threads, n_trials=None):
     over the rows scores all candidates of a step and brings the distances up to date.
     """
     n_trials = default_trials(k) if n_trials is None else n_trials
-    u = random_state.uniform()
+    u = random_state.random()
     first = int(u * rows.n) if weights is None else _pick(c := np.cumsum(weights), u * c[-1])
     potential = _Potential(rows, weights, n_threads)
     chosen = np.empty(k, dtype=np.intp)
@@ -107,7 +109,7 @@ def greedy_plusplus(rows, k, weights, random_state, n_threads, n_trials=None):
         potential.accept(centers[best : best + 1], slots[:, best])
         if j + 1 < k:
             if potential.slots.any():
-                candidates = potential.draw(random_state.uniform(size=n_trials))
+                candidates = potential.draw(random_state.random(n_trials))
             else:
                 # Every row coincides with a centre: the rest are drawn by weight alone.
                 return _fill(chosen, j + 1, rows.n, weights, random_state)
