@@ -10,22 +10,29 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     ClusterMixin,
     TransformerMixin,
-    _fit_context,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from fastmix._centers import CentersModel
+from fastmix._parameters import ParameterValidation
 from fastmix.core import _fit as core
-from fastmix.core._frame import Frame
+from fastmix.core._kernels import distinct_labels
 from fastmix.core._threads import thread_limit
-from fastmix.core._validation import as_centers, as_count, as_matrix, as_weights, result_dtype
+from fastmix.core._validation import as_count, as_matrix, as_weights, result_dtype
 
 __all__ = ["KMeans"]
 
 
-class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
+class KMeans(
+    CentersModel,
+    ParameterValidation,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClusterMixin,
+    BaseEstimator,
+):
     """K-means clustering (PRML 9.1) with scikit-learn's interface.
 
     Parameters
@@ -153,7 +160,6 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 
     # ------------------------------------------------------------------ fit
 
-    @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
         """Compute the clustering.
 
@@ -176,17 +182,16 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         ValueError, TypeError
             For bad input, before any work; the estimator stays as it was.
         """
+        self._check_parameters()
         k = self._check_n_clusters()
         before = self.__dict__.copy()
         try:
             X = self._validated(X, reset=True)
             weights, factor = as_weights(sample_weight, X.shape[0])
             n_init = self._resolve_n_init()
-            core.check_arguments(
-                X.shape[0], k, self.init, n_init, self.max_iter, self.tol, self.algorithm
+            init = core.check_arguments(
+                X.shape, k, self.init, n_init, self.max_iter, self.tol, self.algorithm
             )
-            if not isinstance(self.init, str) and not callable(self.init):
-                as_centers(self.init, k, X.shape[1])
             if self.algorithm == "elkan" and k == 1:
                 warnings.warn(
                     "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' "
@@ -199,11 +204,11 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
                 k,
                 weights=weights,
                 factor=factor,
-                init=self.init,
+                init=init,
                 n_init=n_init,
                 max_iter=self.max_iter,
                 tol=self.tol,
-                random_state=check_random_state(self.random_state),
+                random_state=self.random_state,
                 algorithm=self.algorithm,
                 n_threads=self.n_threads,
                 callbacks=core.as_callbacks(self.callbacks),
@@ -218,7 +223,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
             raise
         self._keep(result)
         del self._kept
-        found = core.distinct_labels(self.labels_, k)
+        found = distinct_labels(self.labels_, k)
         if found < k and self.fit_report_["stopped"] != "callback":
             warnings.warn(
                 f"Number of distinct clusters ({found}) found smaller than n_clusters ({k}). "
@@ -250,12 +255,16 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         return self._n_init
 
     def _validated(self, X, reset):
-        if reset and type(X) is np.ndarray and X.dtype.kind == "f" and X.size:
+        if type(X) is np.ndarray and X.dtype.kind == "f" and X.size:
             # Nothing to convert and no names: 0.1 ms saved, which 150 rows notice.
-            X = as_matrix(X)
-            self.n_features_in_ = X.shape[1]
-            self.__dict__.pop("feature_names_in_", None)
-            return X
+            if reset:
+                X = as_matrix(X)
+                self.n_features_in_ = X.shape[1]
+                self.__dict__.pop("feature_names_in_", None)
+                return X
+            known = self.__dict__
+            if "feature_names_in_" not in known and X.shape[1:] == (known.get("n_features_in_"),):
+                return as_matrix(X)
         # scikit-learn drops masks and reads numbers from strings.
         if isinstance(X, np.ndarray) and (
             isinstance(X, np.ma.MaskedArray) or X.dtype.kind in "OUSMm"
@@ -277,72 +286,6 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         self.objective_trace_ = result.report["objective_trace"]
         self.fit_report_ = result.report
         self._kept = True
-
-    # ------------------------------------------------------------------ the model
-
-    @property
-    def cluster_centers_(self):
-        """Centres in the dtype of X; assigning them replaces the model's."""
-        try:
-            return self._centers
-        except AttributeError:
-            raise AttributeError(
-                f"{type(self).__name__!r} object has no attribute 'cluster_centers_'"
-            ) from None
-
-    @cluster_centers_.setter
-    def cluster_centers_(self, centers):
-        centers = np.asarray(centers)
-        if centers.dtype.kind != "f":
-            centers = centers.astype(np.float64)
-        self._centers = centers
-        if "_model" in self.__dict__:
-            frame = self._model.frame
-        else:
-            dtype = result_dtype(centers.dtype)
-            d = centers.shape[1]
-            frame = Frame(np.zeros(d), 1.0, dtype, np.zeros(d))
-        self._model = core.KMeansModel(frame.into(centers), frame)
-
-    @property
-    def _n_features_out(self):
-        return self._model.centers.shape[0]
-
-    def _get_state(self):
-        """The fitted model as (params, arrays): JSON-able values, and arrays by name."""
-        check_is_fitted(self, "cluster_centers_")
-        model = self._model
-        names = getattr(self, "feature_names_in_", None)
-        params = {
-            "n_clusters": len(model.centers),
-            "n_features": model.centers.shape[1],
-            "dtype": str(model.frame.dtype),
-            "scale": model.frame.scale,
-            "inertia": float(self.inertia_),
-            "n_iter": int(self.n_iter_),
-            "feature_names": None if names is None else names.tolist(),
-        }
-        arrays = {
-            "centers": model.centers,
-            "pivot": model.frame.pivot,
-            "cluster_centers": self._centers,
-        }
-        return params, arrays
-
-    @classmethod
-    def _from_state(cls, params, arrays):
-        """A fitted estimator from what ``_get_state`` gave."""
-        model = cls(n_clusters=params["n_clusters"])
-        pivot = arrays["pivot"]
-        frame = Frame(pivot, params["scale"], np.dtype(params["dtype"]), np.zeros_like(pivot))
-        model._model = core.KMeansModel(arrays["centers"], frame)
-        model._centers = arrays["cluster_centers"]
-        model.inertia_ = params["inertia"]
-        model.n_iter_ = params["n_iter"]
-        model.n_features_in_ = params["n_features"]
-        if params["feature_names"] is not None:
-            model.feature_names_in_ = np.array(params["feature_names"], dtype=object)
-        return model
 
     # ------------------------------------------------------------------ use
 

@@ -215,16 +215,17 @@ def test_largest_weight_of_a_grid_may_be_tiny(rng, isa):
 def test_update_centers_gives_means_and_the_objective_before_and_after(rng):
     X, labels = rng.integers(-9, 9, size=(64, 3)).astype(float), np.arange(64) % 4
     old = rng.integers(-9, 9, size=(4, 3)).astype(float)
-    centers, weights, before, after, shift = update_centers(clustered(X, labels, 4), old)
+    centers, weights, before, after, shift, least = update_centers(clustered(X, labels, 4), old)
     means = np.array([X[labels == j].mean(axis=0) for j in range(4)])  # of 16 integers: exact
     np.testing.assert_array_equal(centers, means)
     np.testing.assert_array_equal(weights, 16)
+    assert least == 16
     exact = [np.square(X - c[labels]).sum() for c in (old, means)]
     assert [before, after, shift] == [*exact, np.square(means - old).sum()]
 
 
 def test_update_centers_keeps_the_center_of_an_empty_cluster(rng):
     X, old = rng.normal(size=(10, 3)), rng.normal(size=(2, 3))
-    centers, weights, *_ = update_centers(clustered(X, np.zeros(10, dtype=int), 2), old)
+    centers, weights, *_, least = update_centers(clustered(X, np.zeros(10, dtype=int), 2), old)
     np.testing.assert_array_equal(centers[1], old[1])
-    assert weights[1] == 0
+    assert weights[1] == least == 0

@@ -132,12 +132,13 @@ cdef class DenseRows(TileRows):
         cdef const int32_t *label = &labels[0]
         cdef const double *w = NULL if weights is None else &weights[0]
         cdef double coarse = grid[0], fine = grid[1]
-        cdef double[:, ::1] totals = np.zeros((n_threads, 8))  # a cache line each
+        totals = np.zeros((n_threads, 8))  # a cache line each
+        cdef double *to = <double *>address(totals)
         enter()
         for block in prange(n_blocks, nogil=True, num_threads=n_threads, schedule="dynamic"):
-            self._inertia(start, stop, block, memory, c, label, w, coarse, fine, &totals[0, 0])
+            self._inertia(start, stop, block, memory, c, label, w, coarse, fine, to)
         leave()
-        return np.asarray(totals)[:, :2].sum(axis=0)
+        return totals[:, :2].sum(axis=0)
 
     cdef void _inertia(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block, char *memory,
                        const double *c, const int32_t *labels, const double *w, double coarse,

@@ -12,7 +12,15 @@ from fastmix.core._frame import Frame, extremes, passes, scan
 from fastmix.core._kernels import isa
 from fastmix.core._seeding import greedy_plusplus, random_rows
 from fastmix.core._threads import thread_limit, useful_threads
-from fastmix.core._validation import as_centers, as_count, as_rows, result_dtype
+from fastmix.core._validation import (
+    as_centers,
+    as_count,
+    as_random_state,
+    as_rows,
+    borrow_random_state,
+    result_dtype,
+    return_random_state,
+)
 
 __all__ = [
     "ALGORITHMS",
@@ -21,7 +29,6 @@ __all__ = [
     "as_callbacks",
     "check_arguments",
     "distances",
-    "distinct_labels",
     "fit",
     "model_rows",
     "objective",
@@ -77,8 +84,8 @@ def _start(rows, frame, X, k, init, weights, random_state, n_threads):
         if isinstance(X, np.ndarray):
             X = X.view()
             X.flags.writeable = False
-        init = init(X, k, random_state=random_state)
-    return frame.into(as_centers(init, k, rows.d))
+        init = as_centers(init(X, k, random_state=random_state), k, rows.d)
+    return frame.into(init)
 
 
 def _report(run, rows, began, threads, algorithm, scan_seconds):
@@ -88,7 +95,7 @@ def _report(run, rows, began, threads, algorithm, scan_seconds):
         "reason": names.get(algorithm, f"{algorithm} runs as lloyd, which gives the same result"),
         "isa": isa(),
         "n_threads": threads,
-        "dtype": str(rows.dtype),
+        "dtype": f"float{8 * rows.dtype.itemsize}",
         "n_iter": run.n_iter,
         "stopped": run.stopped,
         "products": run.products,
@@ -145,10 +152,16 @@ def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, alg
         callbacks, verbose, keep=None):  # fmt: skip
     """Fit validated rows; keep(result), where given, receives the best state of an interrupted fit.
 
-    weights and factor are those of as_weights.
+    weights and factor are those of as_weights, init that of check_arguments.
     """
     began = time.perf_counter()
     n_threads = thread_limit(n_threads)
+    # A callable may keep what it is given; an array draws nothing.
+    draws = None
+    if isinstance(init, str):
+        draws = borrow_random_state(random_state)
+    elif callable(init):
+        draws = as_random_state(random_state)
     rows = as_rows(X)
     frame = scan(rows, weights, n_threads)
     scan_seconds = time.perf_counter() - began
@@ -165,7 +178,7 @@ def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, alg
 
     for index in range(n_init):
         started = time.perf_counter()
-        centers = _start(rows, frame, X, k, init, weights, random_state, n_threads)
+        centers = _start(rows, frame, X, k, init, weights, draws, n_threads)
         run = _lloyd.Run(centers, np.empty(rows.n, dtype=np.int32))
         run.seconds["init"] = time.perf_counter() - started
         if verbose:
@@ -194,22 +207,19 @@ def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, alg
         if run.stopped == "callback":
             break
 
+    if isinstance(init, str):
+        return_random_state(draws, random_state)
     return result(best)
 
 
-def distinct_labels(labels, k):
-    """How many of the k labels occur."""
-    found = np.zeros(k, dtype=bool)
-    for start in range(0, len(labels), 2**20):
-        found[labels[start : start + 2**20]] = True
-    return int(found.sum())
+def check_arguments(shape, k, init="k-means++", n_init=1, max_iter=1, tol=0, algorithm="auto"):
+    """ValueError or TypeError for what the callers may have got wrong, given the shape of X.
 
-
-def check_arguments(n_samples, k, init, n_init, max_iter, tol, algorithm):
-    """ValueError or TypeError for what the functions' callers may have got wrong."""
+    Returns init, an array as centres (k, d) float64.
+    """
     k = as_count(k, "n_clusters")
-    if n_samples < k:
-        raise ValueError(f"n_samples={n_samples} should be >= n_clusters={k}.")
+    if shape[0] < k:
+        raise ValueError(f"n_samples={shape[0]} should be >= n_clusters={k}.")
     if isinstance(init, str) and init not in ("k-means++", "random"):
         raise ValueError(
             f"init must be 'k-means++', 'random', an array or a callable, got {init!r}"
@@ -220,6 +230,7 @@ def check_arguments(n_samples, k, init, n_init, max_iter, tol, algorithm):
         raise ValueError(f"tol must be a number >= 0, got {tol!r}")
     if algorithm not in ALGORITHMS:
         raise ValueError(f"algorithm must be one of {ALGORITHMS}, got {algorithm!r}")
+    return init if isinstance(init, str) or callable(init) else as_centers(init, k, shape[1])
 
 
 def as_callbacks(callbacks):

@@ -8,12 +8,19 @@ import os
 
 import numpy as np
 
+from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport fabs
+from libc.stdint cimport int32_t
+
 __all__ = [
     "aligned_empty",
     "element_type",
+    "column_variance",
+    "distinct_labels",
     "exact_column_grid",
     "exact_sum_grid",
     "isa",
+    "residual_bound",
     "sum_stride",
     "supported_isas",
     "update_centers",
@@ -30,7 +37,9 @@ _TYPES.setdefault(np.dtype(np.longdouble), FM_LONG_DOUBLE)
 
 def element_type(dtype):
     """The kernels' code for a NumPy dtype in native byte order, or None."""
-    return _TYPES.get(np.dtype(dtype).newbyteorder("="))
+    dtype = np.dtype(dtype)
+    code = _TYPES.get(dtype)
+    return _TYPES.get(dtype.newbyteorder("=")) if code is None else code
 
 
 cdef const fm_isa *_chosen = NULL
@@ -92,9 +101,10 @@ def sum_stride(Py_ssize_t d):
 def exact_sum_grid(double[::1] largest, double largest_weight, Py_ssize_t n):
     """Coarse and fine grids, each (stride,), for n rows within ``largest`` (d,)."""
     cdef Py_ssize_t d = largest.shape[0]
-    cdef double[:, ::1] grids = np.empty((2, FM_SUM_STRIDE(d)))
-    fm_grid_units(&largest[0], largest_weight, n, d, &grids[0, 0], &grids[1, 0])
-    return np.asarray(grids)
+    grids = np.empty((2, FM_SUM_STRIDE(d)))
+    cdef double *coarse = <double *>address(grids)
+    fm_grid_units(&largest[0], largest_weight, n, d, coarse, coarse + FM_SUM_STRIDE(d))
+    return grids
 
 
 def exact_column_grid(double largest, Py_ssize_t n):
@@ -104,17 +114,66 @@ def exact_column_grid(double largest, Py_ssize_t n):
     return coarse, fine
 
 
+def residual_bound(const double[::1] largest, const double[:, ::1] centers):
+    """A bound of the squared distance of any row within ``largest`` (d,) to any centre."""
+    cdef double reach, square = 0
+    for t in range(largest.shape[0]):
+        reach = 0
+        for j in range(centers.shape[0]):
+            reach = max(reach, fabs(centers[j, t]))
+        reach += largest[t]
+        square += reach * reach
+    return square * 1.001  # for the rounding of both
+
+
+def column_variance(const double[:, :, ::1] sums, Py_ssize_t d):
+    """Mean of the columns' (weighted) variances, at least 0, from exact sums (k, 2, stride)."""
+    cdef double weight = _column_total(sums, d), variance = _column_total(sums, d + 1) / weight
+    cdef double mean
+    for t in range(d):
+        mean = _column_total(sums, t) / weight
+        variance -= mean * mean
+    return max(0.0, variance) / d
+
+
+cdef double _column_total(const double[:, :, ::1] sums, Py_ssize_t t) noexcept:
+    cdef double total = 0
+    for j in range(sums.shape[0]):
+        total += sums[j, 0, t]
+        total += sums[j, 1, t]
+    return total
+
+
+def distinct_labels(const int32_t[::1] labels, Py_ssize_t k):
+    """How many of the k labels occur."""
+    seen = np.zeros(k, dtype=np.uint8)
+    cdef unsigned char *found = <unsigned char *>address(seen)
+    cdef Py_ssize_t i, n = 0
+    for i in range(labels.shape[0]):
+        n += not found[labels[i]]
+        found[labels[i]] = True
+        if n == k:
+            break
+        if i % 2**24 == 0:
+            PyErr_CheckSignals()
+    return n
+
+
 def update_centers(double[:, :, ::1] sums, const double[:, ::1] old):
     """M-step (PRML 9.4) from exact sums (k, 2, stride).
 
-    Returns centers (k, d), weights (k,), and the objective with the old centres, the objective
-    with the new ones, and the sum of the squared shifts.
+    Returns centers (k, d), weights (k,), the objective with the old centres, the objective
+    with the new ones, the sum of the squared shifts, and the least weight.
     """
-    cdef Py_ssize_t k = old.shape[0], d = old.shape[1]
-    cdef double[:, ::1] centers = np.empty((k, d))
-    cdef double[::1] weights = np.empty(k)
+    cdef Py_ssize_t k = old.shape[0], d = old.shape[1], j
+    centers, weights = np.empty((k, d)), np.empty(k)
+    cdef double *weight = <double *>address(weights)
+    cdef double *to = <double *>address(centers)
     cdef double[3] report
     with nogil:
-        _chosen.exact.update_centers(&sums[0, 0, 0], k, d, sums.shape[2], &old[0, 0],
-                                     &centers[0, 0], &weights[0], report)
-    return np.asarray(centers), np.asarray(weights), report[0], report[1], report[2]
+        _chosen.exact.update_centers(&sums[0, 0, 0], k, d, sums.shape[2], &old[0, 0], to, weight,
+                                     report)
+    cdef double least = weight[0]
+    for j in range(1, k):
+        least = min(least, weight[j])
+    return centers, weights, report[0], report[1], report[2], least

@@ -104,7 +104,7 @@ def kmeans(
     1.0
     """
     X = as_matrix(X)
-    check_arguments(X.shape[0], n_clusters, init, n_init, max_iter, tol, algorithm)
+    init = check_arguments(X.shape, n_clusters, init, n_init, max_iter, tol, algorithm)
     weights, factor = as_weights(sample_weight, X.shape[0])
     return fit(
         X,
@@ -115,7 +115,7 @@ def kmeans(
         n_init=n_init,
         max_iter=max_iter,
         tol=tol,
-        random_state=as_random_state(random_state),
+        random_state=random_state,
         algorithm=algorithm,
         n_threads=n_threads,
         callbacks=as_callbacks(callbacks),
@@ -182,7 +182,7 @@ def kmeans_plusplus(
     [np.int64(0), np.int64(1)]
     """
     X = as_matrix(X)
-    check_arguments(X.shape[0], n_clusters, "k-means++", 1, 1, 0, "auto")
+    check_arguments(X.shape, n_clusters)
     if n_local_trials is not None:
         n_local_trials = as_count(n_local_trials, "n_local_trials")
     if x_squared_norms is not None and np.shape(x_squared_norms) != (X.shape[0],):

@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fastmix.core._frame import passes
-from fastmix.core._kernels import exact_column_grid, update_centers
+from fastmix.core._kernels import (
+    column_variance,
+    exact_column_grid,
+    residual_bound,
+    update_centers,
+)
 
 __all__ = ["IterationState", "Run", "inertia", "lloyd"]
 
@@ -74,13 +79,13 @@ def inertia(rows, centers, labels, weights, largest, n_threads):
 
     largest (d,) bounds the framed rows.
     """
-    reach = largest + np.abs(centers).max(axis=0)
     heaviest = 1.0 if weights is None else float(weights.max())
-    grid = exact_column_grid(heaviest * float(np.square(reach).sum()) * 1.001, rows.n)
-    total = np.zeros(2)
+    grid = exact_column_grid(heaviest * residual_bound(largest, centers), rows.n)
+    coarse = fine = 0.0
     for start, stop, threads in passes(rows, 1, n_threads):
-        total += rows.inertia(start, stop, centers, labels, grid, threads, weights)
-    return float(total.sum())
+        part = rows.inertia(start, stop, centers, labels, grid, threads, weights)
+        coarse, fine = coarse + part[0], fine + part[1]
+    return coarse + fine
 
 
 def _at_least_the(count, values):
@@ -147,16 +152,6 @@ def _repair(rows, run, weights, sums, empty, n_threads):
     return sums
 
 
-def _tolerance(sums, d, tol):
-    """scikit-learn's: tol times the mean of the columns' (weighted) variances."""
-    if tol == 0:
-        return 0.0
-    total = sums.sum(axis=(0, 1))
-    weight = total[d]
-    variance = total[d + 1] / weight - np.square(total[:d] / weight).sum()
-    return tol * max(0.0, float(variance)) / d
-
-
 def lloyd(rows, frame, weights, run, *, max_iter, tol, n_threads, after_iteration=None):
     """Iterate from run.centers until nothing changes; run holds the result.
 
@@ -175,14 +170,14 @@ def lloyd(rows, frame, weights, run, *, max_iter, tol, n_threads, after_iteratio
         assigned = time.perf_counter()
         run.seconds["assign"] += assigned - began
         if limit is None:
-            limit = _tolerance(sums, d, tol)
+            limit = tol * column_variance(sums, d)  # scikit-learn's
 
         old, n_repairs = run.centers, len(run.repairs)
-        centers, sizes, before, after, shift = update_centers(sums, old)
-        if sizes.min() <= 0:
+        centers, sizes, before, after, shift, least = update_centers(sums, old)
+        if least <= 0:
             empty = np.flatnonzero(sizes <= 0)
             moved = _repair(rows, run, weights, sums, empty, n_threads)
-            centers, sizes, _, after, shift = update_centers(moved, old)
+            centers, sizes, _, after, shift, _ = update_centers(moved, old)
             # Fewer distinct rows than clusters: the rest share the heaviest one's centre.
             centers[sizes <= 0] = centers[np.argmax(sizes)]
             shift = float(np.cumsum(np.square(centers - old))[-1])

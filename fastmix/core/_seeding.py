@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Starting centres: greedy k-means++ and random rows, both drawn by inverse CDF on the weights."""
 
+import math
+
 import numpy as np
 
 from fastmix.core._frame import passes
@@ -10,7 +12,7 @@ __all__ = ["default_trials", "greedy_plusplus", "random_rows"]
 
 def default_trials(n_clusters):
     """Candidates a step of greedy k-means++ tries: 2 + ln k, as scikit-learn."""
-    return 2 + int(np.log(n_clusters))
+    return 2 + int(math.log(n_clusters))
 
 
 def _pick(cumulative, target):
@@ -18,9 +20,9 @@ def _pick(cumulative, target):
 
     Rounding can leave target at or beyond the last sum: then the last index with a weight.
     """
-    index = int(np.searchsorted(cumulative, target, side="right"))
+    index = int(cumulative.searchsorted(target, side="right"))
     if index == len(cumulative):
-        index = int(np.searchsorted(cumulative, cumulative[-1], side="left"))
+        index = int(cumulative.searchsorted(cumulative[-1], side="left"))
     return index
 
 
@@ -71,15 +73,17 @@ class _Potential:
     def draw(self, uniforms):
         """Rows drawn with probabilities proportional to w min |x - c|^2."""
         cumulative = np.cumsum(self.slots)
-        picks = []
+        picks, within = [], {}
         for target in uniforms * cumulative[-1]:
             slot = _pick(cumulative, target)
             start = slot * self.rows.block_rows
-            values = self.rows.slot_potentials(slot, self.last, self.closest)
-            if self.weights is not None:
-                values *= self.weights[start : start + len(values)]
+            if slot not in within:
+                values = self.rows.slot_potentials(slot, self.last, self.closest)
+                if self.weights is not None:
+                    values *= self.weights[start : start + len(values)]
+                within[slot] = values.cumsum()
             before = cumulative[slot - 1] if slot else 0.0
-            picks.append(start + _pick(np.cumsum(values), target - before))
+            picks.append(start + _pick(within[slot], target - before))
         return np.array(picks, dtype=np.intp)
 
 
@@ -91,7 +95,7 @@ def greedy_plusplus(rows, k, weights, random_state, n_threads, n_trials=None):
     over the rows scores all candidates of a step and brings the distances up to date.
     """
     n_trials = default_trials(k) if n_trials is None else n_trials
-    u = random_state.uniform()
+    u = random_state.random()
     first = int(u * rows.n) if weights is None else _pick(c := np.cumsum(weights), u * c[-1])
     potential = _Potential(rows, weights, n_threads)
     chosen = np.empty(k, dtype=np.intp)
@@ -100,12 +104,12 @@ def greedy_plusplus(rows, k, weights, random_state, n_threads, n_trials=None):
         centers = rows.take(candidates)
         slots = potential.totals(centers)
         # cumsum adds in the order of the slots, where sum would add in the order of the CPU's SIMD.
-        best = int(np.argmin(np.cumsum(slots, axis=0)[-1]))
+        best = int(slots.cumsum(axis=0)[-1].argmin())
         chosen[j] = candidates[best]
         potential.accept(centers[best : best + 1], slots[:, best])
         if j + 1 < k:
             if potential.slots.any():
-                candidates = potential.draw(random_state.uniform(size=n_trials))
+                candidates = potential.draw(random_state.random(n_trials))
             else:
                 # Every row coincides with a centre: the rest are drawn by weight alone.
                 return _fill(chosen, j + 1, rows.n, weights, random_state)

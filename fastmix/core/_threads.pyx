@@ -150,12 +150,12 @@ def _default_threads():
     # omp_get_max_threads() already reflects OMP_NUM_THREADS, omp_set_num_threads() (which is what
     # threadpool_limits calls) and the affinity; a quota counts only where nobody chose.
     cdef int threads = omp_get_max_threads()
-    if not os.environ.get("OMP_NUM_THREADS", "").isdigit():
-        quota = _cgroup_cpus()
-        if quota is not None:
-            threads = min(threads, quota)
-    # A mistyped OMP_NUM_THREADS=10000 must not take the machine down.
-    return min(threads, 8 * omp_get_num_procs())
+    quota = _cgroup_cpus()
+    if quota is not None and quota < threads:
+        if not os.environ.get("OMP_NUM_THREADS", "").isdigit():
+            threads = quota
+    # A mistyped OMP_NUM_THREADS=10000 must not take the machine down.  Asking is a system call.
+    return threads if threads <= 8 else min(threads, 8 * omp_get_num_procs())
 
 
 def _stack_bytes():

@@ -8,6 +8,7 @@ is copied but the tiles of a block.  Any thread may take any block: what is adde
 import numpy as np
 
 from cython.parallel cimport prange, threadid
+from libc.math cimport INFINITY
 from libc.stdint cimport int32_t
 
 from fastmix.core._kernels cimport FM_SUM_ROWS, address, find_isa, fm_block, fm_memory
@@ -199,7 +200,7 @@ cdef class TileRows:
     # ------------------------------------------------------------ the scan
 
     def extremes(self, Py_ssize_t start, Py_ssize_t stop, int n_threads):
-        """Column minima and maxima, two of (d,), of the framed rows, and whether all are finite."""
+        """Column minima and maxima (2, d) of the framed rows, and whether all are finite."""
         cdef Py_ssize_t block, n_blocks = self._n_blocks(stop - start)
         cdef char *memory = self._reserve(n_threads)
         bounds = np.empty((2, n_threads, self.d, self.kernels.tile_rows), dtype=self.dtype)
@@ -211,7 +212,17 @@ cdef class TileRows:
         for block in prange(n_blocks, nogil=True, num_threads=n_threads, schedule="dynamic"):
             infinite += self._extremes(start, stop, block, memory, low, high)
         leave()
-        return (bounds[0].min(axis=(0, 2)), bounds[1].max(axis=(0, 2))), infinite == 0
+        ends = np.empty((2, self.d))
+        cdef double[:, ::1] end = ends
+        cdef double[:, :, :, ::1] lanes = bounds.astype(np.float64, copy=False)
+        cdef Py_ssize_t t, j, thread
+        for j in range(self.d):
+            end[0, j], end[1, j] = INFINITY, -INFINITY
+            for thread in range(n_threads):
+                for t in range(lanes.shape[3]):
+                    end[0, j] = min(end[0, j], lanes[0, thread, j, t])
+                    end[1, j] = max(end[1, j], lanes[1, thread, j, t])
+        return ends, infinite == 0
 
     cdef Py_ssize_t _extremes(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block,
                               char *memory, char *low, char *high) noexcept nogil:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport INFINITY, fabs, ldexp, nextafter, rint
+
 from fastmix.core._kernels import exact_sum_grid
 from fastmix.core._threads import useful_threads
 
@@ -48,22 +51,25 @@ class Frame:
         return self.pivot + centers / self.scale
 
 
-def passes(rows, k, limit):
+def passes(rows, Py_ssize_t k, int limit):
     """Cut all rows into calls of at most about 40 ms: yields start, stop, threads.
 
     k is the number of centres each row meets, limit that of the threads; cuts fall between blocks,
-    so that they change nothing.
+    so that they change nothing.  Signals are looked at before every call.
     """
-    cost = rows.nanoseconds(k)
-    threads = useful_threads(min(limit, -(-rows.n // rows.block_rows)), rows.n * cost)
-    step = max(1, int(CALL_NANOSECONDS * threads / (cost * rows.block_rows))) * rows.block_rows
-    for start in range(0, rows.n, step):
-        yield start, min(rows.n, start + step), threads
+    cdef Py_ssize_t n = rows.n, block = rows.block_rows, start = 0, step
+    cdef double cost = rows.nanoseconds(k)
+    cdef int threads = useful_threads(min(limit, (n + block - 1) // block), n * cost)
+    step = max(1, int(CALL_NANOSECONDS * threads / (cost * block))) * block
+    while start < n:
+        PyErr_CheckSignals()  # compiled code runs no handlers by itself
+        yield start, min(n, start + step), threads
+        start += step
 
 
 def extremes(rows, n_threads):
     """Column minima and maxima (2, d) in user units; ValueError names the first bad element."""
-    low, high = None, None
+    bounds = None
     for start, stop, threads in passes(rows, 0, n_threads):
         part, finite = rows.extremes(start, stop, threads)
         if not finite:
@@ -73,9 +79,11 @@ def extremes(rows, n_threads):
                 f"Input X contains {what}: X[{row}, {column}] = {value}; "
                 "every value must be finite."
             )
-        low = part[0] if low is None else np.minimum(low, part[0])
-        high = part[1] if high is None else np.maximum(high, part[1])
-    bounds = np.array([low, high], dtype=np.float64)
+        if bounds is None:
+            bounds = part
+        else:
+            np.minimum(bounds[0], part[0], out=bounds[0])
+            np.maximum(bounds[1], part[1], out=bounds[1])
     if rows.X.dtype.kind in "iu" and np.abs(bounds).max() > 2.0**53:
         raise ValueError(
             f"X holds integers as large as {np.abs(bounds).max():.17g}, beyond 2**53, which "
@@ -84,37 +92,60 @@ def extremes(rows, n_threads):
     return bounds
 
 
-def frame_of(bounds, pivot, dtype):
-    """Frame with this pivot for rows within bounds (2, d)."""
-    largest = np.maximum(np.abs(bounds[0] - pivot), np.abs(bounds[1] - pivot))
+def frame_of(const double[:, ::1] bounds, pivot, dtype):
+    """Frame with this pivot (d,) for rows within bounds (2, d)."""
+    largest = np.empty(len(pivot))
+    cdef const double[::1] at = pivot
+    cdef double[::1] reach = largest
+    cdef double most = 0.0, scale = 1.0
+    cdef Py_ssize_t j
+    for j in range(at.shape[0]):
+        reach[j] = max(fabs(bounds[0, j] - at[j]), fabs(bounds[1, j] - at[j]))
+        most = max(most, reach[j])
     low, high = UNSCALED[dtype]
-    most = float(largest.max())
-    scale = 1.0
     if most > high or 0 < most < low:
         # 2^127 is the largest power of two in float32, 2^1023 in float64.
         limit = 127 if dtype == np.float32 else 1000
-        scale = math.ldexp(1.0, max(-limit, min(limit, -math.frexp(most)[1])))
-    return Frame(pivot, scale, dtype, largest * scale)
+        scale = ldexp(1.0, max(-limit, min(limit, -math.frexp(most)[1])))
+        largest *= scale
+    return Frame(pivot, scale, dtype, largest)
 
 
-def round_pivot(mean, spread_exponent, dtype):
-    """The mean (d,) to a sixteenth of the spread, which is about 2^spread_exponent, in dtype.
+cdef void _round_to(dtype, double[::1] values):
+    """Values as dtype holds them."""
+    cdef Py_ssize_t j
+    if dtype == np.float32:
+        for j in range(values.shape[0]):
+            values[j] = <float>values[j]
+
+
+def round_pivot(mean, exponent, dtype):
+    """The mean (d,) to a sixteenth of the spread, which is about 2^exponent, in dtype.
 
     Any pivot near the mean serves; one of few bits makes x - pivot exact for most data, and keeps
-    exact the ties of data on a grid.  spread_exponent None: no spread, the mean as it is.
+    exact the ties of data on a grid.  exponent None: no spread, the mean as it is.
     """
-    if spread_exponent is not None and -1000 < spread_exponent < 1000:
-        unit = math.ldexp(1.0, spread_exponent - 4)
-        if np.abs(mean).max() < unit * 2.0**52:
-            mean = np.rint(mean / unit) * unit
-        if dtype == np.float64:
+    pivot = mean.copy()
+    cdef double[::1] at = pivot
+    cdef Py_ssize_t j
+    cdef double unit, most = 0.0
+    cdef bint double_precision = dtype == np.float64
+    if exponent is not None and -1000 < exponent < 1000:
+        unit = ldexp(1.0, exponent - 4)
+        for j in range(at.shape[0]):
+            most = max(most, fabs(at[j]))
+        for j in range(at.shape[0]):
+            if most < unit * 2.0**52:
+                at[j] = rint(at[j] / unit) * unit
             # Eight bits to spare: no pivot at all where the mean is within 16 spreads of zero, so
             # that the mean of copies of one row is that row to the last bit.
-            mean = np.where(np.abs(mean) <= 256 * unit, 0.0, mean)
-    return mean.astype(dtype).astype(np.float64)
+            if double_precision and fabs(at[j]) <= 256 * unit:
+                at[j] = 0.0
+    _round_to(dtype, at)
+    return pivot
 
 
-def spread_exponent(variance, scale=1.0):
+def spread_exponent(double variance, double scale=1.0):
     """e with 2^e about the standard deviation in user units, of a framed variance; or None."""
     if not variance > 0:
         return None
@@ -124,10 +155,23 @@ def spread_exponent(variance, scale=1.0):
 def _place(rows, frame, weights):
     """Put rows into the frame, with grids for sums of any of them."""
     heaviest = 1.0 if weights is None else float(weights.max())
-    largest = np.nextafter(frame.largest, np.inf)
+    largest = frame.largest.copy()
+    cdef double[::1] reach = largest
+    cdef Py_ssize_t j
+    for j in range(reach.shape[0]):
+        reach[j] = nextafter(reach[j], INFINITY)
     rows.set_frame(
         frame.pivot * frame.scale, frame.scale, exact_sum_grid(largest, heaviest, rows.n)
     )
+
+
+cdef double _column_sum(const double[:, :, :, ::1] parts, Py_ssize_t column) noexcept:
+    """Exact sum of a column from statistics (parts, 1, 2, stride)."""
+    cdef double coarse = 0.0, fine = 0.0
+    for part in range(parts.shape[0]):
+        coarse += parts[part, 0, 0, column]
+        fine += parts[part, 0, 1, column]
+    return coarse + fine
 
 
 def scan(rows, weights, n_threads):
@@ -143,22 +187,32 @@ def scan(rows, weights, n_threads):
         _place(rows, frame, weights)
         return frame
     # The sums are taken about the middle of the range: only their rounding needs to be small.
-    middle = bounds[0] / 2 + bounds[1] / 2
-    about = frame_of(bounds, middle.astype(rows.dtype).astype(np.float64), rows.dtype)
-    _place(rows, about, weights)
-    total = np.zeros((2, rows.stride))
+    cdef Py_ssize_t j, d = rows.d
+    cdef const double[:, ::1] ends = bounds
+    center = np.empty(d)
+    cdef double[::1] at = center
+    for j in range(d):
+        at[j] = ends[0, j] / 2 + ends[1, j] / 2
+    _round_to(rows.dtype, at)
+    frame = frame_of(bounds, center, rows.dtype)
+    _place(rows, frame, weights)
+    parts = None
     for start, stop, threads in passes(rows, 0, n_threads):
-        sums = rows.empty_sums(threads, 1)
-        rows.add_all(start, stop, threads, sums, weights)
-        total += sums[:, 0].sum(axis=0)
-    sums = total.sum(axis=0)
-    mean, square = sums[: rows.d] / sums[rows.d], sums[rows.d + 1] / sums[rows.d]
-    variance = (square - np.cumsum(np.square(mean))[-1]) / rows.d
-    pivot = round_pivot(
-        np.clip(about.out_of(mean), bounds[0], bounds[1]),
-        spread_exponent(variance, about.scale),
-        rows.dtype,
-    )
+        if parts is None:
+            parts = rows.empty_sums(threads, 1)
+        rows.add_all(start, stop, threads, parts, weights)
+    cdef const double[:, :, :, ::1] sums = parts
+    cdef double weight = _column_sum(sums, d), mean, square = 0.0, scale = frame.scale
+    for j in range(d):
+        mean = _column_sum(sums, j) / weight
+        square += mean * mean
+        at[j] += mean / scale
+        if at[j] < ends[0, j]:
+            at[j] = ends[0, j]
+        elif at[j] > ends[1, j]:
+            at[j] = ends[1, j]
+    variance = (_column_sum(sums, d + 1) / weight - square) / d
+    pivot = round_pivot(center, spread_exponent(variance, scale), rows.dtype)
     frame = frame_of(bounds, pivot, rows.dtype)
     _place(rows, frame, weights)
     return frame
