@@ -157,13 +157,15 @@ typedef struct {
     void (*sketch_f64)(const void *tiles, ptrdiff_t tile_rows, ptrdiff_t count, ptrdiff_t d,
                        const double *inverse, double unit, int8_t *to, float *half);
     ptrdiff_t (*sketch_near_f32)(const int8_t *bytes, const float *half, ptrdiff_t d,
-                                 const void *closest, double factor, ptrdiff_t start,
-                                 ptrdiff_t count, const int32_t *panel, ptrdiff_t k,
-                                 const float *unit, const float *bias, ptrdiff_t *list);
+                                 const void *closest, double factor, const fm_matrix *x,
+                                 ptrdiff_t start, ptrdiff_t count, const int32_t *panel,
+                                 ptrdiff_t k, const float *unit, const float *bias,
+                                 ptrdiff_t *list);
     ptrdiff_t (*sketch_near_f64)(const int8_t *bytes, const float *half, ptrdiff_t d,
-                                 const void *closest, double factor, ptrdiff_t start,
-                                 ptrdiff_t count, const int32_t *panel, ptrdiff_t k,
-                                 const float *unit, const float *bias, ptrdiff_t *list);
+                                 const void *closest, double factor, const fm_matrix *x,
+                                 ptrdiff_t start, ptrdiff_t count, const int32_t *panel,
+                                 ptrdiff_t k, const float *unit, const float *bias,
+                                 ptrdiff_t *list);
 
     /* centers and weights of k clusters from their sums; report: objective with the old centers,
      * with the new, and the sum of squared shifts. */

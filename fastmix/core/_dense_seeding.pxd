@@ -40,8 +40,12 @@ cdef class SeedingRows(TileRows):
                           Candidates *c) noexcept nogil
     cdef double _potential(self, const void *distance, void *closest, const double *w,
                            Py_ssize_t count, void *keep) noexcept nogil
-    cdef Py_ssize_t _gains(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block, char *memory,
-                           Candidates *c, Sketch sketch, char *noted) noexcept nogil
+    cdef Py_ssize_t _gains(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t first,
+                           Py_ssize_t last, char *memory, Py_ssize_t *lists, Candidates *c,
+                           Sketch sketch, char *noted) noexcept nogil
+    cdef void _note(self, const fm_block *b, Scratch *s, const Py_ssize_t *rows,
+                    const Py_ssize_t *ends, Py_ssize_t n_slots, Candidates *c, Sketch sketch,
+                    char *noted) noexcept nogil
     cdef void _accept(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block, char *memory,
                       Candidates *c, Sketch sketch, char *noted, int32_t best,
                       bint fill) noexcept nogil

@@ -24,6 +24,8 @@ SKETCH_BYTES = 40_000_000
 # Notes a block has room for, as a part of its rows: beyond, which happens only while there are few
 # centres, the distances are computed again.
 cdef Py_ssize_t ROWS_A_NOTE = 4
+# Blocks whose lists are used together: at most 32.
+cdef Py_ssize_t BLOCKS_A_TASK = 16
 # Columns reach this many standard deviations of a sample: rows with more are always computed.
 cdef double REACH = 6.0
 cdef Py_ssize_t SAMPLE_ROWS = 4096
@@ -184,10 +186,13 @@ cdef class SeedingRows(TileRows):
               double[:, ::1] out, int n_threads, const double[::1] weights=None):
         """The gains of potentials(), from rows that the sketch does not prove to be no nearer;
         returns how many.  closest must be up to date."""
-        cdef Py_ssize_t block, n_blocks = self._n_blocks(stop - start), n_computed = 0
+        cdef Py_ssize_t n_blocks = self._n_blocks(stop - start), n_computed = 0, task
+        cdef Py_ssize_t width = max(1, min(BLOCKS_A_TASK, n_blocks // (4 * n_threads)))
+        cdef Py_ssize_t n_tasks = (n_blocks + width - 1) // width
         cdef Candidates c
         c.k = len(candidates)
         cdef char *memory = self._reserve(n_threads, c.k)
+        cdef Py_ssize_t[::1] lists = np.empty(n_threads * 2 * self.block_rows, dtype=np.intp)
         c.panel = self._panel(candidates, self.kernels.distance_width, NULL)
         rounded = candidates.astype(self.dtype).astype(np.float64)
         cdef int32_t[:, ::1] pairs
@@ -199,48 +204,86 @@ cdef class SeedingRows(TileRows):
         c.gains = &out[0, 0]
         cdef char *noted = <char *>address(sketch.noted)
         enter()
-        for block in prange(n_blocks, nogil=True, num_threads=n_threads, schedule="dynamic"):
-            n_computed += self._gains(start, stop, block, memory, &c, sketch, noted)
+        for task in prange(n_tasks, nogil=True, num_threads=n_threads, schedule="dynamic"):
+            n_computed += self._gains(start, stop, task * width, min((task + 1) * width, n_blocks),
+                                      memory, &lists[0], &c, sketch, noted)
         leave()
         return n_computed
 
     @cython.boundscheck(False)
     @cython.wraparound(False)
-    cdef Py_ssize_t _gains(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block, char *memory,
-                           Candidates *c, Sketch sketch, char *noted) noexcept nogil:
+    cdef Py_ssize_t _gains(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t first,
+                           Py_ssize_t last, char *memory, Py_ssize_t *lists, Candidates *c,
+                           Sketch sketch, char *noted) noexcept nogil:
+        # Lists of adjacent blocks are used together, since a tile is a tile however few its rows.
         cdef Scratch s = self._of_thread(memory, c.k)
-        cdef fm_block b = self._block(NULL, start, stop, block)
-        cdef Py_ssize_t size = self.kernels.itemsize, slot = b.start // self.block_rows, i
-        cdef Py_ssize_t even = (self.d + 1) // 2 * 2, count = b.count, first = b.start
-        cdef Py_ssize_t *found = &sketch.found[slot]
-        cdef int32_t *note = &sketch.notes[slot * sketch.room]
-        cdef char *nearest = c.closest + first * size
-        noted += slot * sketch.room * size
-        if first < sketch.n_rows:
-            if size == 4:
-                count = self.isa.exact.sketch_near_f32(
-                    &sketch.bytes[first * even], &sketch.half[first], self.d, nearest,
-                    sketch.factor, first, b.count, c.pairs, c.k, c.unit, c.bias, s.changed)
-            else:
-                count = self.isa.exact.sketch_near_f64(
-                    &sketch.bytes[first * even], &sketch.half[first], self.d, nearest,
-                    sketch.factor, first, b.count, c.pairs, c.k, c.unit, c.bias, s.changed)
+        cdef Py_ssize_t *rows = lists + threadid() * 2 * self.block_rows
+        cdef Py_ssize_t[32] ends
+        cdef fm_block b, listed
+        cdef Py_ssize_t even = (self.d + 1) // 2 * 2, count, i, n_slots = 0, n_computed = 0
+        listed.rows, listed.start, listed.count = rows, 0, 0
+        for first in range(first, last):
+            b = self._block(NULL, start, stop, first)
+            count = b.count
+            if b.start < sketch.n_rows:
+                if self.kernels.itemsize == 4:
+                    count = self.isa.exact.sketch_near_f32(
+                        &sketch.bytes[b.start * even], &sketch.half[b.start], self.d,
+                        c.closest + b.start * 4, sketch.factor, &self.x, b.start, b.count,
+                        c.pairs, c.k, c.unit, c.bias, rows + listed.count)
+                else:
+                    count = self.isa.exact.sketch_near_f64(
+                        &sketch.bytes[b.start * even], &sketch.half[b.start], self.d,
+                        c.closest + b.start * 8, sketch.factor, &self.x, b.start, b.count,
+                        c.pairs, c.k, c.unit, c.bias, rows + listed.count)
             # Adjacent rows are packed about twice as fast as listed ones.
-            if 2 * count < b.count:
-                b.rows, b.count = s.changed, count
-        if b.rows == NULL:
-            for i in range(b.count):
-                s.changed[i] = first + i
-        self._distances_of(&b, &s, c.panel, c.k)
-        if size == 4:
-            found[0] = self.isa.exact.gains_listed_f32(
-                s.distances, self.block_rows, c.k, s.changed, first, b.count, c.closest,
-                c.weights, c.gains + slot * c.k, note, noted, sketch.room)
-        else:
-            found[0] = self.isa.exact.gains_listed_f64(
-                s.distances, self.block_rows, c.k, s.changed, first, b.count, c.closest,
-                c.weights, c.gains + slot * c.k, note, noted, sketch.room)
-        return b.count
+            if 2 * count >= b.count:
+                for i in range(b.count):
+                    s.changed[i] = b.start + i
+                self._note(&b, &s, s.changed, &b.count, 1, c, sketch, noted)
+                n_computed += b.count
+                continue
+            n_computed += count
+            if listed.count + count > self.block_rows:
+                self._note(&listed, &s, rows, ends, n_slots, c, sketch, noted)
+                for i in range(count):
+                    rows[i] = rows[listed.count + i]
+                n_slots = listed.count = 0
+            listed.count += count
+            if count:
+                ends[n_slots] = listed.count
+                n_slots += 1
+            else:
+                sketch.found[b.start // self.block_rows] = 0
+                for i in range(c.k):
+                    c.gains[b.start // self.block_rows * c.k + i] = 0
+        self._note(&listed, &s, rows, ends, n_slots, c, sketch, noted)
+        return n_computed
+
+    @cython.boundscheck(False)
+    @cython.wraparound(False)
+    cdef void _note(self, const fm_block *b, Scratch *s, const Py_ssize_t *rows,
+                    const Py_ssize_t *ends, Py_ssize_t n_slots, Candidates *c, Sketch sketch,
+                    char *noted) noexcept nogil:
+        """Gains of the rows of a block: rows[.. ends[0]) of one slot, and so on."""
+        cdef Py_ssize_t size = self.kernels.itemsize, i, at = 0, slot, start, room = sketch.room
+        if n_slots == 0:
+            return
+        self._distances_of(b, s, c.panel, c.k)
+        for i in range(n_slots):
+            slot = rows[at] // self.block_rows
+            start = slot * self.block_rows
+            if size == 4:
+                sketch.found[slot] = self.isa.exact.gains_listed_f32(
+                    s.distances + at * size, self.block_rows, c.k, rows + at, start,
+                    ends[i] - at, c.closest, c.weights, c.gains + slot * c.k,
+                    &sketch.notes[slot * room], noted + slot * room * size, room)
+            else:
+                sketch.found[slot] = self.isa.exact.gains_listed_f64(
+                    s.distances + at * size, self.block_rows, c.k, rows + at, start,
+                    ends[i] - at, c.closest, c.weights, c.gains + slot * c.k,
+                    &sketch.notes[slot * room], noted + slot * room * size, room)
+            at = ends[i]
 
     def accept(self, Py_ssize_t start, Py_ssize_t stop, center, int32_t best, closest,
                Sketch sketch, double[::1] out, int n_threads, const double[::1] weights=None,

@@ -90,13 +90,15 @@ cdef extern from "fm_kernels.h" nogil:
                            Py_ssize_t d, const double *inverse, double unit, int8_t *to,
                            float *half) noexcept nogil
         Py_ssize_t (*sketch_near_f32)(const int8_t *bytes, const float *half, Py_ssize_t d,
-                                      const void *closest, double factor, Py_ssize_t start,
-                                      Py_ssize_t count, const int32_t *panel, Py_ssize_t k,
+                                      const void *closest, double factor,
+                                      const fm_matrix *x, Py_ssize_t start, Py_ssize_t count,
+                                      const int32_t *panel, Py_ssize_t k,
                                       const float *unit, const float *bias,
                                       Py_ssize_t *list) noexcept nogil
         Py_ssize_t (*sketch_near_f64)(const int8_t *bytes, const float *half, Py_ssize_t d,
-                                      const void *closest, double factor, Py_ssize_t start,
-                                      Py_ssize_t count, const int32_t *panel, Py_ssize_t k,
+                                      const void *closest, double factor,
+                                      const fm_matrix *x, Py_ssize_t start, Py_ssize_t count,
+                                      const int32_t *panel, Py_ssize_t k,
                                       const float *unit, const float *bias,
                                       Py_ssize_t *list) noexcept nogil
         void (*update_centers)(const double *sums, Py_ssize_t k, Py_ssize_t d,

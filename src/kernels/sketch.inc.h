@@ -12,25 +12,26 @@
  * into bias and those of the right side into unit and factor.  The list steers work and reaches no
  * result.
  *
- * Layout: tiles of 64 rows, [pair of columns][row][2].
+ * Layout: tiles of 32 rows, [pair of columns][row][2]: a cache line for each pair.
  */
-#define FM_SKETCH_ROWS 64
+#define FM_SKETCH_ROWS 32
 
 #define FM_SKETCH(suffix, real)                                                                    \
     static void sketch_##suffix(const void *tiles, ptrdiff_t tile_rows, ptrdiff_t count,           \
                                 ptrdiff_t d, const double *inverse, double unit, int8_t *to,       \
                                 float *half)                                                       \
     {                                                                                              \
-        const real *x = tiles;                                                                     \
+        const ptrdiff_t even = (d + 1) / 2 * 2;                                                    \
+        const ptrdiff_t rows = tile_rows < FM_SKETCH_ROWS ? tile_rows : FM_SKETCH_ROWS;            \
         const double round = 0x1.8p52;                                                             \
-        for (ptrdiff_t i = 0; i < count; i += tile_rows, x += d * tile_rows) {                     \
+        for (ptrdiff_t i = 0; i < count; i += rows) {                                              \
+            const real *x = (const real *)tiles + i / tile_rows * tile_rows * d + i % tile_rows;   \
             double square[FM_SKETCH_ROWS] = {0}, most[FM_SKETCH_ROWS] = {0};                       \
-            int8_t *tile = to + i / FM_SKETCH_ROWS * FM_SKETCH_ROWS * ((d + 1) / 2 * 2) +          \
-                           i % FM_SKETCH_ROWS * 2;                                                 \
+            int8_t *tile = to + i / FM_SKETCH_ROWS * FM_SKETCH_ROWS * even + i % FM_SKETCH_ROWS * 2;\
             for (ptrdiff_t t = 0; t < d; t++) {                                                    \
                 int8_t *at = tile + t / 2 * 2 * FM_SKETCH_ROWS + t % 2;                            \
                 const double scale = inverse[t];                                                   \
-                for (ptrdiff_t r = 0; r < tile_rows; r++) {                                        \
+                for (ptrdiff_t r = 0; r < rows; r++) {                                             \
                     const double y = (double)x[t * tile_rows + r];                                 \
                     const double q = (y * scale + round) - round;                                  \
                     const double size = q < 0 ? -q : q;                                            \
@@ -40,9 +41,9 @@
                 }                                                                                  \
             }                                                                                      \
             if (d % 2)                                                                             \
-                for (ptrdiff_t r = 0; r < tile_rows; r++)                                          \
+                for (ptrdiff_t r = 0; r < rows; r++)                                               \
                     tile[(d - 1) * FM_SKETCH_ROWS + 2 * r + 1] = 0;                                \
-            const ptrdiff_t left = count - i < tile_rows ? count - i : tile_rows;                  \
+            const ptrdiff_t left = count - i < rows ? count - i : rows;                            \
             for (ptrdiff_t r = 0; r < left; r++)                                                   \
                 half[i + r] = most[r] <= 127 ? (float)(square[r] * unit) : -0x1p127f;              \
         }                                                                                          \
@@ -92,6 +93,11 @@ typedef int32_t fm_counts __attribute__((vector_size(4 * FM_SKETCH_LANES)));
 typedef float fm_floats
     __attribute__((vector_size(4 * FM_SKETCH_LANES), aligned(4), may_alias));
 
+/* Bytes that are fetched ahead of their use. */
+#define FM_SKETCH_AHEAD 2048
+/* Lines of a listed row that are fetched at once: the caller packs it soon. */
+#define FM_SKETCH_LINES 8
+
 /* Bits of the rows of two vectors that a candidate may be nearer to; width is a constant. */
 FM_INLINE uint64_t sketch_few(const int8_t *rows, ptrdiff_t pairs, const int32_t *panel,
                               ptrdiff_t k, int width, const float *unit, const float *bias,
@@ -99,6 +105,7 @@ FM_INLINE uint64_t sketch_few(const int8_t *rows, ptrdiff_t pairs, const int32_t
 {
     fm_counts acc[FM_SKETCH_WIDTH][2] = {{{0}}}, near[2] = {{0}};
     for (ptrdiff_t t = 0; t < pairs; t++, rows += 2 * FM_SKETCH_ROWS, panel += k) {
+        __builtin_prefetch(rows + FM_SKETCH_AHEAD);
         const fm_pairs low = fm_load_pairs(rows), high = fm_load_pairs(rows + 2 * FM_SKETCH_LANES);
         for (int j = 0; j < width; j++) {
             acc[j][0] = fm_add_pairs(acc[j][0], low, panel[j]);
@@ -116,11 +123,13 @@ FM_INLINE uint64_t sketch_few(const int8_t *rows, ptrdiff_t pairs, const int32_t
 /* Lists, in order, the rows start .. start + count that one of k candidates may be nearer to;
  * returns how many.  panel: [pair][k] two int16 each; limits: half - factor * closest. */
 FM_INLINE ptrdiff_t sketch_list(const int8_t *bytes, ptrdiff_t d, const float *limits,
-                                ptrdiff_t start, ptrdiff_t count, const int32_t *panel,
-                                ptrdiff_t k, const float *unit, const float *bias,
-                                ptrdiff_t *list)
+                                const fm_matrix *x, ptrdiff_t start, ptrdiff_t count,
+                                const int32_t *panel, ptrdiff_t k, const float *unit,
+                                const float *bias, ptrdiff_t *list)
 {
     const ptrdiff_t pairs = (d + 1) / 2;
+    const ptrdiff_t lines = (d * x->col_stride + 63) / 64;
+    const ptrdiff_t ahead = lines < FM_SKETCH_LINES ? lines : FM_SKETCH_LINES;
     ptrdiff_t found = 0;
     for (ptrdiff_t r = 0; r < FM_SKETCH_ROWS && r < count; r += 2 * FM_SKETCH_LANES) {
         uint64_t near = 0;
@@ -141,8 +150,12 @@ FM_INLINE ptrdiff_t sketch_list(const int8_t *bytes, ptrdiff_t d, const float *l
             }
 #undef FM_FEW
         }
-        for (; near; near &= near - 1)
-            list[found++] = start + r + __builtin_ctzll(near);
+        for (; near; near &= near - 1) {
+            const ptrdiff_t row = start + r + __builtin_ctzll(near);
+            list[found++] = row;
+            for (ptrdiff_t line = 0; line < ahead; line++)
+                __builtin_prefetch(x->data + row * x->row_stride + 64 * line);
+        }
     }
     return found;
 }
@@ -150,8 +163,8 @@ FM_INLINE ptrdiff_t sketch_list(const int8_t *bytes, ptrdiff_t d, const float *l
 #define FM_SKETCH(suffix, real)                                                                    \
     static ptrdiff_t sketch_near_##suffix(                                                         \
         const int8_t *bytes, const float *half, ptrdiff_t d, const void *closests, double factor,  \
-        ptrdiff_t start, ptrdiff_t count, const int32_t *panel, ptrdiff_t k, const float *unit,    \
-        const float *bias, ptrdiff_t *list)                                                        \
+        const fm_matrix *x, ptrdiff_t start, ptrdiff_t count, const int32_t *panel, ptrdiff_t k,   \
+        const float *unit, const float *bias, ptrdiff_t *list)                                     \
     {                                                                                              \
         const real *closest = closests, scale = (real)factor;                                      \
         ptrdiff_t found = 0;                                                                       \
@@ -162,8 +175,8 @@ FM_INLINE ptrdiff_t sketch_list(const int8_t *bytes, ptrdiff_t d, const float *l
                 limit[r] = 0x1.fffffep127f;                                                        \
             for (ptrdiff_t r = 0; r < left; r++)                                                   \
                 limit[r] = (float)((real)half[i + r] - closest[i + r] * scale);                    \
-            found += sketch_list(bytes + i * ((d + 1) / 2 * 2), d, limit, start + i, left, panel,  \
-                                 k, unit, bias, list + found);                                     \
+            found += sketch_list(bytes + i * ((d + 1) / 2 * 2), d, limit, x, start + i, left,      \
+                                 panel, k, unit, bias, list + found);                              \
         }                                                                                          \
         return found;                                                                              \
     }
