@@ -70,6 +70,12 @@ cdef class Sketch:
         self.noted = aligned_empty(n_blocks * self.room, rows.dtype)
         self.found = np.full(n_blocks, -1, dtype=np.intp)
 
+    @property
+    def nbytes(self):
+        """Memory taken."""
+        arrays = (self.bytes, self.half, self.notes, self.noted, self.found)
+        return sum(np.asarray(array).nbytes for array in arrays)
+
     def forget(self):
         """Note that nothing is noted."""
         self.found[:] = -1
