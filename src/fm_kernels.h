@@ -153,9 +153,11 @@ typedef struct {
     /* Rows in one byte a column, and the rows that candidates may be nearer to
      * (kernels/sketch.inc.h). */
     void (*sketch_f32)(const void *tiles, ptrdiff_t tile_rows, ptrdiff_t count, ptrdiff_t d,
-                       const double *inverse, double unit, int8_t *to, float *half);
+                       const double *steps, const double *inverse, double error, double unit,
+                       int8_t *to, float *half);
     void (*sketch_f64)(const void *tiles, ptrdiff_t tile_rows, ptrdiff_t count, ptrdiff_t d,
-                       const double *inverse, double unit, int8_t *to, float *half);
+                       const double *steps, const double *inverse, double error, double unit,
+                       int8_t *to, float *half);
     ptrdiff_t (*sketch_near_f32)(const int8_t *bytes, const float *half, ptrdiff_t d,
                                  const void *closest, double factor, const fm_matrix *x,
                                  ptrdiff_t start, ptrdiff_t count, const int32_t *panel,

@@ -9,9 +9,8 @@ from fastmix.core._tiles cimport Scratch, TileRows
 
 cdef class Sketch:
     cdef readonly Py_ssize_t n_rows, room
-    cdef readonly object steps
     cdef readonly double scale, error, reach, half_unit, factor
-    cdef double[::1] inverse
+    cdef double[::1] steps, inverse
     cdef int8_t[::1] bytes
     cdef float[::1] half
     cdef int32_t[::1] notes

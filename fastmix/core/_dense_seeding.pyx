@@ -26,8 +26,9 @@ SKETCH_BYTES = 40_000_000
 cdef Py_ssize_t ROWS_A_NOTE = 4
 # Blocks whose lists are used together: at most 32.
 cdef Py_ssize_t BLOCKS_A_TASK = 16
-# Columns reach this many standard deviations of a sample: rows with more are always computed.
-cdef double REACH = 6.0
+# Columns reach as far as a sample, at most this many of its standard deviations: rows with more are
+# always computed.
+cdef double REACH = 5.0
 cdef Py_ssize_t SAMPLE_ROWS = 4096
 # Twice eight roundings of float32, relative to what is rounded: see candidates().
 cdef double MARGIN = 2.0**-20
@@ -50,13 +51,19 @@ cdef class Sketch:
         whole = budget // (rows.block_rows * (even + 4))
         self.n_rows = max(0, min(n, whole * rows.block_rows))
         sample = rows.take(np.arange(0, n, n // SAMPLE_ROWS + 1))
-        self.steps = REACH / 127 * np.sqrt(np.mean(np.square(sample), axis=0))
+        steps = np.minimum(REACH * np.sqrt(np.mean(np.square(sample), axis=0)),
+                           1.1 * np.abs(sample).max(axis=0)) / 127
+        self.steps = steps
         # A column that is zero in the sample makes its other rows exceptions.
-        self.inverse = np.divide(1.0, self.steps, out=np.full(d, 2.0**900), where=self.steps > 0)
+        self.inverse = np.divide(1.0, steps, out=np.full(d, 2.0**900), where=steps > 0)
         # A power of two brings the sketch to about 1, whose squares float32 holds.
-        self.scale = 2.0 ** -np.frexp(self.steps.max())[1]
-        length = np.sqrt(np.square(self.steps * self.scale).sum())
-        self.error, self.reach = 0.5 * length * (1 + 1e-6), 128 * length
+        self.scale = 2.0 ** -np.frexp(steps.max())[1]
+        squares = np.square(steps * self.scale)
+        # The rounding of a column is even over its step: variance s^2 / 12 and, of its square,
+        # s^4 / 180.  Four deviations, and never more than all columns at their worst.
+        error = squares.sum() / 12 + 4 * np.sqrt(np.square(squares).sum() / 180)
+        self.error = np.sqrt(min(error, squares.sum() / 4)) * (1 + 1e-6)
+        self.reach = 128 * np.sqrt(squares.sum())
         self.half_unit = 0.5 * self.scale**2 * (1 - MARGIN)
         # |computed - exact| <= (d + 2) u |x - c|^2 (distances.inc.h): what is skipped has a computed
         # distance of at least closest where |x - c|^2 >= closest (1 + 4 (d + 3) u).
@@ -84,7 +91,7 @@ cdef class Sketch:
         """Pairs (d / 2, k) of int16 as int32, and units and biases (k,) of centres (k, d)."""
         k, d = centers.shape
         c = centers * self.scale
-        products = c * (self.steps * self.scale)
+        products = c * (np.asarray(self.steps) * self.scale)
         most = min(32767, (2**31 - 1) // (127 * d))
         unit = np.abs(products).max(axis=1) / most
         unit[unit == 0] = 1
@@ -321,6 +328,8 @@ cdef class SeedingRows(TileRows):
         cdef Py_ssize_t even = (self.d + 1) // 2 * 2, found = sketch.found[slot]
         cdef int32_t *note = &sketch.notes[slot * sketch.room]
         cdef char *nearest = c.closest + b.start * size
+        # Of the squared error in the frame; its own rounding is in the factor that error has.
+        cdef double error = (sketch.error / sketch.scale)**2 * (1 - 1e-6)
         noted += slot * sketch.room * size
         if found < 0:
             self._pack(&b, &s)
@@ -330,12 +339,14 @@ cdef class SeedingRows(TileRows):
             if fill and b.start < sketch.n_rows:
                 if size == 4:
                     self.isa.exact.sketch_f32(
-                        s.tiles, self.kernels.tile_rows, b.count, self.d, &sketch.inverse[0],
-                        sketch.half_unit, &sketch.bytes[b.start * even], &sketch.half[b.start])
+                        s.tiles, self.kernels.tile_rows, b.count, self.d, &sketch.steps[0],
+                        &sketch.inverse[0], error, sketch.half_unit,
+                        &sketch.bytes[b.start * even], &sketch.half[b.start])
                 else:
                     self.isa.exact.sketch_f64(
-                        s.tiles, self.kernels.tile_rows, b.count, self.d, &sketch.inverse[0],
-                        sketch.half_unit, &sketch.bytes[b.start * even], &sketch.half[b.start])
+                        s.tiles, self.kernels.tile_rows, b.count, self.d, &sketch.steps[0],
+                        &sketch.inverse[0], error, sketch.half_unit,
+                        &sketch.bytes[b.start * even], &sketch.half[b.start])
         elif size == 4:
             self.isa.exact.accept_f32(note, noted, found, best, nearest)
         else:

@@ -84,11 +84,11 @@ cdef extern from "fm_kernels.h" nogil:
         void (*accept_f64)(const int32_t *note, const void *noted, Py_ssize_t found,
                            int32_t candidate, void *closest) noexcept nogil
         void (*sketch_f32)(const void *tiles, Py_ssize_t tile_rows, Py_ssize_t count,
-                           Py_ssize_t d, const double *inverse, double unit, int8_t *to,
-                           float *half) noexcept nogil
+                           Py_ssize_t d, const double *steps, const double *inverse,
+                           double error, double unit, int8_t *to, float *half) noexcept nogil
         void (*sketch_f64)(const void *tiles, Py_ssize_t tile_rows, Py_ssize_t count,
-                           Py_ssize_t d, const double *inverse, double unit, int8_t *to,
-                           float *half) noexcept nogil
+                           Py_ssize_t d, const double *steps, const double *inverse,
+                           double error, double unit, int8_t *to, float *half) noexcept nogil
         Py_ssize_t (*sketch_near_f32)(const int8_t *bytes, const float *half, Py_ssize_t d,
                                       const void *closest, double factor,
                                       const fm_matrix *x, Py_ssize_t start, Py_ssize_t count,

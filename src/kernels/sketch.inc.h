@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Rows in one byte a column, and which of them a candidate centre may be nearer to.
  *
- * A framed row x is kept as q with |x_t / s_t - q_t| <= 1/2, hence |x - s q| <= e, where
- * e^2 = sum_t s_t^2 / 4.  Since x . c <= (s q) . c + e |c|, a candidate c is no nearer than
- * sqrt(closest) where
+ * A framed row x is kept as q = x / s rounded, with |x - s q| <= e for an e given; of the rare row
+ * for which that does not hold, or with |q_t| > 127, nothing is proved.  Since
+ * x . c <= (s q) . c + e |c|, a candidate c is no nearer than sqrt(closest) where
  *
  *     (s q) . c - |c|^2 / 2 + e |c|  <=  (|x|^2 - closest) / 2.
  *
@@ -18,7 +18,8 @@
 
 #define FM_SKETCH(suffix, real)                                                                    \
     static void sketch_##suffix(const void *tiles, ptrdiff_t tile_rows, ptrdiff_t count,           \
-                                ptrdiff_t d, const double *inverse, double unit, int8_t *to,       \
+                                ptrdiff_t d, const double *steps, const double *inverse,           \
+                                double error, double unit, int8_t *to,                             \
                                 float *half)                                                       \
     {                                                                                              \
         const ptrdiff_t even = (d + 1) / 2 * 2;                                                    \
@@ -27,15 +28,18 @@
         for (ptrdiff_t i = 0; i < count; i += rows) {                                              \
             const real *x = (const real *)tiles + i / tile_rows * tile_rows * d + i % tile_rows;   \
             double square[FM_SKETCH_ROWS] = {0}, most[FM_SKETCH_ROWS] = {0};                       \
+            double wrong[FM_SKETCH_ROWS] = {0};                                                    \
             int8_t *tile = to + i / FM_SKETCH_ROWS * FM_SKETCH_ROWS * even + i % FM_SKETCH_ROWS * 2;\
             for (ptrdiff_t t = 0; t < d; t++) {                                                    \
                 int8_t *at = tile + t / 2 * 2 * FM_SKETCH_ROWS + t % 2;                            \
-                const double scale = inverse[t];                                                   \
+                const double scale = inverse[t], step = steps[t];                                  \
                 for (ptrdiff_t r = 0; r < rows; r++) {                                             \
                     const double y = (double)x[t * tile_rows + r];                                 \
                     const double q = (y * scale + round) - round;                                  \
                     const double size = q < 0 ? -q : q;                                            \
+                    const double gap = y - q * step;                                               \
                     square[r] += y * y;                                                            \
+                    wrong[r] += gap * gap;                                                         \
                     most[r] = size > most[r] ? size : most[r];                                     \
                     at[2 * r] = (int8_t)(int32_t)(size <= 127 ? q : 0.0);                          \
                 }                                                                                  \
@@ -45,7 +49,9 @@
                     tile[(d - 1) * FM_SKETCH_ROWS + 2 * r + 1] = 0;                                \
             const ptrdiff_t left = count - i < rows ? count - i : rows;                            \
             for (ptrdiff_t r = 0; r < left; r++)                                                   \
-                half[i + r] = most[r] <= 127 ? (float)(square[r] * unit) : -0x1p127f;              \
+                half[i + r] = most[r] <= 127 && wrong[r] <= error                                  \
+                                  ? (float)(square[r] * unit)                                      \
+                                  : -0x1p127f;                                                     \
         }                                                                                          \
     }
 
