@@ -65,8 +65,8 @@ cdef class Sketch:
         self.error = np.sqrt(min(error, squares.sum() / 4)) * (1 + 1e-6)
         self.reach = 128 * np.sqrt(squares.sum())
         self.half_unit = 0.5 * self.scale**2 * (1 - MARGIN)
-        # |computed - exact| <= (d + 2) u |x - c|^2 (distances.inc.h): what is skipped has a computed
-        # distance of at least closest where |x - c|^2 >= closest (1 + 4 (d + 3) u).
+        # |computed - exact| <= (d + 2) u |x - c|^2 (distances.inc.h): the computed distance of what
+        # is skipped is at least closest, since |x - c|^2 >= closest (1 + 4 (d + 3) u).
         if (d + 3) * u > 0.05:
             self.n_rows = 0
         self.factor = 0.5 * self.scale**2 * (1 + 4 * (d + 3) * u) * (1 + MARGIN)
