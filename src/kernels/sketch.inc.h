@@ -29,7 +29,8 @@
             const real *x = (const real *)tiles + i / tile_rows * tile_rows * d + i % tile_rows;   \
             double square[FM_SKETCH_ROWS] = {0}, most[FM_SKETCH_ROWS] = {0};                       \
             double wrong[FM_SKETCH_ROWS] = {0};                                                    \
-            int8_t *tile = to + i / FM_SKETCH_ROWS * FM_SKETCH_ROWS * even + i % FM_SKETCH_ROWS * 2;\
+            int8_t *tile =                                                                         \
+                to + i / FM_SKETCH_ROWS * FM_SKETCH_ROWS * even + i % FM_SKETCH_ROWS * 2;          \
             for (ptrdiff_t t = 0; t < d; t++) {                                                    \
                 int8_t *at = tile + t / 2 * 2 * FM_SKETCH_ROWS + t % 2;                            \
                 const double scale = inverse[t], step = steps[t];                                  \
