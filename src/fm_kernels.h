@@ -142,6 +142,43 @@ typedef struct {
     double (*potential_f64)(const void *distance, const void *closest, const double *w,
                             ptrdiff_t count, void *keep);
 
+    /* Seeding candidates: what they take off a slot's potential (kernels/gains.inc.h). */
+    double (*gain_f32)(const void *distance, const void *closest, const double *w, ptrdiff_t count,
+                       double *left);
+    double (*gain_f64)(const void *distance, const void *closest, const double *w, ptrdiff_t count,
+                       double *left);
+    ptrdiff_t (*gains_listed_f32)(const void *distances, ptrdiff_t stride, ptrdiff_t k,
+                                  const ptrdiff_t *rows, ptrdiff_t start, ptrdiff_t count,
+                                  const void *closest, const double *w, double *out, int32_t *note,
+                                  void *noted, ptrdiff_t room);
+    ptrdiff_t (*gains_listed_f64)(const void *distances, ptrdiff_t stride, ptrdiff_t k,
+                                  const ptrdiff_t *rows, ptrdiff_t start, ptrdiff_t count,
+                                  const void *closest, const double *w, double *out, int32_t *note,
+                                  void *noted, ptrdiff_t room);
+    void (*accept_f32)(const int32_t *note, const void *noted, ptrdiff_t found, int32_t candidate,
+                       void *closest);
+    void (*accept_f64)(const int32_t *note, const void *noted, ptrdiff_t found, int32_t candidate,
+                       void *closest);
+
+    /* Rows in one byte a column, and the rows that candidates may be nearer to
+     * (kernels/sketch.inc.h). */
+    void (*sketch_f32)(const void *tiles, ptrdiff_t tile_rows, ptrdiff_t count, ptrdiff_t d,
+                       const double *steps, const double *inverse, double error, double unit,
+                       int8_t *to, float *half);
+    void (*sketch_f64)(const void *tiles, ptrdiff_t tile_rows, ptrdiff_t count, ptrdiff_t d,
+                       const double *steps, const double *inverse, double error, double unit,
+                       int8_t *to, float *half);
+    ptrdiff_t (*sketch_near_f32)(const int8_t *bytes, const float *half, ptrdiff_t d,
+                                 const void *closest, double factor, const fm_matrix *x,
+                                 ptrdiff_t start, ptrdiff_t count, const int32_t *panel,
+                                 ptrdiff_t k, const float *unit, const float *bias,
+                                 ptrdiff_t *list);
+    ptrdiff_t (*sketch_near_f64)(const int8_t *bytes, const float *half, ptrdiff_t d,
+                                 const void *closest, double factor, const fm_matrix *x,
+                                 ptrdiff_t start, ptrdiff_t count, const int32_t *panel,
+                                 ptrdiff_t k, const float *unit, const float *bias,
+                                 ptrdiff_t *list);
+
     /* centers and weights of k clusters from their sums; report: objective with the old centers,
      * with the new, and the sum of squared shifts. */
     void (*update_centers)(const double *sums, ptrdiff_t k, ptrdiff_t d, ptrdiff_t stride,

@@ -10,6 +10,8 @@
 #include "kernels/sparse.inc.h"
 #include "kernels/changes.inc.h"
 #include "kernels/potential.inc.h"
+#include "kernels/gains.inc.h"
+#include "kernels/sketch.inc.h"
 #include "kernels/centers.inc.h"
 #include "fm_exp_log.h"
 #include "kernels/gaussian.inc.h"
@@ -28,6 +30,16 @@ const fm_isa FM_TABLE(fm_isa) = {
               .add_exact = add_exact,
               .potential_f32 = potential_f32,
               .potential_f64 = potential_f64,
+              .gain_f32 = gain_f32,
+              .gain_f64 = gain_f64,
+              .gains_listed_f32 = gains_listed_f32,
+              .gains_listed_f64 = gains_listed_f64,
+              .accept_f32 = accept_f32,
+              .accept_f64 = accept_f64,
+              .sketch_f32 = sketch_f32,
+              .sketch_f64 = sketch_f64,
+              .sketch_near_f32 = sketch_near_f32,
+              .sketch_near_f64 = sketch_near_f64,
               .update_centers = update_centers,
               .sparse_unpack = sparse_unpack,
               .sparse_scores = sparse_scores,

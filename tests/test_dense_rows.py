@@ -6,6 +6,7 @@ import pytest
 
 import reference
 from fastmix.core._dense import DenseRows
+from fastmix.core._dense_seeding import SKETCH_BYTES, Sketch
 from fastmix.core._kernels import exact_column_grid, exact_sum_grid
 
 # Around every tile size of every table (4 to 64 rows), primes, and one row.
@@ -244,6 +245,84 @@ def test_potentials_of_reals_are_within_their_bound(rng, isa, dtype, n, d, k):
     exact = (weights[:, None] * np.minimum(closest[:, None], squares)).sum(axis=0)
     # (d + 2) u from distances.inc.h; then float64 sums of at most n positive terms.
     assert (np.abs(out.sum(axis=0) - exact) <= ((d + 2) * u + n * 2.0**-53) * exact).all()
+
+
+# The sketch of the seeding: nothing that is nearer is skipped.
+
+
+def sketched(rows, closest, center, n_threads=1):
+    """A sketch of the rows, filled; closest becomes the distances to center (1, d)."""
+    sketch, slots = Sketch(rows), np.empty(-(-rows.n // rows.block_rows))
+    rows.accept(0, rows.n, center, 0, closest, sketch, slots, n_threads, fill=True)
+    return sketch
+
+
+def columns(rng, n, d, kind):
+    """Rows whose sketch is good, poor because of the mean, or poor because of the scales."""
+    X = rng.normal(size=(n, d))
+    return {"plain": X, "far": X + 50, "scales": X * 4.0 ** -(np.arange(d) % 9)}[kind]
+
+
+@pytest.mark.parametrize("kind", ["plain", "far", "scales"])
+@pytest.mark.parametrize("d", [1, 2, 3, 16, 33, 300])
+def test_a_row_that_is_nearer_by_one_bit_is_never_skipped(rng, isa, dtype, d, kind):
+    n = 700
+    rows, Y = framed(columns(rng, n, d, kind).astype(dtype), dtype, isa)
+    closest = np.full(n, np.inf, dtype=dtype)
+    sketch = sketched(rows, closest, Y[:1].copy())
+    for candidate in range(1, 8):
+        center = Y[candidate : candidate + 1].copy()
+        squares = np.full(n, np.inf, dtype=dtype)
+        rows.potentials(0, n, center, center, squares, np.empty((-(-n // rows.block_rows), 1)), 1)
+        # One row in five, so that no block is computed whole because most of its rows are.
+        chosen = (rng.random(n) < 0.2) & (squares > 0)
+        nearer = np.where(chosen, np.nextafter(squares, dtype.type(np.inf)), dtype.type(0))
+        bit = np.where(chosen, nearer - squares, 1).astype(np.float64)
+        listed = np.empty((-(-n // rows.block_rows), 1))
+        rows.gains(0, n, center, nearer, sketch, listed, 1, 1 / bit)
+        assert listed.sum() == np.count_nonzero(chosen)
+
+
+@pytest.mark.parametrize("n", [1, 31, 64, 65, 5000])
+@pytest.mark.parametrize("d", [1, 5, 40])
+@pytest.mark.parametrize("k", [1, 4, 7, 8, 13])
+def test_gains_of_listed_rows_have_the_bits_of_all_rows(rng, isa, dtype, n, d, k):
+    rows, Y = framed(rng.normal(size=(n, d)).astype(dtype), dtype, isa)
+    closest, weights = np.full(n, np.inf, dtype=dtype), rng.random(n)
+    sketch = sketched(rows, closest, np.zeros((1, d)), 2)
+    expected = np.square(Y).sum(axis=1)
+    np.testing.assert_allclose(closest, expected, rtol=2 * (d + 2) * np.finfo(dtype).eps)
+    candidates = Y[rng.integers(n, size=k)]
+    gains, left, listed = np.empty((3, -(-n // rows.block_rows), k))
+    rows.potentials(0, n, None, candidates, closest, left, 2, weights, gains)
+    rows.gains(0, n, candidates, closest, sketch, listed, 2, weights)
+    np.testing.assert_array_equal(listed, gains)
+    # What was noted brings closest to the minimum, with the potential that the full pass found.
+    slots, updated = np.empty(len(left)), closest.copy()
+    rows.accept(0, n, candidates[-1:], k - 1, updated, sketch, slots, 2, weights)
+    np.testing.assert_array_equal(slots, left[:, -1])
+    rows.potentials(0, n, candidates[-1:], candidates, closest, left, 2, weights)
+    np.testing.assert_array_equal(updated, closest)
+
+
+def test_most_rows_of_many_centers_are_skipped(rng, isa, dtype):
+    rows, Y = framed(rng.normal(size=(5000, 8)).astype(dtype), dtype, isa)
+    closest = np.full(5000, np.inf, dtype=dtype)
+    sketch = sketched(rows, closest, Y[:1].copy())
+    rows.potentials(0, 5000, None, Y[:200].copy(), closest, np.empty((3, 200)), 1)
+    nearest = reference.squared_distances(Y, Y[:200]).min(axis=1).astype(dtype)
+    n_computed = rows.gains(0, 5000, Y[300:301].copy(), nearest, sketch, np.empty((3, 1)), 1)
+    # About one row in 200 is nearer to one more centre; the sketch must tell most of the others.
+    assert n_computed < 500
+
+
+@pytest.mark.parametrize("n, d", [(1000, 3), (3_000_000, 16), (200_000, 300)])
+def test_a_sketch_takes_no_more_than_its_memory(dtype, n, d):
+    rows = DenseRows(np.broadcast_to(np.ones(d, dtype=dtype), (n, d)), dtype)
+    sketch = Sketch(rows)
+    # A block more, whose end is padded, and a count a block.
+    slack = rows.block_rows * (d + 16) + 8 * (n // rows.block_rows + 1)
+    assert sketch.nbytes + n * rows.dtype.itemsize <= 8 * n + SKETCH_BYTES + slack
 
 
 # Blocks, lists of rows, threads.

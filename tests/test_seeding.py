@@ -11,7 +11,10 @@ from scipy.stats import chisquare
 
 import reference
 from fastmix import KMeans, kmeans, kmeans_plusplus
-from fastmix.core._seeding import default_trials, random_rows
+from fastmix.core import _dense_seeding
+from fastmix.core._frame import scan
+from fastmix.core._seeding import default_trials, greedy_plusplus, random_rows
+from fastmix.core._validation import as_rows
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -96,6 +99,69 @@ def test_scale_of_weights_and_rows_together_does_not_change_a_draw(rng, of_rows,
     found = kmeans_plusplus(scaled, 9, sample_weight=heavy, random_state=3)[1]
     expected = kmeans_plusplus(X, 9, sample_weight=weights, random_state=3)[1]
     np.testing.assert_array_equal(found, expected)
+
+
+# Steps that skip rows draw what steps over all rows draw.
+
+
+def mixed(rng, n, d):
+    """Clusters, one far away, and rows that a byte a column cannot hold."""
+    X = rng.normal(size=(n, d)) + rng.normal(scale=2, size=(8, d))[rng.integers(8, size=n)]
+    X[: n // 9] += 1e4
+    X[n // 2 : n // 2 + 5] *= 1e6
+    return X
+
+
+DATA = {
+    "normal": lambda rng, n, d: rng.normal(size=(n, d)),
+    "mixed": mixed,
+    "ties": lambda rng, n, d: rng.integers(-2, 3, size=(n, d)).astype(float),
+    "duplicates": lambda rng, n, d: rng.normal(size=(40, d))[rng.integers(40, size=n)],
+    "tails": lambda rng, n, d: rng.standard_cauchy(size=(n, d)),
+    "constant": lambda rng, n, d: np.where(np.arange(d) % 2, rng.normal(size=(n, d)), 7.0),
+    "tiny": lambda rng, n, d: rng.normal(size=(n, d)) * 2.0**-100,
+}
+
+
+def picks(X, k, weights, prune, n_threads=2, seed=3, n_trials=None):
+    rows = as_rows(X)
+    scan(rows, weights, n_threads)
+    state = np.random.RandomState(seed)
+    return greedy_plusplus(rows, k, weights, state, n_threads, n_trials, prune)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("n, d", [(70, 1), (900, 3), (4500, 8), (1300, 65), (200, 600)])
+@pytest.mark.parametrize("make", DATA.values(), ids=list(DATA))
+def test_pruned_steps_draw_the_rows_of_full_ones(rng, dtype, make, n, d, weighted):
+    X = make(rng, n, d).astype(dtype)
+    weights = rng.integers(0, 4, size=n).astype(float) if weighted else None
+    expected = picks(X, 40, weights, prune=False)
+    np.testing.assert_array_equal(picks(X, 40, weights, prune=True), expected)
+    np.testing.assert_array_equal(picks(X, 40, weights, prune="auto"), expected)
+
+
+@pytest.mark.parametrize("n_trials", [1, 7, 8, 9, 20])
+def test_pruned_steps_of_any_number_of_trials_draw_the_rows_of_full_ones(rng, dtype, n_trials):
+    X = rng.normal(size=(3000, 5)).astype(dtype)
+    found, expected = (picks(X, 30, None, prune, n_trials=n_trials) for prune in (True, False))
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("n_threads", [1, 3, 8])
+def test_pruned_steps_draw_the_same_rows_on_any_number_of_threads(rng, dtype, n_threads):
+    X, weights = rng.normal(size=(60_000, 6)).astype(dtype), rng.random(60_000)
+    found = picks(X, 30, weights, True, n_threads)
+    np.testing.assert_array_equal(found, picks(X, 30, weights, True, 2))
+
+
+@pytest.mark.parametrize("budget", [0, 40_000, 60_000])
+def test_rows_beyond_the_memory_of_the_sketch_change_no_draw(rng, monkeypatch, budget):
+    # 20,000 rows of float64 take 15,360 bytes a block of 2048 with the notes: none fit, or a part.
+    X = rng.normal(size=(20_000, 6))
+    expected = picks(X, 30, None, prune=False)
+    monkeypatch.setattr(_dense_seeding, "SKETCH_BYTES", 2 * budget + 120_000 * (budget > 0))
+    np.testing.assert_array_equal(picks(X, 30, None, prune=True), expected)
 
 
 # What is never drawn, and never twice.

@@ -10,7 +10,8 @@ from libc.stdint cimport int32_t
 
 from fastmix.core._kernels cimport address, fm_block, fm_memory
 from fastmix.core._threads cimport Locks, enter, leave
-from fastmix.core._tiles cimport Scratch, TileRows, piece_of
+from fastmix.core._dense_seeding cimport SeedingRows
+from fastmix.core._tiles cimport Scratch, piece_of
 
 cdef extern from *:
     """
@@ -44,7 +45,7 @@ cdef struct Assignment:
 
 
 @cython.final
-cdef class DenseRows(TileRows):
+cdef class DenseRows(SeedingRows):
     """A dense matrix in the user's memory, with the passes of K-means; parameters of TileRows."""
 
     def assign(self, Py_ssize_t start, Py_ssize_t stop, centers, int32_t[::1] labels,
@@ -84,9 +85,10 @@ cdef class DenseRows(TileRows):
         cdef Py_ssize_t i, changed, at = 0, step = self._step(a.k)
         cdef Py_ssize_t next_row
         cdef fm_block piece
-        cdef fm_memory upcoming
+        cdef fm_memory nothing, upcoming
         cdef int part
-        upcoming.start, upcoming.bytes = NULL, 0
+        nothing.start, nothing.bytes = NULL, 0
+        upcoming = nothing
         while at < b.count:
             piece = piece_of(&b, at, step)
             if b.rows == NULL:
@@ -95,7 +97,9 @@ cdef class DenseRows(TileRows):
                     b.start + a.n_threads * self.block_rows)
                 upcoming = self._rows_memory(next_row, step)
                 fm_fetch_labels(a.labels + piece.start, piece.count)
-            self._pack(&piece, &s)
+            # The rows were fetched during the assignments before.
+            self.kernels.pack(&self.x, &piece, self.pack_offset, self.scale, s.tiles, nothing,
+                              s.pack)
             self.kernels.assign(s.tiles, piece.count, self.d, a.panel, a.bias, a.k,
                                 s.labels + at, NULL if a.second == NULL else s.added + at,
                                 upcoming, s.assign)
@@ -204,69 +208,3 @@ cdef class DenseRows(TileRows):
                         (<double *>out)[(b.start - start + i) * k + first + j] = (
                             sqrt((<double *>s.distances)[j * self.block_rows + i]) * unit)
             first += count
-
-    # ------------------------------------------------------------ seeding
-
-    def potentials(self, Py_ssize_t start, Py_ssize_t stop, previous, candidates, closest,
-                   double[:, ::1] out, int n_threads, const double[::1] weights=None):
-        """One step of greedy k-means++ in one pass: out[slot, j] = sum over the slot's rows of
-        w min(closest, |x - candidate_j|^2), after closest has been brought up to date with the
-        centre that was chosen before (None: closest stands).  A slot is a block of rows.
-        """
-        cdef Py_ssize_t block, n_blocks = self._n_blocks(stop - start)
-        cdef bint update = previous is not None
-        cdef Py_ssize_t k = len(candidates) + update
-        centers = np.concatenate([previous, candidates]) if update else candidates
-        cdef char *memory = self._reserve(n_threads, k)
-        cdef const void *c = self._panel(centers, self.kernels.distance_width, NULL)
-        cdef char *nearest = <char *>address(closest)
-        cdef const double *w = NULL if weights is None else &weights[0]
-        cdef double *to = &out[0, 0]
-        enter()
-        for block in prange(n_blocks, nogil=True, num_threads=n_threads, schedule="dynamic"):
-            self._potentials(start, stop, block, memory, c, k, update, nearest, w, to)
-        leave()
-
-    cdef void _potentials(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block, char *memory,
-                          const void *panel, Py_ssize_t k, bint update, char *closest,
-                          const double *w, double *out) noexcept nogil:
-        cdef Scratch s = self._of_thread(memory, k)
-        cdef fm_block b = self._block(NULL, start, stop, block)
-        cdef Py_ssize_t size = self.kernels.itemsize, j
-        cdef char *nearest = closest + b.start * size
-        cdef Py_ssize_t at = 0, step = self._step(k)
-        cdef fm_block piece
-        while at < b.count:
-            piece = piece_of(&b, at, step)
-            self._pack(&piece, &s)
-            self.kernels.distances(s.tiles, piece.count, self.d, panel, k,
-                                   s.distances + at * size, self.block_rows)
-            at += step
-        out += b.start // self.block_rows * (k - update) - update
-        for j in range(k):
-            if update and j == 0:
-                self._potential(&s, j, nearest, NULL, b.count, nearest)
-            else:
-                out[j] = self._potential(&s, j, nearest, NULL if w == NULL else w + b.start,
-                                         b.count, NULL)
-
-    cdef double _potential(self, Scratch *s, Py_ssize_t j, void *closest, const double *w,
-                           Py_ssize_t count, void *keep) noexcept nogil:
-        cdef const void *distance = s.distances + j * self.block_rows * self.kernels.itemsize
-        if self.kernels.itemsize == 4:
-            return self.isa.exact.potential_f32(distance, closest, w, count, keep)
-        return self.isa.exact.potential_f64(distance, closest, w, count, keep)
-
-    def slot_potentials(self, Py_ssize_t slot, center, closest):
-        """min(closest, |x - center|^2) of the rows of one slot, as float64."""
-        start = slot * self.block_rows
-        stop = min(self.n, start + self.block_rows)
-        cdef void *panel = self._panel(center, self.kernels.distance_width, NULL)
-        cdef Scratch s = self._of_thread(self._reserve(1, 1), 1)
-        cdef fm_block b = self._block(NULL, start, stop, 0)
-        least = closest[start:stop].copy()
-        self._pack(&b, &s)
-        self.kernels.distances(s.tiles, b.count, self.d, panel, 1, s.distances,
-                               self.block_rows)
-        self._potential(&s, 0, address(least), NULL, b.count, address(least))
-        return least.astype(np.float64)

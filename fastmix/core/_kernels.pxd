@@ -2,7 +2,7 @@
 """C declarations of src/fm_kernels.h, and the kernel tables by name."""
 
 cimport numpy as cnp
-from libc.stdint cimport int32_t
+from libc.stdint cimport int8_t, int32_t
 
 
 cdef extern from "fm_kernels.h" nogil:
@@ -69,6 +69,42 @@ cdef extern from "fm_kernels.h" nogil:
                                 Py_ssize_t count, void *keep) noexcept nogil
         double (*potential_f64)(const void *distance, const void *closest, const double *w,
                                 Py_ssize_t count, void *keep) noexcept nogil
+        double (*gain_f32)(const void *distance, const void *closest, const double *w,
+                           Py_ssize_t count, double *left) noexcept nogil
+        double (*gain_f64)(const void *distance, const void *closest, const double *w,
+                           Py_ssize_t count, double *left) noexcept nogil
+        Py_ssize_t (*gains_listed_f32)(const void *distances, Py_ssize_t stride, Py_ssize_t k,
+                                       const Py_ssize_t *rows, Py_ssize_t start,
+                                       Py_ssize_t count, const void *closest, const double *w,
+                                       double *out, int32_t *note, void *noted,
+                                       Py_ssize_t room) noexcept nogil
+        Py_ssize_t (*gains_listed_f64)(const void *distances, Py_ssize_t stride, Py_ssize_t k,
+                                       const Py_ssize_t *rows, Py_ssize_t start,
+                                       Py_ssize_t count, const void *closest, const double *w,
+                                       double *out, int32_t *note, void *noted,
+                                       Py_ssize_t room) noexcept nogil
+        void (*accept_f32)(const int32_t *note, const void *noted, Py_ssize_t found,
+                           int32_t candidate, void *closest) noexcept nogil
+        void (*accept_f64)(const int32_t *note, const void *noted, Py_ssize_t found,
+                           int32_t candidate, void *closest) noexcept nogil
+        void (*sketch_f32)(const void *tiles, Py_ssize_t tile_rows, Py_ssize_t count,
+                           Py_ssize_t d, const double *steps, const double *inverse,
+                           double error, double unit, int8_t *to, float *half) noexcept nogil
+        void (*sketch_f64)(const void *tiles, Py_ssize_t tile_rows, Py_ssize_t count,
+                           Py_ssize_t d, const double *steps, const double *inverse,
+                           double error, double unit, int8_t *to, float *half) noexcept nogil
+        Py_ssize_t (*sketch_near_f32)(const int8_t *bytes, const float *half, Py_ssize_t d,
+                                      const void *closest, double factor,
+                                      const fm_matrix *x, Py_ssize_t start, Py_ssize_t count,
+                                      const int32_t *panel, Py_ssize_t k,
+                                      const float *unit, const float *bias,
+                                      Py_ssize_t *list) noexcept nogil
+        Py_ssize_t (*sketch_near_f64)(const int8_t *bytes, const float *half, Py_ssize_t d,
+                                      const void *closest, double factor,
+                                      const fm_matrix *x, Py_ssize_t start, Py_ssize_t count,
+                                      const int32_t *panel, Py_ssize_t k,
+                                      const float *unit, const float *bias,
+                                      Py_ssize_t *list) noexcept nogil
         void (*update_centers)(const double *sums, Py_ssize_t k, Py_ssize_t d,
                                Py_ssize_t stride, const double *old, double *centers,
                                double *weights, double *report) noexcept nogil

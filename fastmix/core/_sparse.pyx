@@ -289,10 +289,12 @@ cdef class SparseRows:
     # ------------------------------------------------------------ seeding
 
     def potentials(self, Py_ssize_t start, Py_ssize_t stop, previous, candidates, closest,
-                   double[:, ::1] out, int n_threads, const double[::1] weights=None):
+                   double[:, ::1] out, int n_threads, const double[::1] weights=None,
+                   double[:, ::1] gains=None):
         """One step of greedy k-means++, as DenseRows.potentials."""
         cdef double[::1] nearest = closest
         cdef Py_ssize_t slot, first, last, j
+        cdef double gain
         distance = np.empty((stop - start, len(candidates)))
         self.distances(start, stop, candidates, distance, n_threads)
         if previous is not None:
@@ -305,9 +307,15 @@ cdef class SparseRows:
         for slot in range(start // BLOCK_ROWS, (stop + BLOCK_ROWS - 1) // BLOCK_ROWS):
             first, last = slot * BLOCK_ROWS, min(stop, (slot + 1) * BLOCK_ROWS)
             for j in range(squares.shape[0]):
-                out[slot, j] = self.kernels.potential_f64(
-                    &squares[j, first - start], &nearest[first],
-                    NULL if w == NULL else w + first, last - first, NULL)
+                gain = self.kernels.gain_f64(&squares[j, first - start], &nearest[first],
+                                             NULL if w == NULL else w + first, last - first,
+                                             &out[slot, j])
+                if gains is not None:
+                    gains[slot, j] = gain
+
+    def sketch(self):
+        """None: all rows are computed at every step."""
+        return None
 
     def slot_potentials(self, Py_ssize_t slot, center, closest):
         """min(closest, |x - center|^2) of the rows of one slot."""

@@ -167,9 +167,11 @@ cdef class TileRows:
         return memory
 
     cdef void _pack(self, const fm_block *b, Scratch *s) noexcept nogil:
-        cdef fm_memory nothing
-        nothing.start, nothing.bytes = NULL, 0
-        self.kernels.pack(&self.x, b, self.pack_offset, self.scale, s.tiles, nothing, s.pack)
+        # Rows two wide tiles ahead are fetched meanwhile.
+        cdef fm_memory upcoming = self._rows_memory(b.start + 128, b.count)
+        if b.rows != NULL:
+            upcoming.bytes = 0
+        self.kernels.pack(&self.x, b, self.pack_offset, self.scale, s.tiles, upcoming, s.pack)
 
     cdef void *_panel(self, const double[:, ::1] centers, Py_ssize_t width,
                       void **bias) except NULL:
@@ -229,10 +231,9 @@ cdef class TileRows:
         cdef Scratch s = self._of_thread(memory, 0)
         cdef fm_block b = self._block(NULL, start, stop, block)
         cdef Py_ssize_t own = threadid() * self.d * self.kernels.tile_rows * self.kernels.itemsize
-        # Two wide tiles ahead of the one being packed.
-        cdef fm_memory upcoming = self._rows_memory(b.start + 128, b.count)
-        self.kernels.pack(&self.x, &b, self.pack_offset, self.scale, s.tiles, upcoming, s.pack)
+        self._pack(&b, &s)
         return not self.kernels.extremes(s.tiles, b.count, self.d, low + own, high + own)
+
     def add_all(self, Py_ssize_t start, Py_ssize_t stop, int n_threads,
                 double[:, :, :, ::1] sums, const double[::1] weights=None):
         """Statistics of all rows as one cluster, added to sums (n_threads, 1, 2, stride)."""
