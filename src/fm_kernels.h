@@ -59,6 +59,13 @@ typedef struct {
     ptrdiff_t start, count;
 } fm_block;
 
+/* What the caller will read after this call, to be fetched into the caches during it (fetch.h); it
+ * need not be readable. */
+typedef struct {
+    const char *start;
+    ptrdiff_t bytes;
+} fm_memory;
+
 /* The exact sums of one fit (kernels/sums.inc.h): their frame and their grids. */
 typedef struct {
     ptrdiff_t d;      /* columns of x */
@@ -76,10 +83,10 @@ typedef struct {
     /* Bytes of scratch that assign needs for a block of count rows. */
     ptrdiff_t (*assign_scratch)(ptrdiff_t count, ptrdiff_t d);
 
-    /* Tiles of the block's rows, (x * scale - offset) as [d][tile_rows], missing rows zero.
-     * scratch: (tile_rows * d) reals. */
+    /* Tiles of the block's rows, (x * scale - offset) as [d][tile_rows]; lanes beyond the last row
+     * repeat it.  scratch: (tile_rows * d) reals. */
     void (*pack)(const fm_matrix *x, const fm_block *block, const void *offset, double scale,
-                 void *tiles, void *scratch);
+                 void *tiles, fm_memory next, void *scratch);
 
     /* Panel, in groups of width, of the centres c, (k, d) float64 row-major, and, where not NULL,
      * bias -|c|^2 / 2, (k padded).  assign reads groups of panel_width, distances of
@@ -90,7 +97,8 @@ typedef struct {
     /* labels[i] = argmin_j |x_i - c_j|^2, ties to the lowest j; where second is not NULL also
      * the runner-up.  scratch: assign_scratch() bytes, aligned to 64. */
     void (*assign)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
-                   const void *bias, ptrdiff_t k, int32_t *labels, int32_t *second, void *scratch);
+                   const void *bias, ptrdiff_t k, int32_t *labels, int32_t *second,
+                   fm_memory next, void *scratch);
 
     /* out[j * stride + i] = |x_i - c_j|^2 by differences; stride >= count rounded up to a tile. */
     void (*distances)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
@@ -103,6 +111,8 @@ typedef struct {
     /* Multiply-adds in registers, for the benchmarks; returns the FLOPs done. */
     ptrdiff_t (*multiply_add_flops)(ptrdiff_t repeats, double *out);
 } fm_tile_kernels;
+
+#include "fm_gaussian.h"
 
 /* Kernels in float64 on the user's rows, without fused multiply-adds: one set of bits. */
 typedef struct {
@@ -153,6 +163,9 @@ typedef struct {
     const char *name;
     const fm_tile_kernels *f32, *f64;
     fm_exact_kernels exact;
+    const fm_mixture_kernels *mixture_f32, *mixture_f64;
+    const fm_moment_kernels *moments;
+    fm_gaussian_kernels gaussian;
 } fm_isa;
 
 /* Columns of the statistics of one cluster: d sums, the weight, the squares, padding. */

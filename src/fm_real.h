@@ -93,15 +93,51 @@ FM_INLINE ivec FM_NAME(ibroadcast)(real_bits value)
 {
     return value - (ivec){0};
 }
-/* mask is all ones or all zeros in every lane. */
-FM_INLINE vec FM_NAME(select)(ivec mask, vec yes, vec no)
+/* Lanes where a > b, for fm_select and fm_iselect: a mask register where there are any.  GCC 12 does
+ * not find the blends in masks of ones and zeros: two exclusive-ors each instead. */
+#if FM_VECTOR_BYTES == 64 && defined(__AVX512F__) && defined(FM_DOUBLE)
+typedef __mmask8 FM_NAME(mask);
+FM_INLINE FM_NAME(mask) FM_NAME(above)(vec a, vec b)
+{
+    return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_GT_OQ);
+}
+FM_INLINE vec FM_NAME(select)(FM_NAME(mask) mask, vec yes, vec no)
+{
+    return (vec)_mm512_mask_blend_pd(mask, (__m512d)no, (__m512d)yes);
+}
+FM_INLINE ivec FM_NAME(iselect)(FM_NAME(mask) mask, ivec yes, ivec no)
+{
+    return (ivec)_mm512_mask_blend_epi64(mask, (__m512i)no, (__m512i)yes);
+}
+#elif FM_VECTOR_BYTES == 64 && defined(__AVX512F__)
+typedef __mmask16 FM_NAME(mask);
+FM_INLINE FM_NAME(mask) FM_NAME(above)(vec a, vec b)
+{
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);
+}
+FM_INLINE vec FM_NAME(select)(FM_NAME(mask) mask, vec yes, vec no)
+{
+    return (vec)_mm512_mask_blend_ps(mask, (__m512)no, (__m512)yes);
+}
+FM_INLINE ivec FM_NAME(iselect)(FM_NAME(mask) mask, ivec yes, ivec no)
+{
+    return (ivec)_mm512_mask_blend_epi32(mask, (__m512i)no, (__m512i)yes);
+}
+#else
+typedef ivec FM_NAME(mask);
+FM_INLINE FM_NAME(mask) FM_NAME(above)(vec a, vec b)
+{
+    return a > b;
+}
+FM_INLINE vec FM_NAME(select)(FM_NAME(mask) mask, vec yes, vec no)
 {
     return (vec)((mask & (ivec)yes) | (~mask & (ivec)no));
 }
-FM_INLINE ivec FM_NAME(iselect)(ivec mask, ivec yes, ivec no)
+FM_INLINE ivec FM_NAME(iselect)(FM_NAME(mask) mask, ivec yes, ivec no)
 {
     return (mask & yes) | (~mask & no);
 }
+#endif
 /* Greater of two finite values or infinities.  One instruction, where the compiler makes a compare
  * and a blend of select: 2.2 instead of 3.2 cycles per vector and centre at d = 3 (Zen 3). */
 FM_INLINE vec FM_NAME(max)(vec a, vec b)
@@ -123,18 +159,107 @@ FM_INLINE vec FM_NAME(max)(vec a, vec b)
 #elif FM_VECTOR_BYTES == 16 && defined(__SSE2__)
     return (vec)_mm_max_ps((__m128)a, (__m128)b);
 #else
-    return FM_NAME(select)(a > b, a, b);
+    return FM_NAME(select)(FM_NAME(above)(a, b), a, b);
 #endif
 }
+/* A number of which the compiler knows nothing.  Sums of squares start from an opaque zero: a square
+ * is never -0, so that clang drops a zero that it sees, and is left with the sum of two products
+ * and a choice which of them to fuse. */
+FM_INLINE real FM_NAME(opaque)(real value)
+{
+    __asm__("" : "+m"(value));
+    return value;
+}
+/* Is any lane of the mask set? */
+FM_INLINE int FM_NAME(any)(ivec mask)
+{
+#if defined(__aarch64__) && FM_VECTOR_BYTES == 16
+    return vmaxvq_u32((uint32x4_t)mask) != 0;
+#elif FM_VECTOR_BYTES == 64 && defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif FM_VECTOR_BYTES == 32 && defined(__AVX__)
+    return !_mm256_testz_si256((__m256i)mask, (__m256i)mask);
+#elif FM_VECTOR_BYTES == 16 && defined(__SSE2__)
+    return _mm_movemask_epi8((__m128i)mask) != 0;
+#else
+    real_bits all = 0;
+    for (int lane = 0; lane < FM_LANES; lane++)
+        all |= mask[lane];
+    return all != 0;
+#endif
+}
+/* Of eight values r w (w NULL: 1) the positive ones, in order, and their positions from `first` on;
+ * returns how many.  Memory behind them is overwritten, eight elements in all.  0.2 ns a value with
+ * instructions that pack lanes, 0.7 without (Zen 4). */
+FM_INLINE ptrdiff_t FM_NAME(pack_positive)(const real *r, const double *w, int32_t first,
+                                           int32_t *list, double *out)
+{
+#if FM_VECTOR_BYTES == 64 && defined(__AVX512VL__)
+#ifdef FM_DOUBLE
+    __m512d value = _mm512_loadu_pd(r);
+#else
+    __m512d value = _mm512_cvtps_pd(_mm256_loadu_ps(r));
+#endif
+    if (w)
+        value *= _mm512_loadu_pd(w);
+    const __mmask8 positive = _mm512_cmp_pd_mask(value, _mm512_setzero_pd(), _CMP_GT_OQ);
+    const __m256i position = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7) + _mm256_set1_epi32(first);
+    _mm512_storeu_pd(out, _mm512_maskz_compress_pd(positive, value));
+    _mm256_storeu_si256((__m256i *)list, _mm256_maskz_compress_epi32(positive, position));
+    return __builtin_popcount(positive);
+#else
+    ptrdiff_t found = 0;
+    for (int i = 0; i < 8; i++) {
+        const double value = w ? (double)r[i] * w[i] : (double)r[i];
+        list[found] = first + i;
+        out[found] = value;
+        found += value > 0;
+    }
+    return found;
+#endif
+}
+#define fm_mask FM_NAME(mask)
+#define fm_above FM_NAME(above)
 #define fm_max FM_NAME(max)
+#define fm_opaque FM_NAME(opaque)
 #define fm_select FM_NAME(select)
 #define fm_iselect FM_NAME(iselect)
 #define fm_load FM_NAME(load)
 #define fm_store FM_NAME(store)
 #define fm_broadcast FM_NAME(broadcast)
 #define fm_user_quad(from) (*(const FM_NAME(user_quad) *)(from))
+/* A loop of so few constant turns that its arrays are to become registers. */
+#ifdef __clang__
+#define FM_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define FM_UNROLL _Pragma("GCC unroll 16")
+#endif
 #ifdef __clang__
 #define fm_shuffle(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
 #define fm_shuffle(a, b, ...) __builtin_shuffle(a, b, (iquad){__VA_ARGS__})
+#endif
+
+/* Bit i of 16: whether a[i] and b[i] differ. */
+#ifndef FM_DIFFERENCES_ONCE
+#define FM_DIFFERENCES_ONCE
+FM_INLINE uint32_t fm_differences(const int32_t *a, const int32_t *b)
+{
+#if defined(__AVX512F__)
+    return _mm512_cmpneq_epi32_mask(_mm512_loadu_si512(a), _mm512_loadu_si512(b));
+#else
+    uint32_t bits = 0;
+#if defined(__AVX2__)
+    for (int i = 0; i < 16; i += 8) {
+        const __m256i equal = _mm256_cmpeq_epi32(_mm256_loadu_si256((const __m256i *)(a + i)),
+                                                 _mm256_loadu_si256((const __m256i *)(b + i)));
+        bits |= (0xffu & ~(uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(equal))) << i;
+    }
+#else
+    for (int i = 0; i < 16; i++)
+        bits |= (uint32_t)(a[i] != b[i]) << i;
+#endif
+    return bits;
+#endif
+}
 #endif

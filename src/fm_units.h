@@ -22,4 +22,19 @@
      .extremes = FM_NAME(extremes),                                                                \
      .multiply_add_flops = FM_NAME(multiply_add_flops)}
 
+#define FM_MIXTURE_TABLE                                                                           \
+    {.diagonal_width = FM_DIAGONAL_WIDTH,                                                          \
+     .pack_factor = FM_NAME(pack_factor),                                                          \
+     .mahalanobis = FM_NAME(mahalanobis),                                                          \
+     .whiten = FM_NAME(whiten),                                                                    \
+     .pack_diagonal = FM_NAME(pack_diagonal),                                                      \
+     .diagonal = FM_NAME(diagonal),                                                                \
+     .spherical = FM_NAME(spherical),                                                              \
+     .pack_constants = FM_NAME(pack_constants),                                                    \
+     .softmax = FM_NAME(softmax),                                                                  \
+     .select_rows = FM_NAME(select_rows),                                                          \
+     .widen = FM_NAME(widen),                                                                      \
+     .exp_all = FM_NAME(exp_all),                                                                  \
+     .log_all = FM_NAME(log_all)}
+
 #endif

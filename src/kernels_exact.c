@@ -11,8 +11,12 @@
 #include "kernels/changes.inc.h"
 #include "kernels/potential.inc.h"
 #include "kernels/centers.inc.h"
+#include "fm_exp_log.h"
+#include "kernels/gaussian.inc.h"
 
 extern const fm_tile_kernels FM_TABLE(fm_tile_f32), FM_TABLE(fm_tile_f64);
+extern const fm_mixture_kernels FM_TABLE(fm_mixture_f32), FM_TABLE(fm_mixture_f64);
+extern const fm_moment_kernels FM_TABLE(fm_moments);
 
 const fm_isa FM_TABLE(fm_isa) = {
     .name = FM_STRING(FM_ISA),
@@ -30,4 +34,12 @@ const fm_isa FM_TABLE(fm_isa) = {
               .sparse_square = sparse_square,
               .sparse_residual = sparse_residual,
               .sparse_accumulate = sparse_accumulate},
+    .mixture_f32 = &FM_TABLE(fm_mixture_f32),
+    .mixture_f64 = &FM_TABLE(fm_mixture_f64),
+    .moments = &FM_TABLE(fm_moments),
+    .gaussian = {.unpack_second = unpack_second,
+                 .mean_covariance = mean_covariance,
+                 .factor = factor,
+                 .triangular_product = triangular_product,
+                 .log_all = log_all},
 };

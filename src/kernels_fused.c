@@ -3,6 +3,7 @@
  * expression holds at most one product, so that the compiler has no choice what to fuse. */
 #include <math.h>
 
+#include "fetch.h"
 #include "fm_kernels.h"
 #include "fm_units.h"
 

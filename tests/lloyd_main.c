@@ -18,14 +18,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "c_program.h"
 #include "fm_kernels.h"
 
 #define N_ITERATIONS 7
 /* Rows of one call of a tile kernel: a multiple of every table's tile_rows. */
 #define BLOCK_ROWS 192
-/* Alignment of the widest vector, for the scratch of assign. */
-#define ALIGNMENT 64
-#define MAX_ALLOCATIONS 1000
 
 typedef struct {
     ptrdiff_t n, d, k;
@@ -53,48 +51,6 @@ typedef struct {
     void *offset;            /* that of the grid, in the dtype of the tiles */
     double residual_grid[2]; /* coarse, fine */
 } problem;
-
-static void *allocations[MAX_ALLOCATIONS];
-static int n_allocations;
-
-/* Zeroed, so that no hash sees an indeterminate byte; freed by release_all(). */
-static void *take(ptrdiff_t count, ptrdiff_t size)
-{
-    const size_t bytes = ((size_t)(count * size) + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
-    void *memory = n_allocations < MAX_ALLOCATIONS ? aligned_alloc(ALIGNMENT, bytes) : NULL;
-    if (!memory) {
-        fprintf(stderr, "lloyd_main: no memory for %zu bytes\n", bytes);
-        exit(3);
-    }
-    allocations[n_allocations++] = memory;
-    return memset(memory, 0, bytes);
-}
-
-static void release_all(void)
-{
-    while (n_allocations)
-        free(allocations[--n_allocations]);
-}
-
-#define TAKE(count, type) ((type *)take(count, (ptrdiff_t)sizeof(type)))
-
-static uint64_t hash_bytes(uint64_t hash, const void *data, ptrdiff_t size)
-{
-    const unsigned char *byte = data;
-    for (ptrdiff_t i = 0; i < size; i++)
-        hash = (hash ^ byte[i]) * UINT64_C(0x100000001b3);
-    return hash;
-}
-
-#define HASH_START UINT64_C(0xcbf29ce484222325)
-#define HASH(hash, array, count) hash_bytes(hash, array, (count) * (ptrdiff_t)sizeof *(array))
-
-/* Knuth's MMIX generator; its top 24 bits are a float exactly. */
-static double uniform(uint64_t *state)
-{
-    *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (double)(*state >> 40) * 0x1p-24;
-}
 
 static double get_real(const problem *p, const void *array, ptrdiff_t i)
 {
@@ -173,7 +129,7 @@ static void scan(problem *p)
     }
     for (ptrdiff_t start = 0; start < p->n; start += BLOCK_ROWS) {
         const fm_block block = block_at(p, start);
-        p->tile->pack(&p->x, &block, p->offset, 1, tiles, scratch);
+        p->tile->pack(&p->x, &block, p->offset, 1, tiles, (fm_memory){0}, scratch);
         p->tile->extremes(tiles, block.count, d, low, high);
     }
     /* Over the lanes, in place: column t's own lanes begin at or behind it. */
@@ -214,9 +170,9 @@ static uint64_t assign(const problem *p, const double *c, int32_t *labels, int32
     p->tile->pack_centers(c, k, d, narrow, distance_panel, NULL);
     for (ptrdiff_t start = 0; start < p->n; start += BLOCK_ROWS) {
         const fm_block block = block_at(p, start);
-        p->tile->pack(&p->x, &block, p->offset, p->grid.scale, tiles, scratch);
+        p->tile->pack(&p->x, &block, p->offset, p->grid.scale, tiles, (fm_memory){0}, scratch);
         p->tile->assign(tiles, block.count, d, panel, bias, k, labels + start,
-                        second ? second + start : NULL, best);
+                        second ? second + start : NULL, (fm_memory){0}, best);
         if (!second)
             continue;
         p->tile->distances(tiles, block.count, d, distance_panel, k, distances, BLOCK_ROWS);
@@ -324,16 +280,5 @@ static void print_hashes(const fm_isa *isa)
 
 int main(int argc, char **argv)
 {
-    int count, ran = 0;
-    const fm_isa *const *isas = fm_isas(&count);
-    for (int i = 0; i < count; i++)
-        if (fm_isa_supported(isas[i]) && (argc < 2 || !strcmp(argv[1], isas[i]->name))) {
-            print_hashes(isas[i]);
-            ran++;
-        }
-    if (!ran) {
-        fprintf(stderr, "lloyd_main: no table %s runs here\n", argc < 2 ? "at all" : argv[1]);
-        return 2;
-    }
-    return 0;
+    return for_each_isa("lloyd_main", argc, argv, print_hashes);
 }

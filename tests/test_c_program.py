@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The C kernels without Python: one set of bits for every compiler, vector width and machine.
 
-Each test builds ``lloyd_main.c`` from the sources below ``src/`` and compares the hashes it prints.
+Each test builds the programs ``*_main.c`` from the sources below ``src/`` and compares the hashes
+that they print; ``mixture_main.c`` checks its kernels itself.
 A compiler or emulator that is missing skips its test, but fails it where ``CI`` is ``true``.
 """
 
@@ -21,7 +22,9 @@ IN_CI = os.environ.get("CI") == "true"
 # As in src/meson.build.
 KERNEL_FLAGS = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", f"-I{SRC}"]
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wno-unknown-pragmas", "-Wno-psabi"]
-CONTRACT = {"kernels_fused.c": "fast", "kernels_exact.c": "off"}
+CONTRACT = {"kernels_fused.c": "fast", "kernels_gaussian.c": "fast", "kernels_exact.c": "off"}
+PROGRAMS = ["lloyd", "em"]
+MAINS = [*PROGRAMS, "mixture"]
 X86_TABLES = {
     "scalar": [],
     "x86_v2": ["-msse4.2"],
@@ -48,7 +51,7 @@ def find(*names):
 
 
 def build(folder, compiler, define, tables, flags=(), link=()):
-    """Compile the kernels for each table, and the program with them; its path."""
+    """Compile the kernels for each table, and the programs with them; {name: path}."""
 
     def compile_unit(source, table, more):
         out = folder / f"{source.stem}_{table}.o"
@@ -65,37 +68,41 @@ def build(folder, compiler, define, tables, flags=(), link=()):
     ]
     common = ["-ffp-contract=off", *define.split()]
     units += [(SRC / "dispatch.c", "", common), (SRC / "grid.c", "", common)]
-    units += [(TESTS / "lloyd_main.c", "", common)]
+    units += [(TESTS / f"{name}_main.c", "", common) for name in MAINS]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(lambda unit: compile_unit(*unit), units))
-    program = folder / "lloyd"
-    subprocess.run([compiler, *flags, *link, *objects, "-lm", "-o", program], check=True)
-    return program
+    programs = {name: folder / name for name in MAINS}
+    kernels = objects[: -len(MAINS)]
+    for main, program in zip(objects[-len(MAINS) :], programs.values(), strict=True):
+        subprocess.run([compiler, *flags, *link, *kernels, main, "-lm", "-o", program], check=True)
+    return programs
 
 
-def run(*command):
-    """Hashes that the program prints: {table: {"all": hash, "exact": hash, shape: hash}}."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
+def run(programs, *tables, through=()):
+    """Hashes that the programs print: {table: {"lloyd all": hash, "lloyd exact": hash, ...}}."""
     hashes = {}
-    for line in done.stdout.splitlines():
-        table, rest = line.split(" ", 1)
-        shape, value = rest.rsplit(" ", 1)
-        hashes.setdefault(table, {})[shape] = value
+    for name in PROGRAMS:
+        command = [*through, programs[name], *tables]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        for line in done.stdout.splitlines():
+            table, rest = line.split(" ", 1)
+            shape, value = rest.rsplit(" ", 1)
+            hashes.setdefault(table, {})[f"{name} {shape}"] = value
     return hashes
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory):
-    """The program with this machine's own tables, built by gcc."""
+def programs(tmp_path_factory):
+    """The programs with this machine's own tables, built by gcc."""
     define, tables = MACHINE.get(platform.machine(), ("", {"scalar": []}))
     return build(tmp_path_factory.mktemp("gcc"), find("gcc"), define, tables)
 
 
 @pytest.fixture(scope="module")
-def native(program):
+def native(programs):
     """Hashes of all the tables that this processor runs."""
-    return run(program)
+    return run(programs)
 
 
 @pytest.fixture(scope="module")
@@ -107,12 +114,14 @@ def fma_hashes(native):
     return native[min(names)]
 
 
-def test_c_program_prints_one_hash_for_tables_with_fma(native):
-    assert len({native[name]["all"] for name in FMA_TABLES & set(native)}) <= 1
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_c_program_prints_one_hash_for_tables_with_fma(native, name):
+    assert len({native[table][f"{name} all"] for table in FMA_TABLES & set(native)}) <= 1
 
 
-def test_c_program_exact_unit_has_one_hash_for_every_table(native):
-    assert len({hashes["exact"] for hashes in native.values()}) == 1
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_c_program_exact_unit_has_one_hash_for_every_table(native, name):
+    assert len({hashes[f"{name} exact"] for hashes in native.values()}) == 1
 
 
 # 64-byte vectors on AVX2's 32-byte registers take long to optimise at -O3; below -O2 gcc fuses
@@ -133,14 +142,18 @@ def test_c_program_hash_is_that_of_clang(tmp_path, native):
 @on_x86
 def test_c_program_hash_is_that_of_aarch64(tmp_path, fma_hashes):
     compiler, emulator = find("aarch64-linux-gnu-gcc"), find("qemu-aarch64", "qemu-aarch64-static")
-    program = build(tmp_path, compiler, *MACHINE["aarch64"], link=["-static"])
-    assert run(emulator, program, "neon")["neon"] == fma_hashes
+    programs = build(tmp_path, compiler, *MACHINE["aarch64"], link=["-static"])
+    assert run(programs, "neon", through=[emulator])["neon"] == fma_hashes
+    check_kernels(programs, "neon", through=[emulator])
 
 
 def test_c_program_is_clean_under_sanitizers(tmp_path, native):
     isa_flags = ["-mavx2", "-mfma"] if "x86_v3" in native else []
-    hashes = run(build(tmp_path, find("gcc"), "", {"scalar": isa_flags}, SANITIZERS))
-    assert hashes["scalar"]["exact"] == native["scalar"]["exact"]
+    programs = build(tmp_path, find("gcc"), "", {"scalar": isa_flags}, SANITIZERS)
+    check_kernels(programs)
+    hashes = run(programs)
+    for name in PROGRAMS:
+        assert hashes["scalar"][f"{name} exact"] == native["scalar"][f"{name} exact"]
 
 
 @pytest.mark.parametrize("fault", ["heap[8]", "(most + argc)"])
@@ -161,6 +174,17 @@ def test_sanitizers_find_a_planted_fault(tmp_path, fault):
     assert "heap-buffer-overflow" in done.stderr or "integer overflow" in done.stderr
 
 
-def test_c_program_refuses_an_unknown_table(program):
-    done = subprocess.run([program, "x86_v9"], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (2, "lloyd_main: no table x86_v9 runs here\n")
+def check_kernels(programs, *tables, through=()):
+    command = [*through, programs["mixture"], *tables]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_mixture_kernels_agree_with_long_double(programs):
+    check_kernels(programs)
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_c_program_refuses_an_unknown_table(programs, name):
+    done = subprocess.run([programs[name], "x86_v9"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, f"{name}_main: no table x86_v9 runs here\n")

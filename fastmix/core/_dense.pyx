@@ -8,9 +8,21 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport sqrt, sqrtf
 from libc.stdint cimport int32_t
 
-from fastmix.core._kernels cimport address, fm_block
+from fastmix.core._kernels cimport address, fm_block, fm_memory
 from fastmix.core._threads cimport Locks, enter, leave
 from fastmix.core._tiles cimport Scratch, TileRows, piece_of
+
+cdef extern from *:
+    """
+    /* Fetches count labels, which are compared when the rows have been assigned. */
+    static inline void fm_fetch_labels(const int32_t *labels, ptrdiff_t count) {
+    #ifdef __GNUC__
+        for (ptrdiff_t i = 0; i < count; i += 16)
+            __builtin_prefetch(labels + i, 1, 2);
+    #endif
+    }
+    """
+    void fm_fetch_labels(const int32_t *labels, Py_ssize_t count) noexcept nogil
 
 __all__ = ["DenseRows"]
 
@@ -28,6 +40,7 @@ cdef struct Assignment:
     int32_t *second
     double *sums
     Py_ssize_t k
+    int n_threads
 
 
 @cython.final
@@ -50,7 +63,7 @@ cdef class DenseRows(TileRows):
         cdef Py_ssize_t n_changed = 0
         cdef Assignment a
         cdef char *memory = self._reserve(n_threads)
-        a.k = centers.shape[0]
+        a.k, a.n_threads = centers.shape[0], n_threads
         a.panel = self._panel(centers, self.kernels.panel_width, &a.bias)
         a.weights = NULL if weights is None else &weights[0]
         a.rows = NULL if rows is None else &rows[0]
@@ -69,14 +82,23 @@ cdef class DenseRows(TileRows):
         cdef Scratch s = self._of_thread(memory, 0)
         cdef fm_block b = self._block(a.rows, start, stop, block)
         cdef Py_ssize_t i, changed, at = 0, step = self._step(a.k)
+        cdef Py_ssize_t next_row
         cdef fm_block piece
+        cdef fm_memory upcoming
         cdef int part
+        upcoming.start, upcoming.bytes = NULL, 0
         while at < b.count:
             piece = piece_of(&b, at, step)
+            if b.rows == NULL:
+                # The rest of this block, then the block that this thread will probably take next.
+                next_row = piece.start + step if at + step < b.count else (
+                    b.start + a.n_threads * self.block_rows)
+                upcoming = self._rows_memory(next_row, step)
+                fm_fetch_labels(a.labels + piece.start, piece.count)
             self._pack(&piece, &s)
             self.kernels.assign(s.tiles, piece.count, self.d, a.panel, a.bias, a.k,
                                 s.labels + at, NULL if a.second == NULL else s.added + at,
-                                s.assign)
+                                upcoming, s.assign)
             at += step
         if a.second != NULL:
             for i in range(b.count):

@@ -26,6 +26,10 @@ cdef extern from "fm_kernels.h" nogil:
         const Py_ssize_t *rows
         Py_ssize_t start, count
 
+    ctypedef struct fm_memory:
+        const char *start
+        Py_ssize_t bytes
+
     ctypedef struct fm_grid:
         Py_ssize_t d, stride
         double scale
@@ -37,12 +41,12 @@ cdef extern from "fm_kernels.h" nogil:
         Py_ssize_t itemsize, tile_rows, panel_width, distance_width
         Py_ssize_t (*assign_scratch)(Py_ssize_t count, Py_ssize_t d) noexcept nogil
         void (*pack)(const fm_matrix *x, const fm_block *block, const void *offset,
-                     double scale, void *tiles, void *scratch) noexcept nogil
+                     double scale, void *tiles, fm_memory next, void *scratch) noexcept nogil
         void (*pack_centers)(const double *c, Py_ssize_t k, Py_ssize_t d, Py_ssize_t width,
                              void *panel, void *bias) noexcept nogil
         void (*assign)(const void *tiles, Py_ssize_t count, Py_ssize_t d, const void *panel,
                        const void *bias, Py_ssize_t k, int32_t *labels, int32_t *second,
-                       void *scratch) noexcept nogil
+                       fm_memory next, void *scratch) noexcept nogil
         void (*distances)(const void *tiles, Py_ssize_t count, Py_ssize_t d, const void *panel,
                           Py_ssize_t k, void *out, Py_ssize_t stride) noexcept nogil
         int (*extremes)(const void *tiles, Py_ssize_t count, Py_ssize_t d, void *low,
@@ -80,11 +84,74 @@ cdef extern from "fm_kernels.h" nogil:
                                   double w, const fm_grid *grid, double sign,
                                   double *sums) noexcept nogil
 
+    ctypedef struct fm_mixture_kernels:
+        Py_ssize_t diagonal_width
+        void (*pack_factor)(const double *factor, const double *mean, Py_ssize_t d,
+                            void *panel) noexcept nogil
+        void (*mahalanobis)(const void *tiles, Py_ssize_t count, Py_ssize_t d, const void *panel,
+                            void *out, void *scratch) noexcept nogil
+        void (*whiten)(const void *tiles, Py_ssize_t count, Py_ssize_t d, const void *panel,
+                       void *out) noexcept nogil
+        void (*pack_diagonal)(const double *mean, const double *scale, Py_ssize_t k, Py_ssize_t d,
+                              int spherical, void *panel) noexcept nogil
+        void (*diagonal)(const void *tiles, Py_ssize_t count, Py_ssize_t d, const void *panel,
+                         Py_ssize_t k, void *out, Py_ssize_t stride) noexcept nogil
+        void (*spherical)(const void *tiles, Py_ssize_t count, Py_ssize_t d, const void *panel,
+                          Py_ssize_t k, void *out, Py_ssize_t stride) noexcept nogil
+        double (*pack_constants)(const double *constants, Py_ssize_t k,
+                                 void *packed) noexcept nogil
+        void (*softmax)(void *terms, Py_ssize_t count, Py_ssize_t k, Py_ssize_t stride,
+                        const void *constants, double greatest, double *log_prob,
+                        double *entropy) noexcept nogil
+        Py_ssize_t (*select_rows)(const void *r, const double *w, Py_ssize_t count, int32_t *list,
+                                  double *out) noexcept nogil
+        void (*widen)(const void *r, const double *w, Py_ssize_t count, double *out) noexcept nogil
+
+    ctypedef struct fm_moment_kernels:
+        void (*frame_rows)(const fm_matrix *x, const fm_block *block, const double *offset,
+                           double scale, double *y) noexcept nogil
+        void (*frame_columns)(const fm_matrix *x, const fm_block *block, const double *offset,
+                              double scale, double *y, Py_ssize_t stride) noexcept nogil
+        void (*square_rows)(const double *y, Py_ssize_t d, Py_ssize_t count,
+                            double *out) noexcept nogil
+        void (*full)(const double *y, Py_ssize_t d, const int32_t *list, const double *r,
+                     Py_ssize_t count, double *weight, double *first, double *second,
+                     double *scratch) noexcept nogil
+        void (*diagonal)(const double *y, Py_ssize_t d, const int32_t *list, const double *r,
+                         Py_ssize_t count, double *weight, double *first,
+                         double *second) noexcept nogil
+        void (*spherical)(const double *y, Py_ssize_t d, const int32_t *list, const double *r,
+                          Py_ssize_t count, const double *squares, double *weight, double *first,
+                          double *second) noexcept nogil
+        void (*few)(const double *y, Py_ssize_t stride, Py_ssize_t d, const double *r,
+                    Py_ssize_t count, double *lanes) noexcept nogil
+        void (*fold_few)(const double *lanes, Py_ssize_t d, double *weight, double *first,
+                         double *second) noexcept nogil
+        void (*add_lanes)(const double *v, const double *w, Py_ssize_t count,
+                          double *lanes) noexcept nogil
+        double (*fold_lanes)(const double *lanes) noexcept nogil
+
+    ctypedef struct fm_gaussian_kernels:
+        Py_ssize_t (*factor)(const double *covariance, Py_ssize_t d, double *p, double *log_det,
+                             double *scratch) noexcept nogil
+        void (*triangular_product)(const double *p, const double *x, Py_ssize_t d,
+                                   double *out) noexcept nogil
+        void (*log_all)(const double *x, Py_ssize_t count, double *out) noexcept nogil
+
     ctypedef struct fm_isa:
         const char *name
         const fm_tile_kernels *f32
         const fm_tile_kernels *f64
         fm_exact_kernels exact
+        const fm_mixture_kernels *mixture_f32
+        const fm_mixture_kernels *mixture_f64
+        const fm_moment_kernels *moments
+        fm_gaussian_kernels gaussian
+
+    Py_ssize_t FM_MOMENT_STRIDE(Py_ssize_t d)
+    Py_ssize_t FM_SECOND_SIZE(Py_ssize_t d)
+    Py_ssize_t FM_FEW_SIZE(Py_ssize_t d)
+    const Py_ssize_t FM_MOMENT_SCRATCH
 
     Py_ssize_t FM_SUM_STRIDE(Py_ssize_t d)
     const Py_ssize_t FM_SUM_ROWS

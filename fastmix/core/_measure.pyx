@@ -8,7 +8,7 @@ import numpy as np
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t
 
-from fastmix.core._kernels cimport address, find_isa, fm_isa, fm_tile_kernels
+from fastmix.core._kernels cimport address, find_isa, fm_isa, fm_memory, fm_tile_kernels
 
 from fastmix.core._dense import DenseRows
 from fastmix.core._kernels import aligned_empty
@@ -101,5 +101,7 @@ cdef void _repeat(const fm_tile_kernels *kernels, Py_ssize_t repeats, const void
                   Py_ssize_t rows, Py_ssize_t d, const void *panel, const void *bias,
                   Py_ssize_t k, int32_t *labels, void *scratch) noexcept nogil:
     cdef Py_ssize_t _i
+    cdef fm_memory nothing
+    nothing.start, nothing.bytes = NULL, 0
     for _i in range(repeats):
-        kernels.assign(tiles, rows, d, panel, bias, k, labels, NULL, scratch)
+        kernels.assign(tiles, rows, d, panel, bias, k, labels, NULL, nothing, scratch)

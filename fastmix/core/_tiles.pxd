@@ -3,7 +3,9 @@
 
 from libc.stdint cimport int32_t
 
-from fastmix.core._kernels cimport fm_block, fm_grid, fm_isa, fm_matrix, fm_tile_kernels
+from fastmix.core._kernels cimport (
+    fm_block, fm_grid, fm_isa, fm_matrix, fm_memory, fm_tile_kernels,
+)
 
 
 cdef struct Scratch:
@@ -55,6 +57,7 @@ cdef class TileRows:
                          Py_ssize_t block) noexcept nogil
     cdef Py_ssize_t _step(self, Py_ssize_t k) noexcept nogil
     cdef Py_ssize_t _n_blocks(self, Py_ssize_t n) noexcept nogil
+    cdef fm_memory _rows_memory(self, Py_ssize_t start, Py_ssize_t count) noexcept nogil
     cdef void _pack(self, const fm_block *b, Scratch *s) noexcept nogil
     cdef void *_panel(self, const double[:, ::1] centers, Py_ssize_t width,
                       void **bias) except NULL

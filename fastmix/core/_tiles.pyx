@@ -10,7 +10,7 @@ import numpy as np
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t
 
-from fastmix.core._kernels cimport FM_SUM_ROWS, address, find_isa, fm_block
+from fastmix.core._kernels cimport FM_SUM_ROWS, address, find_isa, fm_block, fm_memory
 from fastmix.core._threads cimport enter, leave
 
 from fastmix.core._kernels import aligned_empty, element_type, sum_stride
@@ -155,8 +155,20 @@ cdef class TileRows:
     cdef Py_ssize_t _n_blocks(self, Py_ssize_t n) noexcept nogil:
         return (n + self.block_rows - 1) // self.block_rows
 
+    cdef fm_memory _rows_memory(self, Py_ssize_t start, Py_ssize_t count) noexcept nogil:
+        """Where rows start .. start + count lie, if they lie densely: for fetching them early."""
+        cdef fm_memory memory
+        count = min(count, self.n - start)
+        memory.start = self.x.data + start * self.x.row_stride
+        memory.bytes = count * self.x.row_stride
+        if count < 0 or not 0 < self.x.row_stride <= 2 * self.d * self.x.col_stride:
+            memory.bytes = 0
+        return memory
+
     cdef void _pack(self, const fm_block *b, Scratch *s) noexcept nogil:
-        self.kernels.pack(&self.x, b, self.pack_offset, self.scale, s.tiles, s.pack)
+        cdef fm_memory nothing
+        nothing.start, nothing.bytes = NULL, 0
+        self.kernels.pack(&self.x, b, self.pack_offset, self.scale, s.tiles, nothing, s.pack)
 
     cdef void *_panel(self, const double[:, ::1] centers, Py_ssize_t width,
                       void **bias) except NULL:
@@ -206,7 +218,9 @@ cdef class TileRows:
         cdef Scratch s = self._of_thread(memory, 0)
         cdef fm_block b = self._block(NULL, start, stop, block)
         cdef Py_ssize_t own = threadid() * self.d * self.kernels.tile_rows * self.kernels.itemsize
-        self._pack(&b, &s)
+        # Two wide tiles ahead of the one being packed.
+        cdef fm_memory upcoming = self._rows_memory(b.start + 128, b.count)
+        self.kernels.pack(&self.x, &b, self.pack_offset, self.scale, s.tiles, upcoming, s.pack)
         return not self.kernels.extremes(s.tiles, b.count, self.d, low + own, high + own)
     def add_all(self, Py_ssize_t start, Py_ssize_t stop, int n_threads,
                 double[:, :, :, ::1] sums, const double[::1] weights=None):

@@ -9,22 +9,18 @@ static ptrdiff_t changes(const int32_t *restrict now, const fm_block *block, int
     const ptrdiff_t count = block->count;
     ptrdiff_t n = 0;
     for (ptrdiff_t start = 0; start < count; start += 16) {
-        const ptrdiff_t stop = count - start < 16 ? count : start + 16;
-        if (!block->rows && stop - start == 16) {
-            /* Most rows keep their label: one comparison for 16 of them. */
-            const int32_t *old = labels + block->start + start;
-            int32_t different = 0;
-            for (int i = 0; i < 16; i++)
-                different |= now[start + i] ^ old[i];
-            if (!different)
-                continue;
-        }
-        for (ptrdiff_t i = start; i < stop; i++) {
-            const ptrdiff_t row = index_of(block, i);
+        const int rows = (int)(count - start < 16 ? count - start : 16);
+        uint32_t different = 0;
+        if (!block->rows && rows == 16)
+            different = fm_differences(now + start, labels + block->start + start);
+        else
+            for (int i = 0; i < rows; i++)
+                different |= (uint32_t)(now[start + i] != labels[index_of(block, start + i)]) << i;
+        for (; different; different &= different - 1) {
+            const ptrdiff_t i = start + __builtin_ctz(different), row = index_of(block, i);
             changed[n] = row;
             added[n] = now[i];
-            removed[n] = labels[row];
-            n += now[i] != labels[row];
+            removed[n++] = labels[row];
             labels[row] = now[i];
         }
     }

@@ -54,18 +54,13 @@ FM_INLINE void FM_NAME(pack_strip)(const char *const *row, ptrdiff_t at, quad sh
 }
 #endif
 
-/* One tile from rows whose columns are adjacent reals.  ahead, where not 0, is the distance in bytes
- * to the rows of the next call, to fetch already: a tile walks 16 rows at once, which the hardware
- * follows badly, and what is fetched now arrives while this call's rows are being used. */
-FM_INLINE void FM_NAME(pack_rows)(const char *const *row, ptrdiff_t d, ptrdiff_t ahead,
-                                  const real *restrict offset, real scale, real *restrict tile)
+/* One tile from rows whose columns are adjacent reals. */
+FM_INLINE void FM_NAME(pack_rows)(const char *const *row, ptrdiff_t d, const real *restrict offset,
+                                  real scale, real *restrict tile)
 {
     ptrdiff_t t = 0;
     for (; t + 4 <= d; t += 4) {
         const quad shift = *(const quad *)(offset + t);
-        if (ahead && t * (ptrdiff_t)sizeof(real) % 64 == 0)
-            for (int r = 0; r < FM_TILE_ROWS; r++)
-                __builtin_prefetch(row[r] + t * (ptrdiff_t)sizeof(real) + ahead, 0, 2);
         for (int r = 0; r < FM_TILE_ROWS; r += FM_STRIP)
             FM_NAME(pack_strip)(row + r, t * (ptrdiff_t)sizeof(real), shift, scale,
                                 tile + t * FM_TILE_ROWS + r);
@@ -89,7 +84,7 @@ FM_INLINE void FM_NAME(pack_few)(const char *from, ptrdiff_t d, const real *rest
 }
 
 static void FM_NAME(pack)(const fm_matrix *x, const fm_block *block, const void *offsets,
-                          double scale_, void *tiles, void *scratch)
+                          double scale_, void *tiles, fm_memory memory, void *scratch)
 {
     const real *offset = offsets, scale = (real)scale_;
     const ptrdiff_t d = x->d, size = (ptrdiff_t)sizeof(real);
@@ -98,10 +93,11 @@ static void FM_NAME(pack)(const fm_matrix *x, const fm_block *block, const void 
     const int dense = by_row && x->row_stride == d * size && !block->rows;
     const int by_column = native && x->row_stride == size && !block->rows;
     real *tile = tiles, *converted = scratch;
-    const ptrdiff_t ahead = by_row && !block->rows ? block->count * x->row_stride : 0;
+    fetch next = start_fetch(memory, (block->count + FM_TILE_ROWS - 1) / FM_TILE_ROWS);
 
     for (ptrdiff_t i = 0; i < block->count; i += FM_TILE_ROWS, tile += d * FM_TILE_ROWS) {
         const ptrdiff_t left = block->count - i;
+        fetch_some(&next);
         const int full = left >= FM_TILE_ROWS;
         const char *first = x->data + x->row_stride * (block->start + i);
         if (dense && d <= 4 && full) {
@@ -130,7 +126,7 @@ static void FM_NAME(pack)(const fm_matrix *x, const fm_block *block, const void 
                 FM_NAME(load_run)(row[r], x->col_stride, x->type, x->swapped, d, converted + r * d);
                 row[r] = (const char *)(converted + r * d);
             }
-        FM_NAME(pack_rows)(row, d, ahead, offset, scale, tile);
+        FM_NAME(pack_rows)(row, d, offset, scale, tile);
     }
 }
 

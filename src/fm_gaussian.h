@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The kernels of Gaussian mixtures: what the drivers hand them.  Legend in fm_kernels.h; further,
+ *
+ *   P        (d, d) float64, lower triangular: Sigma^-1 = P^T P
+ *   r        responsibilities, [component][stride]: a row of them is one component's
+ *   y        rows in float64 in the frame: x * scale - offset
+ *   list     positions in the block of the rows that a component's sums visit
+ *
+ * Rows are numbered within the block.  An array [component][stride] has stride >= count rounded up
+ * to a multiple of tile_rows and of 16; an odd number of 64-byte lines keeps its rows out of each
+ * other's cache sets.  Formulas and error bounds are at the head of each file below kernels/.
+ * Included by fm_kernels.h.
+ */
+#ifndef FM_GAUSSIAN_H
+#define FM_GAUSSIAN_H
+
+/* Doubles of a row of y, and of first, of d columns. */
+#define FM_MOMENT_STRIDE(d) (((d) + 7) / 8 * 8)
+/* Doubles of the lower triangle of second moments. */
+#define FM_SECOND_SIZE(d) (32 * (((d) + 7) / 8) * (((d) + 7) / 8 + 1))
+/* Rows that the sums of a full component take at a time: 24 KiB of scaled rows at the most. */
+#define FM_MOMENT_LIST 128
+#define FM_MOMENT_SCRATCH (24 * FM_MOMENT_LIST)
+/* Doubles of the lanes of a component with d <= 4 columns. */
+#define FM_FEW_SIZE(d) (16 * (1 + (d) + (d) * ((d) + 1) / 2))
+
+/* E-step on packed tiles, one table per dtype; `void *` are reals. */
+typedef struct {
+    /* Components of a group of a diagonal or spherical panel. */
+    ptrdiff_t diagonal_width;
+
+    /* Panel, d (d + 3) / 2 reals, of one component: P and its mean (d), NULL for zero. */
+    void (*pack_factor)(const double *factor, const double *mean, ptrdiff_t d, void *panel);
+
+    /* out[i] = |P (x_i - mean)|^2, i < count rounded up to a tile.  scratch: (d, tile_rows). */
+    void (*mahalanobis)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
+                        void *out, void *scratch);
+
+    /* Tiles of P x, for tied components: then `distances` to the panel of P mean_k. */
+    void (*whiten)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel, void *out);
+
+    /* Panel of k components: mean (k, d) and scale = 1 / standard deviation, (k, d), or (k) where
+     * spherical.  Reals: k rounded up to diagonal_width, times 2 d, or d + 1. */
+    void (*pack_diagonal)(const double *mean, const double *scale, ptrdiff_t k, ptrdiff_t d,
+                          int spherical, void *panel);
+    /* out[j * stride + i] = squared Mahalanobis distances. */
+    void (*diagonal)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
+                     ptrdiff_t k, void *out, ptrdiff_t stride);
+    void (*spherical)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
+                      ptrdiff_t k, void *out, ptrdiff_t stride);
+
+    /* ln pi_k + ln det P_k - d/2 ln 2 pi, relative to their greatest, which is returned; -inf is a
+     * component without weight. */
+    double (*pack_constants)(const double *constants, ptrdiff_t k, void *packed);
+
+    /* In place: squared distances become responsibilities, exactly zero below the cut-off and zero
+     * from count on.  log_prob (count); entropy (count) of each row, or NULL. */
+    void (*softmax)(void *terms, ptrdiff_t count, ptrdiff_t k, ptrdiff_t stride,
+                    const void *constants, double greatest, double *log_prob, double *entropy);
+
+    /* The list of rows with r w > 0 (w indexed as r, NULL: 1), their r w, and how many; both arrays
+     * have room for eight more than the rows. */
+    ptrdiff_t (*select_rows)(const void *r, const double *w, ptrdiff_t count, int32_t *list,
+                             double *out);
+    /* out[i] = r w of all rows, zero from count to a multiple of 16. */
+    void (*widen)(const void *r, const double *w, ptrdiff_t count, double *out);
+
+    /* exp (arguments in [-80, 80] for f32, [-700, 700] for f64) and log (positive, normal) of
+     * count reals, in place; errors of at most 2 ulp. */
+    void (*exp_all)(void *x, ptrdiff_t count);
+    void (*log_all)(void *x, ptrdiff_t count);
+} fm_mixture_kernels;
+
+/* Moments in float64 for both dtypes.  All add to what they find. */
+typedef struct {
+    /* y [i][FM_MOMENT_STRIDE(d)], padded with zeros; and, d <= 4, y [t][stride], stride >= count
+     * rounded up to 16. */
+    void (*frame_rows)(const fm_matrix *x, const fm_block *block, const double *offset,
+                       double scale, double *y);
+    void (*frame_columns)(const fm_matrix *x, const fm_block *block, const double *offset,
+                          double scale, double *y, ptrdiff_t stride);
+    /* out[i] = |y_i|^2. */
+    void (*square_rows)(const double *y, ptrdiff_t d, ptrdiff_t count, double *out);
+
+    /* weight += sum r, first (FM_MOMENT_STRIDE(d)) += sum r y, second (FM_SECOND_SIZE(d)) += sum
+     * r y y^T over the list.  Tied: one call with the list of all rows and their weights.
+     * scratch: FM_MOMENT_SCRATCH, aligned to 64. */
+    void (*full)(const double *y, ptrdiff_t d, const int32_t *list, const double *r,
+                 ptrdiff_t count, double *weight, double *first, double *second, double *scratch);
+    /* second (FM_MOMENT_STRIDE(d)) += sum r y^2. */
+    void (*diagonal)(const double *y, ptrdiff_t d, const int32_t *list, const double *r,
+                     ptrdiff_t count, double *weight, double *first, double *second);
+    /* second (1) += sum r |y|^2; squares NULL: weight and first alone, for tied components. */
+    void (*spherical)(const double *y, ptrdiff_t d, const int32_t *list, const double *r,
+                      ptrdiff_t count, const double *squares, double *weight, double *first,
+                      double *second);
+
+    /* Full, d <= 4, in place of the list: y by columns, r of all rows as from widen; lanes
+     * FM_FEW_SIZE(d).  A block starts at a multiple of 16 rows of its slot. */
+    void (*few)(const double *y, ptrdiff_t stride, ptrdiff_t d, const double *r, ptrdiff_t count,
+                double *lanes);
+    /* The lanes of a slot, added to weight, first and second. */
+    void (*fold_few)(const double *lanes, ptrdiff_t d, double *weight, double *first,
+                     double *second);
+
+    /* lanes[i mod 16] += w_i v_i (w NULL: 1) over a block, and their sum in one fixed order. */
+    void (*add_lanes)(const double *v, const double *w, ptrdiff_t count, double *lanes);
+    double (*fold_lanes)(const double *lanes);
+} fm_moment_kernels;
+
+/* M-step in float64 without fused multiply-adds: one set of bits for every table. */
+typedef struct {
+    void (*unpack_second)(const double *second, ptrdiff_t d, double *full);
+    /* mean = first / weight, covariance (d, d) = second / weight - mean mean^T; weight > 0. */
+    void (*mean_covariance)(double weight, const double *first, const double *second, ptrdiff_t d,
+                            double *mean, double *covariance);
+    /* P and ln det P of a covariance; -1, or the first pivot below DBL_MIN or not finite.
+     * scratch: (d, d). */
+    ptrdiff_t (*factor)(const double *covariance, ptrdiff_t d, double *p, double *log_det,
+                        double *scratch);
+    /* out = P x. */
+    void (*triangular_product)(const double *p, const double *x, ptrdiff_t d, double *out);
+    /* out[i] = ln x_i, positive and normal. */
+    void (*log_all)(const double *x, ptrdiff_t count, double *out);
+} fm_gaussian_kernels;
+
+#endif

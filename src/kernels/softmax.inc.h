@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* E-step (PRML 9.13) of a block from its squared Mahalanobis distances q_k, by log-sum-exp:
+ *
+ *     l_k = c_k - q_k / 2,   c_k = ln pi_k + ln det P_k - (d / 2) ln 2 pi,   m = max_k l_k,
+ *     e_k = exp(l_k - m) where l_k - m >= -41.45 (ln 1e-18), else exactly 0,   S = sum_k e_k,
+ *     r_k = e_k / S,   ln p = m + ln S,   entropy -sum_k r_k ln r_k = ln S - (sum_k e_k (l_k - m)) / S.
+ *
+ * S is added in the order of k.  The constants are used relative to the greatest, which is added
+ * back in float64, so that ln p of float32 rows does not lose what |c_k| would cost.
+ *
+ * Error, u = 2^-24 or 2^-53: the rounding of l_k is u |l_k|, hence r_k has a relative error of
+ * about u (|l_k| + |m| + k + 6), where l and m are relative to the greatest constant.
+ *
+ * Pre-conditions: k >= 1, q_k >= 0, in every row one l_k finite.  Memory of rows [count, rounded up
+ * to a tile, and to 16) of every component is written; it becomes 0.
+ */
+#define FM_CUTOFF ((real) - 41.45)
+/* Rows that a row of responsibilities has in memory. */
+#define FM_PADDED(count)                                                                           \
+    (((count) + (FM_TILE_ROWS > 16 ? FM_TILE_ROWS : 16) - 1) /                                     \
+     (FM_TILE_ROWS > 16 ? FM_TILE_ROWS : 16) * (FM_TILE_ROWS > 16 ? FM_TILE_ROWS : 16))
+
+static double FM_NAME(pack_constants)(const double *constants, ptrdiff_t k, void *packed)
+{
+    real *to = packed;
+    double greatest = constants[0];
+    for (ptrdiff_t j = 1; j < k; j++)
+        greatest = constants[j] > greatest ? constants[j] : greatest;
+    for (ptrdiff_t j = 0; j < k; j++)
+        to[j] = (real)(constants[j] - greatest);
+    return greatest;
+}
+
+/* One tile; rows > 0 of it are of the block. */
+FM_INLINE void FM_NAME(softmax_tile)(real *restrict terms, ptrdiff_t rows, ptrdiff_t k,
+                                     ptrdiff_t stride, const real *restrict constants,
+                                     double greatest, double *restrict log_prob,
+                                     double *restrict entropy)
+{
+    const vec half = fm_broadcast((real)-0.5), cutoff = fm_broadcast(FM_CUTOFF);
+    vec top[FM_TILE_VECTORS], sum[FM_TILE_VECTORS], cross[FM_TILE_VECTORS];
+    for (int v = 0; v < FM_TILE_VECTORS; v++) {
+        top[v] = fm_broadcast(-(real)INFINITY);
+        sum[v] = cross[v] = (vec){0};
+    }
+    for (ptrdiff_t j = 0; j < k; j++)
+        for (int v = 0; v < FM_TILE_VECTORS; v++) {
+            const vec term = fm_load(terms + j * stride + v * FM_LANES);
+            top[v] = fm_max(half * term + fm_broadcast(constants[j]), top[v]);
+        }
+    for (ptrdiff_t j = 0; j < k; j++)
+        for (int v = 0; v < FM_TILE_VECTORS; v++) {
+            real *to = terms + j * stride + v * FM_LANES;
+            const vec log_term = half * fm_load(to) + fm_broadcast(constants[j]);
+            const vec below = log_term - top[v];
+            const ivec live = below >= cutoff;
+            if (!FM_NAME(any)(live)) {
+                fm_store(to, (vec){0});
+                continue;
+            }
+            const vec kept = (vec)(live & (ivec)below);
+            const vec value = (vec)(live & (ivec)fm_exp(kept));
+            sum[v] += value;
+            if (entropy)
+                cross[v] += value * kept;
+            fm_store(to, value);
+        }
+    real kept[3][FM_TILE_ROWS];
+    vec inverse[FM_TILE_VECTORS];
+    for (int v = 0; v < FM_TILE_VECTORS; v++) {
+        const vec one_over = fm_broadcast(1) / sum[v], log_sum = fm_log(sum[v]);
+        inverse[v] = one_over;
+        fm_store(kept[0] + v * FM_LANES, top[v]);
+        fm_store(kept[1] + v * FM_LANES, log_sum);
+        if (entropy)
+            fm_store(kept[2] + v * FM_LANES, log_sum - cross[v] * one_over);
+    }
+    for (ptrdiff_t i = rows; i < FM_TILE_ROWS; i++)
+        ((real *)inverse)[i] = 0;
+    for (ptrdiff_t j = 0; j < k; j++)
+        for (int v = 0; v < FM_TILE_VECTORS; v++) {
+            real *to = terms + j * stride + v * FM_LANES;
+            fm_store(to, fm_load(to) * inverse[v]);
+        }
+    for (ptrdiff_t i = 0; i < rows; i++)
+        log_prob[i] = (greatest + (double)kept[0][i]) + (double)kept[1][i];
+    for (ptrdiff_t i = 0; entropy && i < rows; i++)
+        entropy[i] = (double)kept[2][i];
+}
+
+static void FM_NAME(softmax)(void *terms_, ptrdiff_t count, ptrdiff_t k, ptrdiff_t stride,
+                             const void *constants, double greatest, double *log_prob,
+                             double *entropy)
+{
+    real *terms = terms_;
+    ptrdiff_t i = 0;
+    for (; i + FM_TILE_ROWS <= count; i += FM_TILE_ROWS)
+        if (entropy)
+            FM_NAME(softmax_tile)(terms + i, FM_TILE_ROWS, k, stride, constants, greatest,
+                                  log_prob + i, entropy + i);
+        else
+            FM_NAME(softmax_tile)(terms + i, FM_TILE_ROWS, k, stride, constants, greatest,
+                                  log_prob + i, NULL);
+    if (i < count) {
+        FM_NAME(softmax_tile)(terms + i, count - i, k, stride, constants, greatest, log_prob + i,
+                              entropy ? entropy + i : NULL);
+        i += FM_TILE_ROWS;
+    }
+    for (const ptrdiff_t end = FM_PADDED(count); i < end; i += FM_LANES)
+        for (ptrdiff_t j = 0; j < k; j++)
+            fm_store(terms + j * stride + i, (vec){0});
+}
+
+/* The rows of one component that the M-step visits, in order, with their responsibilities times
+ * weights (w NULL: 1) in float64.  list and out have room for eight more than the rows. */
+static ptrdiff_t FM_NAME(select_rows)(const void *responsibilities, const double *w,
+                                      ptrdiff_t count, int32_t *restrict list,
+                                      double *restrict out)
+{
+    const real *r = responsibilities;
+    ptrdiff_t found = 0, i = 0;
+    /* Which rows have a share is unpredictable: no branch for one row, but one for a vector. */
+    for (; i + (FM_LANES > 8 ? FM_LANES : 8) <= count; i += FM_LANES > 8 ? FM_LANES : 8) {
+        ivec live = (ivec){0};
+        for (int v = 0; v < 8; v += FM_LANES)
+            live |= fm_load(r + i + v) > (vec){0};
+        if (!FM_NAME(any)(live))
+            continue;
+        for (int v = 0; v < (FM_LANES > 8 ? FM_LANES : 8); v += 8)
+            found += FM_NAME(pack_positive)(r + i + v, w ? w + i + v : NULL, (int32_t)(i + v),
+                                            list + found, out + found);
+    }
+    for (; i < count; i++) {
+        const double value = w ? (double)r[i] * w[i] : (double)r[i];
+        list[found] = (int32_t)i;
+        out[found] = value;
+        found += value > 0;
+    }
+    return found;
+}
+
+/* The same for all rows and without a list: out[i] = r_i w_i, 0 up to a multiple of 16 rows. */
+static void FM_NAME(widen)(const void *responsibilities, const double *w, ptrdiff_t count,
+                           double *restrict out)
+{
+    const real *r = responsibilities;
+    for (ptrdiff_t i = 0; i < count; i++)
+        out[i] = w ? (double)r[i] * w[i] : (double)r[i];
+    for (ptrdiff_t i = count; i < (count + 15) / 16 * 16; i++)
+        out[i] = 0;
+}
