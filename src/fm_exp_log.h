@@ -49,11 +49,11 @@
 #define FM_LOG_TERMS {0x1.ddd4dap-3f, 0x1.245c28p-2f, 0x1.9999ecp-2f, 0x1.555556p-1f}
 #endif
 
-/* Horner's rule, the highest term first. */
-FM_INLINE vec FM_NAME(polynomial)(vec x, const real *terms, int count)
+/* Every step-th of the terms by Horner's rule, the highest first. */
+FM_INLINE vec FM_NAME(polynomial)(vec x, const real *terms, int count, int step)
 {
     vec sum = fm_broadcast(terms[0]);
-    for (int i = 1; i < count; i++)
+    for (int i = step; i < count; i += step)
         sum = sum * x + fm_broadcast(terms[i]);
     return sum;
 }
@@ -67,7 +67,11 @@ FM_INLINE vec FM_NAME(exp)(vec t)
     const vec high = t - n * fm_broadcast(FM_LN2_HIGH);
     const vec f = high - n * fm_broadcast(FM_LN2_LOW);
     const vec square = f * f;
-    const vec q = FM_NAME(polynomial)(f, terms, (int)(sizeof terms / sizeof terms[0]));
+    /* Even and odd powers apart: half as long a chain. */
+    const int count = (int)(sizeof terms / sizeof terms[0]);
+    const vec odd = FM_NAME(polynomial)(square, terms + count % 2, count - count % 2 - 1, 2);
+    const vec even = FM_NAME(polynomial)(square, terms + (count + 1) % 2, count - (count + 1) % 2, 2);
+    const vec q = odd * f + even;
     const vec rest = q * square + f;
     const vec power = rest + fm_broadcast(1);
     return (vec)((ivec)power + ((ivec)shifted << FM_MANTISSA_BITS));
@@ -87,7 +91,7 @@ FM_INLINE vec FM_NAME(log)(vec x)
     const vec f = reduced - fm_broadcast(1);
     const vec s = f / (f + fm_broadcast(2));
     const vec z = s * s;
-    const vec p = FM_NAME(polynomial)(z, terms, (int)(sizeof terms / sizeof terms[0]));
+    const vec p = FM_NAME(polynomial)(z, terms, (int)(sizeof terms / sizeof terms[0]), 1);
     const vec inner = f - p * z;
     const vec low = n * fm_broadcast(FM_LN2_LOW) + f;
     const vec rest = low - s * inner;

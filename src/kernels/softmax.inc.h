@@ -31,10 +31,11 @@ static double FM_NAME(pack_constants)(const double *constants, ptrdiff_t k, void
     return greatest;
 }
 
-/* One tile; rows > 0 of it are of the block. */
+/* One tile; rows > 0 of it are of the block.  mixed, whether entropies are wanted, is a constant: a
+ * condition known only at run time may part a product from its sum, and then nothing is fused. */
 FM_INLINE void FM_NAME(softmax_tile)(real *restrict terms, ptrdiff_t rows, ptrdiff_t k,
                                      ptrdiff_t stride, const real *restrict constants,
-                                     double greatest, double *restrict log_prob,
+                                     double greatest, int mixed, double *restrict log_prob,
                                      double *restrict entropy)
 {
     const vec half = fm_broadcast((real)-0.5), cutoff = fm_broadcast(FM_CUTOFF);
@@ -58,33 +59,41 @@ FM_INLINE void FM_NAME(softmax_tile)(real *restrict terms, ptrdiff_t rows, ptrdi
                 fm_store(to, (vec){0});
                 continue;
             }
-            const vec kept = fm_select(live, below, (vec){0});
+            const vec kept = fm_max(below, cutoff);
             const vec value = (vec)(live & (ivec)fm_exp(kept));
             sum[v] += value;
-            if (entropy)
+            if (mixed)
                 cross[v] += value * kept;
             fm_store(to, value);
         }
+    /* Rows far from all components but one have S = 1: no logarithm, no quotient (a fifth of the
+     * time of 8 separated components in two columns). */
     real kept[3][FM_TILE_ROWS];
     vec inverse[FM_TILE_VECTORS];
+    int same = rows == FM_TILE_ROWS;
     for (int v = 0; v < FM_TILE_VECTORS; v++) {
-        const vec one_over = fm_broadcast(1) / sum[v], log_sum = fm_log(sum[v]);
+        vec one_over = fm_broadcast(1), log_sum = (vec){0};
+        if (FM_NAME(any)(sum[v] != one_over)) {
+            log_sum = fm_log(sum[v]);
+            one_over /= sum[v];
+            same = 0;
+        }
         inverse[v] = one_over;
         fm_store(kept[0] + v * FM_LANES, top[v]);
         fm_store(kept[1] + v * FM_LANES, log_sum);
-        if (entropy)
+        if (mixed)
             fm_store(kept[2] + v * FM_LANES, log_sum - cross[v] * one_over);
     }
     for (ptrdiff_t i = rows; i < FM_TILE_ROWS; i++)
         ((real *)inverse)[i] = 0;
-    for (ptrdiff_t j = 0; j < k; j++)
+    for (ptrdiff_t j = 0; !same && j < k; j++)
         for (int v = 0; v < FM_TILE_VECTORS; v++) {
             real *to = terms + j * stride + v * FM_LANES;
             fm_store(to, fm_load(to) * inverse[v]);
         }
     for (ptrdiff_t i = 0; i < rows; i++)
         log_prob[i] = (greatest + (double)kept[0][i]) + (double)kept[1][i];
-    for (ptrdiff_t i = 0; entropy && i < rows; i++)
+    for (ptrdiff_t i = 0; mixed && i < rows; i++)
         entropy[i] = (double)kept[2][i];
 }
 
@@ -94,18 +103,22 @@ static void FM_NAME(softmax)(void *terms_, ptrdiff_t count, ptrdiff_t k, ptrdiff
 {
     real *terms = terms_;
     ptrdiff_t i = 0;
+#define FM_TILE(rows, mixed)                                                                       \
+    FM_NAME(softmax_tile)(terms + i, rows, k, stride, constants, greatest, mixed, log_prob + i,    \
+                          mixed ? entropy + i : NULL)
     for (; i + FM_TILE_ROWS <= count; i += FM_TILE_ROWS)
         if (entropy)
-            FM_NAME(softmax_tile)(terms + i, FM_TILE_ROWS, k, stride, constants, greatest,
-                                  log_prob + i, entropy + i);
+            FM_TILE(FM_TILE_ROWS, 1);
         else
-            FM_NAME(softmax_tile)(terms + i, FM_TILE_ROWS, k, stride, constants, greatest,
-                                  log_prob + i, NULL);
+            FM_TILE(FM_TILE_ROWS, 0);
     if (i < count) {
-        FM_NAME(softmax_tile)(terms + i, count - i, k, stride, constants, greatest, log_prob + i,
-                              entropy ? entropy + i : NULL);
+        if (entropy)
+            FM_TILE(count - i, 1);
+        else
+            FM_TILE(count - i, 0);
         i += FM_TILE_ROWS;
     }
+#undef FM_TILE
     for (const ptrdiff_t end = FM_PADDED(count); i < end; i += FM_LANES)
         for (ptrdiff_t j = 0; j < k; j++)
             fm_store(terms + j * stride + i, (vec){0});
