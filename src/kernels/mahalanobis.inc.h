@@ -21,8 +21,8 @@
  * used; else its squares are added to square. */
 FM_INLINE void FM_NAME(factor_group)(const real *restrict x, real *restrict z,
                                      const real *restrict mean, const real *restrict panel,
-                                     ptrdiff_t first, int width, int more, int whiten,
-                                     vec *square, real *restrict out)
+                                     ptrdiff_t first, int width, int more, int whiten, vec *square,
+                                     real *restrict out)
 {
     vec acc[FM_FACTOR_WIDTH][FM_TILE_VECTORS];
     for (int i = 0; i < width; i++)

@@ -27,7 +27,6 @@
 #define FM_MOMENT_VECTORS 2
 #endif
 
-
 /* Rows [0, rows) of the block at y's column 0, its matrix rows `step` doubles apart; rows and
  * vectors are constants. */
 FM_INLINE void second_block(const double *restrict y, ptrdiff_t stride,
@@ -59,8 +58,7 @@ FM_INLINE void second_block(const double *restrict y, ptrdiff_t stride,
  * 1, has one reading. */
 FM_INLINE void scale_rows(const double *restrict y, ptrdiff_t stride, const int32_t *restrict list,
                           const double *restrict r, ptrdiff_t count, int vectors,
-                          double *restrict scaled, double *restrict weight,
-                          double *restrict first)
+                          double *restrict scaled, double *restrict weight, double *restrict first)
 {
     const vec one = fm_broadcast(fm_opaque(1));
     double total = *weight;
@@ -116,7 +114,8 @@ static void second_columns(const double *y, ptrdiff_t d, const int32_t *list, co
         double *to = second + 32 * b * (b + 1) + i % 8 * step + column;
         const ptrdiff_t reach = (i + FM_MOMENT_ROWS - column + FM_LANES - 1) / FM_LANES;
         const ptrdiff_t used = reach < vectors ? reach : vectors;
-#define FM_BLOCK(v) second_block(y + i, stride, list, count, scaled, width, FM_MOMENT_ROWS, v, to, step)
+#define FM_BLOCK(v)                                                                                \
+    second_block(y + i, stride, list, count, scaled, width, FM_MOMENT_ROWS, v, to, step)
 #define FM_HALF(v)                                                                                 \
     second_block(y + i, stride, list, count, scaled, width, FM_MOMENT_ROWS / 2, v, to, step)
 #define FM_QUARTER(v)                                                                              \

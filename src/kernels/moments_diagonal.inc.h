@@ -16,8 +16,8 @@ FM_INLINE double add_all(const double *r, ptrdiff_t count, double sum)
 
 FM_INLINE void diagonal_columns(const double *restrict y, ptrdiff_t stride,
                                 const int32_t *restrict list, const double *restrict r,
-                                ptrdiff_t count, int vectors, int squares,
-                                double *restrict first, double *restrict second)
+                                ptrdiff_t count, int vectors, int squares, double *restrict first,
+                                double *restrict second)
 {
     const vec one = fm_broadcast(fm_opaque(1));
     vec sum[FM_DIAGONAL_VECTORS], square[FM_DIAGONAL_VECTORS];
@@ -46,8 +46,8 @@ FM_INLINE void diagonal_all(const double *y, ptrdiff_t d, const int32_t *list, c
     const ptrdiff_t stride = FM_MOMENT_STRIDE(d), group = FM_DIAGONAL_VECTORS * FM_LANES;
     ptrdiff_t j = 0;
     for (; j + group <= stride; j += group)
-        diagonal_columns(y + j, stride, list, r, count, FM_DIAGONAL_VECTORS, squares,
-                         first + j, squares ? second + j : NULL);
+        diagonal_columns(y + j, stride, list, r, count, FM_DIAGONAL_VECTORS, squares, first + j,
+                         squares ? second + j : NULL);
     for (; j < stride; j += FM_LANES)
         diagonal_columns(y + j, stride, list, r, count, 1, squares, first + j,
                          squares ? second + j : NULL);
@@ -62,8 +62,8 @@ static void moments_diagonal(const double *y, ptrdiff_t d, const int32_t *list, 
 
 /* squares: |y_i|^2 of the block's rows, or NULL: weight and first alone. */
 static void moments_spherical(const double *y, ptrdiff_t d, const int32_t *list, const double *r,
-                              ptrdiff_t count, const double *squares, double *weight,
-                              double *first, double *second)
+                              ptrdiff_t count, const double *squares, double *weight, double *first,
+                              double *second)
 {
     *weight = add_all(r, count, *weight);
     diagonal_all(y, d, list, r, count, 0, first, NULL);

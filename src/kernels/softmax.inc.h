@@ -14,7 +14,7 @@
  * Pre-conditions: k >= 1, q_k >= 0, in every row one l_k finite.  Memory of rows [count, rounded up
  * to a tile, and to 16) of every component is written; it becomes 0.
  */
-#define FM_CUTOFF ((real) - 41.45)
+#define FM_CUTOFF ((real)-41.45)
 /* Rows that a row of responsibilities has in memory. */
 #define FM_PADDED(count)                                                                           \
     (((count) + (FM_TILE_ROWS > 16 ? FM_TILE_ROWS : 16) - 1) /                                     \
@@ -72,17 +72,19 @@ FM_INLINE void FM_NAME(softmax_tile)(real *restrict terms, ptrdiff_t rows, ptrdi
     vec inverse[FM_TILE_VECTORS];
     int same = rows == FM_TILE_ROWS;
     for (int v = 0; v < FM_TILE_VECTORS; v++) {
-        vec one_over = fm_broadcast(1), log_sum = (vec){0};
+        vec one_over = fm_broadcast(1), log_sum = (vec){0}, uncertainty = (vec){0} - cross[v];
         if (FM_NAME(any)(sum[v] != one_over)) {
             log_sum = fm_log(sum[v]);
             one_over /= sum[v];
+            if (mixed)
+                uncertainty = log_sum - cross[v] * one_over;
             same = 0;
         }
         inverse[v] = one_over;
         fm_store(kept[0] + v * FM_LANES, top[v]);
         fm_store(kept[1] + v * FM_LANES, log_sum);
         if (mixed)
-            fm_store(kept[2] + v * FM_LANES, log_sum - cross[v] * one_over);
+            fm_store(kept[2] + v * FM_LANES, uncertainty);
     }
     for (ptrdiff_t i = rows; i < FM_TILE_ROWS; i++)
         ((real *)inverse)[i] = 0;
@@ -104,8 +106,9 @@ static void FM_NAME(softmax)(void *terms_, ptrdiff_t count, ptrdiff_t k, ptrdiff
     real *terms = terms_;
     ptrdiff_t i = 0;
 #define FM_TILE(rows, mixed)                                                                       \
-    FM_NAME(softmax_tile)(terms + i, rows, k, stride, constants, greatest, mixed, log_prob + i,    \
-                          mixed ? entropy + i : NULL)
+    FM_NAME(softmax_tile)                                                                          \
+    (terms + i, rows, k, stride, constants, greatest, mixed, log_prob + i,                         \
+     mixed ? entropy + i : NULL)
     for (; i + FM_TILE_ROWS <= count; i += FM_TILE_ROWS)
         if (entropy)
             FM_TILE(FM_TILE_ROWS, 1);
@@ -127,8 +130,7 @@ static void FM_NAME(softmax)(void *terms_, ptrdiff_t count, ptrdiff_t k, ptrdiff
 /* The rows of one component that the M-step visits, in order, with their responsibilities times
  * weights (w NULL: 1) in float64.  list and out have room for eight more than the rows. */
 static ptrdiff_t FM_NAME(select_rows)(const void *responsibilities, const double *w,
-                                      ptrdiff_t count, int32_t *restrict list,
-                                      double *restrict out)
+                                      ptrdiff_t count, int32_t *restrict list, double *restrict out)
 {
     const real *r = responsibilities;
     ptrdiff_t found = 0, i = 0;
