@@ -49,25 +49,38 @@ FM_INLINE void FM_NAME(softmax_tile)(real *restrict terms, ptrdiff_t rows, ptrdi
             const vec term = fm_load(terms + j * stride + v * FM_LANES);
             top[v] = fm_max(half * term + fm_broadcast(constants[j]), top[v]);
         }
+    /* exp is skipped for two vectors at a time, in float64: with one, whose rows are often enough
+     * all dead or not, mispredicted branches cost more than what is skipped (8 separated
+     * components: 5.6 instead of 4.4 ms for 500,000 rows in two columns). */
+    enum {
+        together = sizeof(real) == 8 ? 2 : 1
+    };
     for (ptrdiff_t j = 0; j < k; j++)
-        for (int v = 0; v < FM_TILE_VECTORS; v++) {
-            real *to = terms + j * stride + v * FM_LANES;
-            const vec log_term = half * fm_load(to) + fm_broadcast(constants[j]);
-            const vec below = log_term - top[v];
-            const ivec live = below >= cutoff;
-            if (!FM_NAME(any)(live)) {
-                fm_store(to, (vec){0});
+        for (int first = 0; first < FM_TILE_VECTORS; first += together) {
+            real *to = terms + j * stride + first * FM_LANES;
+            vec below[together];
+            ivec live[together], some = (ivec){0};
+            for (int v = 0; v < together; v++) {
+                const vec log_term = half * fm_load(to + v * FM_LANES) + fm_broadcast(constants[j]);
+                below[v] = log_term - top[first + v];
+                live[v] = below[v] >= cutoff;
+                some |= live[v];
+            }
+            if (!FM_NAME(any)(some)) {
+                for (int v = 0; v < together; v++)
+                    fm_store(to + v * FM_LANES, (vec){0});
                 continue;
             }
-            const vec kept = fm_max(below, cutoff);
-            const vec value = (vec)(live & (ivec)fm_exp(kept));
-            sum[v] += value;
-            if (mixed)
-                cross[v] += value * kept;
-            fm_store(to, value);
+            for (int v = 0; v < together; v++) {
+                const vec kept = fm_max(below[v], cutoff);
+                const vec value = (vec)(live[v] & (ivec)fm_exp(kept));
+                sum[first + v] += value;
+                if (mixed)
+                    cross[first + v] += value * kept;
+                fm_store(to + v * FM_LANES, value);
+            }
         }
-    /* Rows far from all components but one have S = 1: no logarithm, no quotient (a fifth of the
-     * time of 8 separated components in two columns). */
+    /* Rows far from all components but one have S = 1: no logarithm, no quotient. */
     real kept[3][FM_TILE_ROWS];
     vec inverse[FM_TILE_VECTORS];
     int same = rows == FM_TILE_ROWS;
