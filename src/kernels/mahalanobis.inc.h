@@ -3,8 +3,8 @@
  *
  *     out[i] = |P (x_i - mu)|^2 = sum_r y_r^2,   y_r = sum_(t <= r) P_rt (x_it - mu_t),
  *
- * P = L^-1 lower triangular, Sigma = L L^T (the Cholesky route to PRML 9.23).  Differences first, so
- * that a component far from the pivot or nearly singular loses no digits.  One chain of fused
+ * P = L^-1 lower triangular, Sigma = L L^T (the Cholesky route to PRML 9.23).  Differences first,
+ * so that a component far from the pivot or nearly singular loses no digits.  One chain of fused
  * multiply-adds over t for y_r, one over r for the sum; rows are in the lanes, as in assign.inc.h.
  * whiten stores y = P x instead, as tiles.
  *

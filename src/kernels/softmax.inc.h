@@ -3,7 +3,8 @@
  *
  *     l_k = c_k - q_k / 2,   c_k = ln pi_k + ln det P_k - (d / 2) ln 2 pi,   m = max_k l_k,
  *     e_k = exp(l_k - m) where l_k - m >= -41.45 (ln 1e-18), else exactly 0,   S = sum_k e_k,
- *     r_k = e_k / S,   ln p = m + ln S,   entropy -sum_k r_k ln r_k = ln S - (sum_k e_k (l_k - m)) / S.
+ *     r_k = e_k / S,   ln p = m + ln S,
+ *     entropy = -sum_k r_k ln r_k = ln S - (sum_k e_k (l_k - m)) / S.
  *
  * S is added in the order of k.  The constants are used relative to the greatest, which is added
  * back in float64, so that ln p of float32 rows does not lose what |c_k| would cost.
