@@ -3,8 +3,8 @@
  *
  *     weight += r_n,   first_j += s_nj,   second_ij += y_ni s_nj (i >= j),   s_nj = r_n y_nj,
  *
- * s rounded; one chain of additions or fused multiply-adds per entry, in the order of the list.  A chain
- * goes on from what memory holds, so neither blocks nor the vectors over j change a bit; a row with
+ * s rounded; one chain of additions or fused multiply-adds per entry, in the order of the list.
+ * A chain goes on from what memory holds, so neither blocks nor the vectors over j change a bit; a row with
  * r = 0 would not either.  Error of an entry: (m + 1) u sum_n |r_n y_ni y_nj| after m rows.
  *
  * y: rows of `stride` doubles, stride = FM_MOMENT_STRIDE(d), zero from d on.
