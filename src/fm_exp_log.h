@@ -31,12 +31,16 @@
 #define FM_LOG2_E 0x1.71547652b82fep0
 #define FM_LOG_FROM INT64_C(0x3fe6a09e667f3bcd) /* sqrt(1/2) */
 #define FM_EXP_TERMS                                                                               \
-    {0x1.af38d53857513p-26, 0x1.2891a8c1d838dp-22, 0x1.71de0d9c145d0p-19, 0x1.a019b8ef67c6cp-16,   \
-     0x1.a01a01a7c8d47p-13, 0x1.6c16c17893833p-10, 0x1.11111111109adp-7,  0x1.5555555553d4fp-5,    \
-     0x1.5555555555556p-3,  0.5}
+    {                                                                                              \
+        0x1.af38d53857513p-26, 0x1.2891a8c1d838dp-22, 0x1.71de0d9c145d0p-19,                       \
+            0x1.a019b8ef67c6cp-16, 0x1.a01a01a7c8d47p-13, 0x1.6c16c17893833p-10,                   \
+            0x1.11111111109adp-7, 0x1.5555555553d4fp-5, 0x1.5555555555556p-3, 0.5                  \
+    }
 #define FM_LOG_TERMS                                                                               \
-    {0x1.2b5f68a50d903p-3, 0x1.39fdcceb4bb45p-3, 0x1.7462b91b8df65p-3, 0x1.c71c62d5e53e0p-3,       \
-     0x1.2492492dfd86cp-2, 0x1.9999999995273p-2, 0x1.5555555555558p-1}
+    {                                                                                              \
+        0x1.2b5f68a50d903p-3, 0x1.39fdcceb4bb45p-3, 0x1.7462b91b8df65p-3, 0x1.c71c62d5e53e0p-3,    \
+            0x1.2492492dfd86cp-2, 0x1.9999999995273p-2, 0x1.5555555555558p-1                       \
+    }
 #else
 #define FM_MANTISSA_BITS 23
 #define FM_EXPONENT_BIAS 127
@@ -45,15 +49,21 @@
 #define FM_LN2_LOW 0x1.7f7d1cp-20f
 #define FM_LOG2_E 0x1.715476p0f
 #define FM_LOG_FROM 0x3f3504f3 /* sqrt(1/2) */
-#define FM_EXP_TERMS {0x1.6d113cp-10f, 0x1.120ba2p-7f, 0x1.55551ap-5f, 0x1.5554dcp-3f, 0.5f}
-#define FM_LOG_TERMS {0x1.ddd4dap-3f, 0x1.245c28p-2f, 0x1.9999ecp-2f, 0x1.555556p-1f}
+#define FM_EXP_TERMS                                                                               \
+    {                                                                                              \
+        0x1.6d113cp-10f, 0x1.120ba2p-7f, 0x1.55551ap-5f, 0x1.5554dcp-3f, 0.5f                      \
+    }
+#define FM_LOG_TERMS                                                                               \
+    {                                                                                              \
+        0x1.ddd4dap-3f, 0x1.245c28p-2f, 0x1.9999ecp-2f, 0x1.555556p-1f                             \
+    }
 #endif
 
-/* Horner's rule, the highest term first. */
-FM_INLINE vec FM_NAME(polynomial)(vec x, const real *terms, int count)
+/* Every step-th of the terms by Horner's rule, the highest first. */
+FM_INLINE vec FM_NAME(polynomial)(vec x, const real *terms, int count, int step)
 {
     vec sum = fm_broadcast(terms[0]);
-    for (int i = 1; i < count; i++)
+    for (int i = step; i < count; i += step)
         sum = sum * x + fm_broadcast(terms[i]);
     return sum;
 }
@@ -67,7 +77,12 @@ FM_INLINE vec FM_NAME(exp)(vec t)
     const vec high = t - n * fm_broadcast(FM_LN2_HIGH);
     const vec f = high - n * fm_broadcast(FM_LN2_LOW);
     const vec square = f * f;
-    const vec q = FM_NAME(polynomial)(f, terms, (int)(sizeof terms / sizeof terms[0]));
+    /* Even and odd powers apart: half as long a chain. */
+    const int count = (int)(sizeof terms / sizeof terms[0]);
+    const vec odd = FM_NAME(polynomial)(square, terms + count % 2, count - count % 2 - 1, 2);
+    const vec even =
+        FM_NAME(polynomial)(square, terms + (count + 1) % 2, count - (count + 1) % 2, 2);
+    const vec q = odd * f + even;
     const vec rest = q * square + f;
     const vec power = rest + fm_broadcast(1);
     return (vec)((ivec)power + ((ivec)shifted << FM_MANTISSA_BITS));
@@ -87,7 +102,7 @@ FM_INLINE vec FM_NAME(log)(vec x)
     const vec f = reduced - fm_broadcast(1);
     const vec s = f / (f + fm_broadcast(2));
     const vec z = s * s;
-    const vec p = FM_NAME(polynomial)(z, terms, (int)(sizeof terms / sizeof terms[0]));
+    const vec p = FM_NAME(polynomial)(z, terms, (int)(sizeof terms / sizeof terms[0]), 1);
     const vec inner = f - p * z;
     const vec low = n * fm_broadcast(FM_LN2_LOW) + f;
     const vec rest = low - s * inner;

@@ -162,9 +162,9 @@ FM_INLINE vec FM_NAME(max)(vec a, vec b)
     return FM_NAME(select)(FM_NAME(above)(a, b), a, b);
 #endif
 }
-/* A number of which the compiler knows nothing.  Sums of squares start from an opaque zero: a square
- * is never -0, so that clang drops a zero that it sees, and is left with the sum of two products
- * and a choice which of them to fuse. */
+/* A number of which the compiler knows nothing.  Sums of squares start from an opaque zero: a
+ * square is never -0, so that clang drops a zero that it sees, and is left with the sum of two
+ * products and a choice which of them to fuse. */
 FM_INLINE real FM_NAME(opaque)(real value)
 {
     __asm__("" : "+m"(value));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The mixture kernels of one ISA, compiled with -ffp-contract=fast: every floating expression holds
- * at most one product, and no product is used both as a factor and as an addend, so that the
- * compiler has no choice what to fuse. */
+ * at most one product, no product is used both as a factor and as an addend, and none is parted
+ * from its sum by a condition at run time, so that the compiler has no choice what to fuse. */
 #include <math.h>
 
 #include "fm_kernels.h"

@@ -30,8 +30,8 @@ typedef struct {
 
 /* 1 to 4 columns have kernels of their own; 17 and 33 leave a row after groups of 6, 8 and 16; 150
  * columns are several groups of vectors, and more rows than a list takes at a time. */
-static const shape shapes[] = {{2500, 1, 3, 0}, {2100, 2, 8, 1}, {1500, 3, 5, 0},
-                               {2103, 4, 6, 1}, {1203, 5, 4, 1}, {1600, 16, 7, 0},
+static const shape shapes[] = {{2500, 1, 3, 0},  {2100, 2, 8, 1}, {1500, 3, 5, 0},
+                               {2103, 4, 6, 1},  {1203, 5, 4, 1}, {1600, 16, 7, 0},
                                {1337, 17, 5, 1}, {700, 33, 3, 0}, {600, 150, 2, 1}};
 
 typedef struct {
@@ -50,7 +50,12 @@ typedef struct {
     double *weight, *first, *second, *lanes, log_prob[16], entropy[16], total[2];
 } sums;
 
-enum type { FULL, TIED, DIAGONAL, SPHERICAL };
+enum type {
+    FULL,
+    TIED,
+    DIAGONAL,
+    SPHERICAL
+};
 
 typedef struct {
     double *means, *factors, *constants; /* factors (k, d, d) */
@@ -297,7 +302,9 @@ static uint64_t fit(problem *p, ptrdiff_t block_rows)
 /* The float64 unit given drawn numbers: a covariance A^T A, summed as any compiler must. */
 static uint64_t hash_exact(const fm_isa *isa)
 {
-    enum { D = 37 };
+    enum {
+        D = 37
+    };
     uint64_t state = 1, hash = HASH_START;
     double *a = TAKE(D * D, double), *second = TAKE(FM_SECOND_SIZE(D), double);
     double *first = TAKE(FM_MOMENT_STRIDE(D), double), *mean = TAKE(D, double);

@@ -69,8 +69,8 @@ static double greatest_error(const fm_mixture_kernels *mixture, int single, int 
         int exponent;
         const long double exact = is_log ? logl(get(x, i, single)) : expl(get(x, i, single));
         frexpl(exact, &exponent);
-        const long double off = ldexpl(fabsl((long double)get(value, i, single) - exact),
-                                       digits - exponent);
+        const long double off =
+            ldexpl(fabsl((long double)get(value, i, single) - exact), digits - exponent);
         if (!(off <= worst))
             worst = (double)off;
     }

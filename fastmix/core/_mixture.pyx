@@ -199,9 +199,10 @@ cdef class MixtureRows(TileRows):
         """The parameters as the kernels read them, valid until the next call."""
         cdef Py_ssize_t k = p.k, d = self.d, size = self.kernels.itemsize, j
         cdef Py_ssize_t width = self.mixture.diagonal_width, narrow = self.kernels.distance_width
-        cdef double[:, ::1] means = factors.means, zeta
+        cdef const double[:, ::1] means = factors.means
+        cdef double[:, ::1] zeta
         cdef const double *P = <const double *>address(factors.P)
-        cdef double[::1] constants = (
+        cdef const double[::1] constants = (
             factors.log_weights + factors.log_det - self.d * HALF_LOG_2PI)
         cdef Py_ssize_t centers_bytes = 0
         if p.kind == FULL or p.kind == TIED:

@@ -50,15 +50,16 @@ FM_INLINE void frame_few(const fm_matrix *x, const fm_block *block, ptrdiff_t d,
     if (x->type == FM_F64 && !x->swapped && !block->rows)
         for (ptrdiff_t t = 0; t < d; t++)
             for (ptrdiff_t i = 0; i < count; i++)
-                y[t * stride + i] = *(const user_f64 *)(first + i * x->row_stride +
-                                                        t * x->col_stride) *
-                                        scale - offset[t];
+                y[t * stride + i] =
+                    *(const user_f64 *)(first + i * x->row_stride + t * x->col_stride) * scale -
+                    offset[t];
     else if (x->type == FM_F32 && !x->swapped && !block->rows)
         for (ptrdiff_t t = 0; t < d; t++)
             for (ptrdiff_t i = 0; i < count; i++)
-                y[t * stride + i] = (double)*(const user_f32 *)(first + i * x->row_stride +
-                                                                t * x->col_stride) *
-                                        scale - offset[t];
+                y[t * stride + i] =
+                    (double)*(const user_f32 *)(first + i * x->row_stride + t * x->col_stride) *
+                        scale -
+                    offset[t];
     else
         for (ptrdiff_t i = 0; i < count; i++) {
             double row[4];

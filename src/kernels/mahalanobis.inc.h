@@ -3,8 +3,8 @@
  *
  *     out[i] = |P (x_i - mu)|^2 = sum_r y_r^2,   y_r = sum_(t <= r) P_rt (x_it - mu_t),
  *
- * P = L^-1 lower triangular, Sigma = L L^T (the Cholesky route to PRML 9.23).  Differences first, so
- * that a component far from the pivot or nearly singular loses no digits.  One chain of fused
+ * P = L^-1 lower triangular, Sigma = L L^T (the Cholesky route to PRML 9.23).  Differences first,
+ * so that a component far from the pivot or nearly singular loses no digits.  One chain of fused
  * multiply-adds over t for y_r, one over r for the sum; rows are in the lanes, as in assign.inc.h.
  * whiten stores y = P x instead, as tiles.
  *
@@ -17,18 +17,18 @@
 #define FM_FACTOR_WIDTH 6
 
 /* Rows [first, first + width) of P, with the tile's columns before `first` in z (differences) and
- * the others in x.  width is a constant.  out NULL: squares are added to square; else y goes to out
- * and mean is not used. */
+ * the others in x.  width and whiten are constants.  whiten: y goes to out, and mean is not
+ * used; else its squares are added to square. */
 FM_INLINE void FM_NAME(factor_group)(const real *restrict x, real *restrict z,
                                      const real *restrict mean, const real *restrict panel,
-                                     ptrdiff_t first, int width, int more, vec *square,
+                                     ptrdiff_t first, int width, int more, int whiten, vec *square,
                                      real *restrict out)
 {
     vec acc[FM_FACTOR_WIDTH][FM_TILE_VECTORS];
     for (int i = 0; i < width; i++)
         for (int v = 0; v < FM_TILE_VECTORS; v++)
             acc[i][v] = (vec){0};
-    const real *before = out ? x : z;
+    const real *before = whiten ? x : z;
     for (ptrdiff_t t = 0; t < first; t++) {
         vec row[FM_TILE_VECTORS];
         for (int v = 0; v < FM_TILE_VECTORS; v++)
@@ -45,7 +45,7 @@ FM_INLINE void FM_NAME(factor_group)(const real *restrict x, real *restrict z,
         vec row[FM_TILE_VECTORS];
         for (int v = 0; v < FM_TILE_VECTORS; v++) {
             row[v] = fm_load(x + (first + j) * FM_TILE_ROWS + v * FM_LANES);
-            if (!out) {
+            if (!whiten) {
                 row[v] -= fm_broadcast(mean[first + j]);
                 if (more)
                     fm_store(z + (first + j) * FM_TILE_ROWS + v * FM_LANES, row[v]);
@@ -58,25 +58,25 @@ FM_INLINE void FM_NAME(factor_group)(const real *restrict x, real *restrict z,
                 acc[i][v] += factor * row[v];
         }
         for (int v = 0; v < FM_TILE_VECTORS; v++)
-            if (out)
+            if (whiten)
                 fm_store(out + (first + j) * FM_TILE_ROWS + v * FM_LANES, acc[j][v]);
             else
                 square[v] += acc[j][v] * acc[j][v];
     }
 }
 
-/* All rows of P for one tile; d is a constant where it is small.  out as in factor_group. */
+/* All rows of P for one tile; d is a constant where it is small.  whiten as in factor_group. */
 FM_INLINE void FM_NAME(factor_tile)(const real *restrict x, real *restrict z, ptrdiff_t d,
                                     const real *restrict mean, const real *restrict panel,
-                                    vec *square, real *restrict out)
+                                    int whiten, vec *square, real *restrict out)
 {
     ptrdiff_t first = 0;
     for (; d - first > FM_FACTOR_WIDTH; first += FM_FACTOR_WIDTH) {
-        FM_NAME(factor_group)(x, z, mean, panel, first, FM_FACTOR_WIDTH, 1, square, out);
+        FM_NAME(factor_group)(x, z, mean, panel, first, FM_FACTOR_WIDTH, 1, whiten, square, out);
         panel += first * FM_FACTOR_WIDTH + FM_FACTOR_WIDTH * (FM_FACTOR_WIDTH + 1) / 2;
     }
 #define FM_LAST(width)                                                                             \
-    FM_NAME(factor_group)(x, z, mean, panel, first, width, 0, square, out);                        \
+    FM_NAME(factor_group)(x, z, mean, panel, first, width, 0, whiten, square, out);                \
     break
     switch (d - first) {
     case 1: FM_LAST(1);
@@ -98,7 +98,7 @@ FM_INLINE void FM_NAME(mahalanobis_tiles)(const real *restrict x, ptrdiff_t coun
         vec square[FM_TILE_VECTORS];
         for (int v = 0; v < FM_TILE_VECTORS; v++)
             square[v] = zero;
-        FM_NAME(factor_tile)(x, z, d, panel, panel + d, square, NULL);
+        FM_NAME(factor_tile)(x, z, d, panel, panel + d, 0, square, NULL);
         for (int v = 0; v < FM_TILE_VECTORS; v++)
             fm_store(out + i + v * FM_LANES, square[v]);
     }
@@ -123,7 +123,7 @@ static void FM_NAME(whiten)(const void *tiles, ptrdiff_t count, ptrdiff_t d, con
     real *y = out;
     for (ptrdiff_t i = 0; i < count; i += FM_TILE_ROWS, x += d * FM_TILE_ROWS) {
         vec none[FM_TILE_VECTORS];
-        FM_NAME(factor_tile)(x, NULL, d, panel, panel + d, none, y);
+        FM_NAME(factor_tile)(x, NULL, d, panel, panel + d, 1, none, y);
         y += d * FM_TILE_ROWS;
     }
 }

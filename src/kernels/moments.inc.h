@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Weighted moments of one component over a list of rows (PRML 9.17 to 9.19), in float64:
  *
- *     weight += r_n,   first_j += s_nj,   second_ij += y_ni s_nj (i >= j),   s_nj = r_n y_nj rounded,
+ *     weight += r_n,   first_j += s_nj,   second_ij += y_ni s_nj (i >= j),   s_nj = r_n y_nj,
  *
- * one chain of additions or fused multiply-adds per entry, over the list in its order.  A chain goes
- * on from what memory holds, so neither blocks nor the vectors over j change a bit; a row with
+ * s rounded; one chain of additions or fused multiply-adds per entry, in the order of the list.
+ * A chain goes on from what memory holds, so neither blocks nor the vectors over j change a bit; a row with
  * r = 0 would not either.  Error of an entry: (m + 1) u sum_n |r_n y_ni y_nj| after m rows.
  *
  * y: rows of `stride` doubles, stride = FM_MOMENT_STRIDE(d), zero from d on.
@@ -26,7 +26,6 @@
 #define FM_MOMENT_ROWS 4
 #define FM_MOMENT_VECTORS 2
 #endif
-
 
 /* Rows [0, rows) of the block at y's column 0, its matrix rows `step` doubles apart; rows and
  * vectors are constants. */
@@ -59,8 +58,7 @@ FM_INLINE void second_block(const double *restrict y, ptrdiff_t stride,
  * 1, has one reading. */
 FM_INLINE void scale_rows(const double *restrict y, ptrdiff_t stride, const int32_t *restrict list,
                           const double *restrict r, ptrdiff_t count, int vectors,
-                          double *restrict scaled, double *restrict weight,
-                          double *restrict first)
+                          double *restrict scaled, double *restrict weight, double *restrict first)
 {
     const vec one = fm_broadcast(fm_opaque(1));
     double total = *weight;
@@ -116,7 +114,8 @@ static void second_columns(const double *y, ptrdiff_t d, const int32_t *list, co
         double *to = second + 32 * b * (b + 1) + i % 8 * step + column;
         const ptrdiff_t reach = (i + FM_MOMENT_ROWS - column + FM_LANES - 1) / FM_LANES;
         const ptrdiff_t used = reach < vectors ? reach : vectors;
-#define FM_BLOCK(v) second_block(y + i, stride, list, count, scaled, width, FM_MOMENT_ROWS, v, to, step)
+#define FM_BLOCK(v)                                                                                \
+    second_block(y + i, stride, list, count, scaled, width, FM_MOMENT_ROWS, v, to, step)
 #define FM_HALF(v)                                                                                 \
     second_block(y + i, stride, list, count, scaled, width, FM_MOMENT_ROWS / 2, v, to, step)
 #define FM_QUARTER(v)                                                                              \

@@ -16,56 +16,57 @@ FM_INLINE double add_all(const double *r, ptrdiff_t count, double sum)
 
 FM_INLINE void diagonal_columns(const double *restrict y, ptrdiff_t stride,
                                 const int32_t *restrict list, const double *restrict r,
-                                ptrdiff_t count, int vectors, double *restrict first,
+                                ptrdiff_t count, int vectors, int squares, double *restrict first,
                                 double *restrict second)
 {
     const vec one = fm_broadcast(fm_opaque(1));
     vec sum[FM_DIAGONAL_VECTORS], square[FM_DIAGONAL_VECTORS];
     for (int v = 0; v < vectors; v++) {
         sum[v] = fm_load(first + v * FM_LANES);
-        square[v] = second ? fm_load(second + v * FM_LANES) : (vec){0};
+        square[v] = squares ? fm_load(second + v * FM_LANES) : (vec){0};
     }
     for (ptrdiff_t n = 0; n < count; n++)
         for (int v = 0; v < vectors; v++) {
             const vec row = fm_load(y + list[n] * stride + v * FM_LANES);
             const vec s = fm_broadcast(r[n]) * row;
             sum[v] += one * s;
-            if (second)
+            if (squares)
                 square[v] += row * s;
         }
     for (int v = 0; v < vectors; v++) {
         fm_store(first + v * FM_LANES, sum[v]);
-        if (second)
+        if (squares)
             fm_store(second + v * FM_LANES, square[v]);
     }
 }
 
 FM_INLINE void diagonal_all(const double *y, ptrdiff_t d, const int32_t *list, const double *r,
-                            ptrdiff_t count, double *first, double *second)
+                            ptrdiff_t count, int squares, double *first, double *second)
 {
     const ptrdiff_t stride = FM_MOMENT_STRIDE(d), group = FM_DIAGONAL_VECTORS * FM_LANES;
     ptrdiff_t j = 0;
     for (; j + group <= stride; j += group)
-        diagonal_columns(y + j, stride, list, r, count, FM_DIAGONAL_VECTORS, first + j,
-                         second ? second + j : NULL);
+        diagonal_columns(y + j, stride, list, r, count, FM_DIAGONAL_VECTORS, squares, first + j,
+                         squares ? second + j : NULL);
     for (; j < stride; j += FM_LANES)
-        diagonal_columns(y + j, stride, list, r, count, 1, first + j, second ? second + j : NULL);
+        diagonal_columns(y + j, stride, list, r, count, 1, squares, first + j,
+                         squares ? second + j : NULL);
 }
 
 static void moments_diagonal(const double *y, ptrdiff_t d, const int32_t *list, const double *r,
                              ptrdiff_t count, double *weight, double *first, double *second)
 {
     *weight = add_all(r, count, *weight);
-    diagonal_all(y, d, list, r, count, first, second);
+    diagonal_all(y, d, list, r, count, 1, first, second);
 }
 
 /* squares: |y_i|^2 of the block's rows, or NULL: weight and first alone. */
 static void moments_spherical(const double *y, ptrdiff_t d, const int32_t *list, const double *r,
-                              ptrdiff_t count, const double *squares, double *weight,
-                              double *first, double *second)
+                              ptrdiff_t count, const double *squares, double *weight, double *first,
+                              double *second)
 {
     *weight = add_all(r, count, *weight);
-    diagonal_all(y, d, list, r, count, first, NULL);
+    diagonal_all(y, d, list, r, count, 0, first, NULL);
     if (squares) {
         double sum = *second;
         for (ptrdiff_t n = 0; n < count; n++)

@@ -75,6 +75,10 @@ static void fold_few(const double *lanes, ptrdiff_t d, double *weight, double *f
 /* lanes[i mod 16] += w_i v_i (w NULL: 1), for the sums of ln p and of the entropies of a slot. */
 static void add_lanes(const double *v, const double *w, ptrdiff_t count, double *lanes)
 {
-    for (ptrdiff_t i = 0; i < count; i++)
-        lanes[i % 16] += w ? w[i] * v[i] : v[i];
+    if (w)
+        for (ptrdiff_t i = 0; i < count; i++)
+            lanes[i % 16] += w[i] * v[i];
+    else
+        for (ptrdiff_t i = 0; i < count; i++)
+            lanes[i % 16] += v[i];
 }
