@@ -4,8 +4,8 @@
  *     weight += r_n,   first_j += s_nj,   second_ij += y_ni s_nj (i >= j),   s_nj = r_n y_nj,
  *
  * s rounded; one chain of additions or fused multiply-adds per entry, in the order of the list.
- * A chain goes on from what memory holds, so neither blocks nor the vectors over j change a bit; a row with
- * r = 0 would not either.  Error of an entry: (m + 1) u sum_n |r_n y_ni y_nj| after m rows.
+ * A chain goes on from what memory holds, so neither blocks nor the vectors over j change a bit; a
+ * row with r = 0 would not either.  Error of an entry: (m + 1) u sum_n |r_n y_ni y_nj| after m rows.
  *
  * y: rows of `stride` doubles, stride = FM_MOMENT_STRIDE(d), zero from d on.
  * second: row i of the triangle is second + 32 b (b + 1) + (i mod 8) 8 (b + 1), b = i / 8: its
