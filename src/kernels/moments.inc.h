@@ -53,23 +53,21 @@ FM_INLINE void second_block(const double *restrict y, ptrdiff_t stride,
 }
 
 /* s of `vectors` vectors of columns for all rows of the list, and the first moments of these; and
- * the weight, whose chain of additions costs nothing beside them, but 4 cycles a row alone.  An
- * addition first + s could be fused with the product that s is, or not; 1 s + first, with an opaque
- * 1, has one reading. */
+ * the weight, whose chain of additions costs nothing beside them, but 4 cycles a row alone. */
 FM_INLINE void scale_rows(const double *restrict y, ptrdiff_t stride, const int32_t *restrict list,
                           const double *restrict r, ptrdiff_t count, int vectors,
                           double *restrict scaled, double *restrict weight, double *restrict first)
 {
-    const vec one = fm_broadcast(fm_opaque(1));
     double total = *weight;
     vec acc[FM_MOMENT_VECTORS];
     for (int v = 0; v < vectors; v++)
         acc[v] = fm_load(first + v * FM_LANES);
     for (ptrdiff_t n = 0; n < count; n++) {
         for (int v = 0; v < vectors; v++, scaled += FM_LANES) {
-            const vec s = fm_broadcast(r[n]) * fm_load(y + list[n] * stride + v * FM_LANES);
+            const vec s =
+                fm_rounded(fm_broadcast(r[n]) * fm_load(y + list[n] * stride + v * FM_LANES));
             fm_store(scaled, s);
-            acc[v] += one * s;
+            acc[v] += s;
         }
         total += r[n];
     }
@@ -139,7 +137,6 @@ FM_INLINE void second_few(const double *restrict y, const int32_t *restrict list
                           const double *restrict r, ptrdiff_t count, int blocks,
                           double *restrict weight, double *restrict first, double *restrict second)
 {
-    const vec one = fm_broadcast(fm_opaque(1));
     double total = *weight;
     vec acc[2][8][2], sum[2];
     for (int b = 0; b < blocks; b++) {
@@ -152,8 +149,8 @@ FM_INLINE void second_few(const double *restrict y, const int32_t *restrict list
         const double *row = y + list[n] * 8 * blocks;
         vec s[2];
         for (int v = 0; v < blocks; v++) {
-            s[v] = fm_broadcast(r[n]) * fm_load(row + 8 * v);
-            sum[v] += one * s[v];
+            s[v] = fm_rounded(fm_broadcast(r[n]) * fm_load(row + 8 * v));
+            sum[v] += s[v];
         }
         for (int b = 0; b < blocks; b++)
             for (int i = 0; i < 8; i++)

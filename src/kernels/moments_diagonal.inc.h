@@ -19,7 +19,6 @@ FM_INLINE void diagonal_columns(const double *restrict y, ptrdiff_t stride,
                                 ptrdiff_t count, int vectors, int squares, double *restrict first,
                                 double *restrict second)
 {
-    const vec one = fm_broadcast(fm_opaque(1));
     vec sum[FM_DIAGONAL_VECTORS], square[FM_DIAGONAL_VECTORS];
     for (int v = 0; v < vectors; v++) {
         sum[v] = fm_load(first + v * FM_LANES);
@@ -28,8 +27,8 @@ FM_INLINE void diagonal_columns(const double *restrict y, ptrdiff_t stride,
     for (ptrdiff_t n = 0; n < count; n++)
         for (int v = 0; v < vectors; v++) {
             const vec row = fm_load(y + list[n] * stride + v * FM_LANES);
-            const vec s = fm_broadcast(r[n]) * row;
-            sum[v] += one * s;
+            const vec s = fm_rounded(fm_broadcast(r[n]) * row);
+            sum[v] += s;
             if (squares)
                 square[v] += row * s;
         }
