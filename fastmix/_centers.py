@@ -5,6 +5,7 @@ a model file holds."""
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from fastmix._state import common_state, restore_columns, stored_frame
 from fastmix.core._fit import KMeansModel
 from fastmix.core._frame import Frame
 from fastmix.core._validation import result_dtype
@@ -47,34 +48,22 @@ class CentersModel:
         """The fitted model as (params, arrays): JSON-able values, and arrays by name."""
         check_is_fitted(self, "cluster_centers_")
         model = self._model
-        names = getattr(self, "feature_names_in_", None)
-        params = {
+        params, arrays = common_state(self, model.frame)
+        params |= {
             "n_clusters": len(model.centers),
-            "n_features": model.centers.shape[1],
-            "dtype": str(model.frame.dtype),
-            "scale": model.frame.scale,
             "inertia": float(self.inertia_),
             "n_iter": int(self.n_iter_),
-            "feature_names": None if names is None else names.tolist(),
         }
-        arrays = {
-            "centers": model.centers,
-            "pivot": model.frame.pivot,
-            "cluster_centers": self._centers,
-        }
+        arrays |= {"centers": model.centers, "cluster_centers": self._centers}
         return params, arrays
 
     @classmethod
     def _from_state(cls, params, arrays):
         """A fitted estimator from what ``_get_state`` gave."""
         model = cls(n_clusters=params["n_clusters"])
-        pivot = arrays["pivot"]
-        frame = Frame(pivot, params["scale"], np.dtype(params["dtype"]), np.zeros_like(pivot))
-        model._model = KMeansModel(arrays["centers"], frame)
+        model._model = KMeansModel(arrays["centers"], stored_frame(params, arrays))
         model._centers = arrays["cluster_centers"]
         model.inertia_ = params["inertia"]
         model.n_iter_ = params["n_iter"]
-        model.n_features_in_ = params["n_features"]
-        if params["feature_names"] is not None:
-            model.feature_names_in_ = np.array(params["feature_names"], dtype=object)
+        restore_columns(model, params)
         return model

@@ -7,8 +7,9 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from fastmix._state import common_state, restore_columns, stored_frame
 from fastmix.core import _mixture_fit as core
-from fastmix.core._parameters import n_parameters, ordered_sum
+from fastmix.core._parameters import Parameters, factors_of, n_parameters, ordered_sum
 from fastmix.core._sampling import sample
 from fastmix.core._threads import thread_limit
 from fastmix.core._validation import as_matrix, as_weights, result_dtype
@@ -68,6 +69,49 @@ class FittedMixture:
         """Free parameters of the model."""
         k, d = self._model.parameters.means.shape
         return n_parameters(self._model.parameters.covariance_type, k, d)
+
+    def _get_state(self):
+        """The fitted model as (params, arrays): JSON-able values, and arrays by name."""
+        check_is_fitted(self, "_model")
+        parameters, factors, frame = self._model
+        likelihood = getattr(self, "log_likelihood_", None)  # from_parameters has none
+        params, arrays = common_state(self, frame)
+        params |= {
+            "n_components": len(parameters.means),
+            "covariance_type": parameters.covariance_type,
+            "attribute_dtype": str(self._dtype),
+            "converged": bool(self.converged_),
+            "n_iter": int(self.n_iter_),
+            "lower_bound": float(self.lower_bound_),
+            "log_likelihood": None if likelihood is None else float(likelihood),
+        }
+        arrays |= {
+            "weights": parameters.weights,
+            "means": parameters.means,
+            "covariances": parameters.covariances,
+            # Not made anew from the covariances: a start from precisions has its own.
+            "whitening": factors.P,
+            "log_det": factors.log_det,
+        }
+        return params, arrays
+
+    @classmethod
+    def _from_state(cls, params, arrays):
+        """A fitted estimator from what ``_get_state`` gave."""
+        kind = params["covariance_type"]
+        model = cls(n_components=params["n_components"], covariance_type=kind)
+        names = ("weights", "means", "covariances")
+        parameters = Parameters(kind, *(arrays[name] for name in names))
+        factors = factors_of(parameters, arrays["whitening"], arrays["log_det"])
+        model._model = core.MixtureModel(parameters, factors, stored_frame(params, arrays))
+        model._dtype = np.dtype(params["attribute_dtype"])
+        model.converged_ = params["converged"]
+        model.n_iter_ = params["n_iter"]
+        model.lower_bound_ = params["lower_bound"]
+        if params["log_likelihood"] is not None:
+            model.log_likelihood_ = params["log_likelihood"]
+        restore_columns(model, params)
+        return model
 
     # ------------------------------------------------------------------ use
 

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 import warnings
+from typing import NamedTuple
 
 import fastmix
 from fastmix._tables import LABEL_SUFFIXES, read_table, write_labels
@@ -53,6 +54,36 @@ def main(argv=None):
         return 2
 
 
+class _Model(NamedTuple):
+    """What --model chooses: a class, and what it calls the things that the options are about."""
+
+    name: str
+    size: str  # K
+    objective: tuple  # its name in the summary, and the attribute
+    inits: tuple  # what --init can be
+    parameters: dict  # of each option
+
+
+_COMMON = {"max_iter": "max_iter", "tol": "tol", "n_init": "n_init"}
+_MODELS = {
+    "kmeans": _Model(
+        "KMeans",
+        "n_clusters",
+        ("objective", "inertia_"),
+        ("k-means++", "random"),
+        _COMMON | {"init": "init"},
+    ),
+    "gmm": _Model(
+        "GaussianMixture",
+        "n_components",
+        ("log-likelihood", "log_likelihood_"),
+        ("kmeans", "k-means++", "random", "random_from_data"),
+        _COMMON
+        | {"init": "init_params", "covariance_type": "covariance_type", "reg_covar": "reg_covar"},
+    ),
+}
+
+
 class _OneLineParser(argparse.ArgumentParser):
     def error(self, message):
         _complain(f"{message} (see {self.prog} --help)")
@@ -60,23 +91,44 @@ class _OneLineParser(argparse.ArgumentParser):
 
 
 def _parser():
-    parser = _OneLineParser(prog="fastmix", description="K-means for large tables of numbers.")
+    parser = _OneLineParser(
+        prog="fastmix", description="K-means and Gaussian mixtures for large tables of numbers."
+    )
     parser.add_argument("--version", action="version", version=f"fastmix {fastmix.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    demo = commands.add_parser("demo", help="cluster Old Faithful and quantise two photographs")
+    demo = commands.add_parser("demo", help="figures of PRML chapter 9, and tables")
     demo.add_argument("--out", metavar="DIR", default="fastmix-demo", help="default: %(default)s")
     demo.set_defaults(run=_demo)
 
     fit = commands.add_parser("fit", help="cluster the rows of a table")
     _add_table_arguments(fit)
-    fit.add_argument("-k", metavar="K", type=int, required=True, help="number of clusters")
-    fit.add_argument("--model", metavar="FILE", help="model to write (default: DATA's .model.npz)")
-    fit.add_argument("--seed", metavar="N", type=int, default=0, help="default: %(default)s")
-    fit.add_argument("--max-iter", metavar="N", type=int, default=300, help="default: %(default)s")
-    fit.add_argument("--tol", metavar="X", type=float, default=1e-4, help="default: %(default)s")
     fit.add_argument(
-        "--init", choices=["k-means++", "random"], default="k-means++", help="default: %(default)s"
+        "--model",
+        choices=list(_MODELS),
+        default="kmeans",
+        help="what to fit (default: %(default)s)",
+    )
+    fit.add_argument("-k", metavar="K", type=int, required=True, help="clusters or components")
+    fit.add_argument(
+        "-o", "--output", metavar="FILE", help="model to write (default: DATA's .model.npz)"
+    )
+    fit.add_argument("--seed", metavar="N", type=int, default=0, help="default: %(default)s")
+    # Without a default here, what is not given is the estimator's own.
+    fit.add_argument("--max-iter", metavar="N", type=int, help="default: 300; of gmm 100")
+    fit.add_argument("--tol", metavar="X", type=float, help="default: 1e-4; of gmm 1e-3")
+    fit.add_argument("--n-init", metavar="N", type=int, help="starts, the best of which is kept")
+    fit.add_argument("--init", metavar="WAY", help="how a start begins: " + _ways_to_begin())
+    fit.add_argument(
+        "--covariance-type",
+        choices=["full", "tied", "diag", "spherical"],
+        help="of gmm only (default: full)",
+    )
+    fit.add_argument(
+        "--reg-covar",
+        metavar="X",
+        type=_number_or_auto,
+        help="what is added to every variance, or auto: of gmm only (default: 1e-6)",
     )
     fit.set_defaults(run=_fit)
 
@@ -104,6 +156,15 @@ def _add_table_arguments(parser):
     parser.add_argument("--threads", metavar="N", type=int, help="default: as many as are free")
 
 
+def _ways_to_begin():
+    ways = [f"{', '.join(model.inits)} ({kind})" for kind, model in _MODELS.items()]
+    return f"{'; '.join(ways)}; default: the first"
+
+
+def _number_or_auto(text):
+    return text if text == "auto" else float(text)
+
+
 def _column_list(text):
     try:
         return next(csv.reader([text])) or [""]
@@ -121,36 +182,51 @@ def _fit(arguments):
     from fastmix.model_file import save_model
 
     labels_path = arguments.labels or _beside(arguments.data, ".labels.npy")
-    model_path = arguments.model or _beside(arguments.data, ".model.npz")
+    model_path = arguments.output or _beside(arguments.data, ".model.npz")
+    kind = _MODELS[arguments.model]
+    parameters = _given_parameters(arguments, kind)
     _check_labels_name(labels_path)
-    _check_outputs({"--labels": labels_path, "--model": model_path}, [arguments.data])
+    _check_outputs({"--labels": labels_path, "--output": model_path}, [arguments.data])
     X, names = read_table(arguments.data, arguments.columns)
     on_terminal = sys.stderr is not None and sys.stderr.isatty()
-    model = fastmix.KMeans(
+    model = getattr(fastmix, kind.name)(
         arguments.k,
-        init=arguments.init,
-        max_iter=arguments.max_iter,
-        tol=arguments.tol,
         random_state=arguments.seed,
         n_threads=arguments.threads,
         callbacks=fastmix.callbacks.ProgressLine() if on_terminal else None,
+        **parameters,
     )
     started = time.perf_counter()
-    model.fit(X)
+    labels = model.fit_predict(X)
     seconds = time.perf_counter() - started
-    model.callbacks = None
     save_model(model, model_path)
-    write_labels(model.labels_, labels_path)
+    write_labels(labels, labels_path)
+    name, attribute = kind.objective
     _summarise(
         X,
         names,
-        clusters=arguments.k,
-        objective=f"{model.inertia_:.10g}",
+        **_size(model),
+        **{name: f"{getattr(model, attribute):.10g}"},
         iterations=f"{model.n_iter_} (stopped: {model.fit_report_['stopped']})",
         seconds=f"{seconds:.3g}",
         labels=labels_path,
         model=model_path,
     )
+
+
+def _given_parameters(arguments, kind):
+    """The options that were given, as parameters of a kind of model that has them all."""
+    options = sorted(set().union(*(model.parameters for model in _MODELS.values())))
+    given = {name: vars(arguments)[name] for name in options if vars(arguments)[name] is not None}
+    for name in given:
+        if name not in kind.parameters:
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{option} is not an option of --model {arguments.model}")
+    if arguments.init not in [None, *kind.inits]:
+        raise ValueError(
+            f"--init {arguments.init}: of {arguments.model} expected {', '.join(kind.inits)}"
+        )
+    return {kind.parameters[name]: value for name, value in given.items()}
 
 
 def _predict(arguments):
@@ -166,8 +242,13 @@ def _predict(arguments):
     labels = model.predict(X)
     seconds = time.perf_counter() - started
     write_labels(labels, labels_path)
-    clusters = len(model.cluster_centers_)
-    _summarise(X, names, clusters=clusters, seconds=f"{seconds:.3g}", labels=labels_path)
+    _summarise(X, names, **_size(model), seconds=f"{seconds:.3g}", labels=labels_path)
+
+
+def _size(model):
+    """Line of the summary for K, in the words of the model."""
+    kind = next(kind for kind in _MODELS.values() if kind.name == type(model).__name__)
+    return {kind.size.removeprefix("n_"): getattr(model, kind.size)}
 
 
 def _beside(data, suffix):
@@ -199,7 +280,7 @@ def _check_outputs(outputs, inputs):
 def _summarise(X, names, **lines):
     columns = f"{X.shape[1]}" if names is None else f"{X.shape[1]} ({', '.join(names):.60})"
     for name, value in {"rows": X.shape[0], "columns": columns, **lines}.items():
-        print(f"{name:<12}{value}", flush=True)
+        print(f"{name:<16}{value}", flush=True)
 
 
 def _print_warning(message, *_):

@@ -19,41 +19,12 @@ import numpy as np
 
 import fastmix
 from fastmix._atomic import replacing
+from fastmix._state import ARRAYS, PARAMS, axes_of
 from fastmix._stored_zip import Refusal, blaming, check_names, open_archive, refuse, write_member
 
 __all__ = ["FORMAT_VERSION", "ModelFileError", "load_model", "save_model"]
 
 FORMAT_VERSION = 1
-
-
-def _is_count(value):
-    return type(value) is int and value > 0
-
-
-def _is_names(value):
-    return value is None or (type(value) is list and all(type(name) is str for name in value))
-
-
-# Each class that model files can hold, by its name in fastmix: the parameters of its state with a
-# test of each, and its arrays with the dtypes they may have and the parameters that size them.
-_PARAMS = {
-    "KMeans": {
-        "n_clusters": _is_count,
-        "n_features": _is_count,
-        "dtype": lambda value: value in ("float32", "float64"),
-        "scale": lambda value: type(value) is float and math.frexp(value)[0] == 0.5,
-        "inertia": lambda value: type(value) is float and value >= 0,  # Infinity is possible
-        "n_iter": _is_count,
-        "feature_names": _is_names,
-    },
-}
-_ARRAYS = {
-    "KMeans": {
-        "centers": (("<f8",), ("n_clusters", "n_features")),
-        "cluster_centers": (("<f4", "<f8"), ("n_clusters", "n_features")),
-        "pivot": (("<f8",), ("n_features",)),
-    },
-}
 
 _FORMAT = "fastmix-model"
 _MANIFEST = "manifest.json"
@@ -77,7 +48,7 @@ def save_model(model, path):
 
     Parameters
     ----------
-    model : KMeans
+    model : KMeans or GaussianMixture
         A fitted estimator.
     path : str or path-like
         The file to write, exactly as named.
@@ -108,8 +79,8 @@ def save_model(model, path):
     array([ True])
     """
     name = type(model).__name__
-    if name not in _ARRAYS or type(model) is not getattr(fastmix, name):
-        raise TypeError(f"model is a {name}; expected one of: {', '.join(_ARRAYS)}")
+    if name not in ARRAYS or type(model) is not getattr(fastmix, name):
+        raise TypeError(f"model is a {name}; expected one of: {', '.join(ARRAYS)}")
     params, state = model._get_state()
     arrays = {key: _little_endian(array) for key, array in state.items()}
     manifest = {
@@ -146,8 +117,8 @@ def load_model(path):
 
     Returns
     -------
-    model : KMeans
-        The fitted estimator.
+    model : KMeans or GaussianMixture
+        The fitted estimator, without the labels, trace and report of its fit.
 
     Raises
     ------
@@ -217,15 +188,16 @@ def _check_manifest(manifest):
         refuse(_MANIFEST, f"{reason}; written by fastmix {manifest.get('library_version')!r:.40}")
     _check_keys(_MANIFEST, "keys", manifest, _MANIFEST_KEYS)
     name, params, entries = manifest["class"], manifest["params"], manifest["arrays"]
-    if not isinstance(name, str) or name not in _ARRAYS:
-        refuse(_MANIFEST, f"class is {name!r:.40}; expected one of: {', '.join(_ARRAYS)}")
-    _check_keys(_MANIFEST, "params", params, _PARAMS[name])
-    for key, is_valid in _PARAMS[name].items():
+    if not isinstance(name, str) or name not in ARRAYS:
+        refuse(_MANIFEST, f"class is {name!r:.40}; expected one of: {', '.join(ARRAYS)}")
+    _check_keys(_MANIFEST, "params", params, PARAMS[name])
+    for key, is_valid in PARAMS[name].items():
         if not is_valid(params[key]):
             refuse(_MANIFEST, f"{key} of {name} cannot be {params[key]!r:.40}")
-    _check_keys(_MANIFEST, "arrays", entries, _ARRAYS[name])
-    for key, (dtypes, axes) in _ARRAYS[name].items():
-        _check_entry(_member_of(key), entries[key], dtypes, [params[axis] for axis in axes])
+    _check_keys(_MANIFEST, "arrays", entries, ARRAYS[name])
+    for key, (dtypes, axes) in ARRAYS[name].items():
+        shape = [params[axis] for axis in axes_of(axes, params)]
+        _check_entry(_member_of(key), entries[key], dtypes, shape)
 
 
 def _check_keys(member, what, mapping, expected):

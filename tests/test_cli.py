@@ -41,8 +41,18 @@ def write_table(name, X):
         parquet.write_table(pyarrow.table({"a": X[:, 0], "b": X[:, 1]}), name)
 
 
-def expected_labels(X):
-    return fastmix.KMeans(3, random_state=0).fit(X).labels_
+# The estimator that each --model fits.
+MODELS = {"kmeans": "KMeans", "gmm": "GaussianMixture"}
+
+
+@pytest.fixture(params=MODELS)
+def model(request):
+    """What --model may be."""
+    return request.param
+
+
+def expected_labels(X, model="kmeans"):
+    return getattr(fastmix, MODELS[model])(3, random_state=0).fit_predict(X)
 
 
 def complaint(capsys, *arguments):
@@ -66,18 +76,25 @@ def names_in(folder):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "npy", "parquet"])
-def test_fit_writes_the_labels_that_the_estimator_gives(folder, X, suffix):
+def test_fit_writes_the_labels_that_the_estimator_gives(folder, X, suffix, model):
     write_table(f"data.{suffix}", X)
-    assert main(["fit", f"data.{suffix}", "-k", "3"]) == 0
-    np.testing.assert_array_equal(np.load("data.labels.npy"), expected_labels(X))
+    assert main(["fit", "--model", model, f"data.{suffix}", "-k", "3"]) == 0
+    np.testing.assert_array_equal(np.load("data.labels.npy"), expected_labels(X, model))
 
 
-def test_fit_never_loads_a_whole_npy_file(folder, X, monkeypatch):
-    seen = []
-    fit = fastmix.KMeans.fit
-    monkeypatch.setattr(fastmix.KMeans, "fit", lambda self, X: seen.append(X) or fit(self, X))
+def test_fit_without_a_model_is_k_means(folder, X):
     np.save("data.npy", X)
     main(["fit", "data.npy", "-k", "3"])
+    assert type(load_model("data.model.npz")) is fastmix.KMeans
+
+
+def test_fit_never_loads_a_whole_npy_file(folder, X, monkeypatch, model):
+    seen = []
+    estimator = getattr(fastmix, MODELS[model])
+    fit = estimator.fit_predict
+    monkeypatch.setattr(estimator, "fit_predict", lambda self, X: seen.append(X) or fit(self, X))
+    np.save("data.npy", X)
+    main(["fit", "--model", model, "data.npy", "-k", "3"])
     assert isinstance(seen[0], np.memmap)
 
 
@@ -100,29 +117,60 @@ def test_labels_are_written_as_the_name_says(folder, X, name):
     np.testing.assert_array_equal(labels, expected_labels(X))
 
 
-def test_fit_passes_its_options_on(folder, X, monkeypatch):
-    seen = {}
-    real = fastmix.KMeans
+@pytest.mark.parametrize(
+    ("model", "options", "expected"),
+    [
+        ("kmeans", "", {"n_clusters": 3, "random_state": 0, "n_threads": None}),
+        (
+            "kmeans",
+            "--seed 5 --max-iter 7 --tol 0.5 --n-init 2 --init random --threads 1",
+            {
+                "n_clusters": 3,
+                "random_state": 5,
+                "max_iter": 7,
+                "tol": 0.5,
+                "n_init": 2,
+                "init": "random",
+                "n_threads": 1,
+            },
+        ),
+        ("gmm", "", {"n_components": 3, "random_state": 0, "n_threads": None}),
+        (
+            "gmm",
+            "--seed 5 --max-iter 7 --tol 0.5 --n-init 2 --init random_from_data --threads 1 "
+            "--covariance-type diag --reg-covar 0.25",
+            {
+                "n_components": 3,
+                "random_state": 5,
+                "max_iter": 7,
+                "tol": 0.5,
+                "n_init": 2,
+                "init_params": "random_from_data",
+                "n_threads": 1,
+                "covariance_type": "diag",
+                "reg_covar": 0.25,
+            },
+        ),
+        (
+            "gmm",
+            "--reg-covar auto",
+            {"n_components": 3, "random_state": 0, "n_threads": None, "reg_covar": "auto"},
+        ),
+    ],
+)
+def test_fit_passes_on_what_is_given_and_no_more(folder, X, monkeypatch, model, options, expected):
+    class Called(Exception):
+        """Ends the command before there is anything to write."""
 
-    def spy(n_clusters, **options):
-        seen.update(options, n_clusters=n_clusters)
-        return real(n_clusters, **options)
+    def fit_predict(self, X):
+        raise Called(self.get_params())
 
-    monkeypatch.setattr(fastmix, "KMeans", spy, raising=False)
+    estimator = getattr(fastmix, MODELS[model])
+    monkeypatch.setattr(estimator, "fit_predict", fit_predict)
     np.save("data.npy", X)
-    options = "-k 3 --seed 5 --max-iter 7 --tol 0.5 --init random --threads 1"
-    main(["fit", "data.npy", *options.split()])
-    assert (
-        seen.items()
-        >= {
-            "n_clusters": 3,
-            "random_state": 5,
-            "max_iter": 7,
-            "tol": 0.5,
-            "init": "random",
-            "n_threads": 1,
-        }.items()
-    )
+    with pytest.raises(Called) as caught:
+        main(["fit", "--model", model, "data.npy", "-k", "3", *options.split()])
+    assert caught.value.args == (estimator().get_params() | expected,)
 
 
 def test_fit_prints_a_summary(folder, X, capsys):
@@ -142,20 +190,41 @@ def test_fit_prints_a_summary(folder, X, capsys):
     }
 
 
-def test_fit_twice_gives_the_same_files(folder, X):
+def test_fit_of_a_mixture_prints_a_summary(folder, X, capsys):
+    write_table("data.csv", X)
+    main(["fit", "data.csv", "-k", "3", "--model", "gmm", "-o", "m.npz"])
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    model = load_model("m.npz")
+    assert float(lines.pop("seconds")) > 0
+    likelihood = float(lines.pop("log-likelihood"))
+    assert likelihood == pytest.approx(model.log_likelihood_, rel=1e-9)  # 10 digits
+    assert lines == {
+        "rows": "150",
+        "columns": "2 (a, b)",
+        "components": "3",
+        "iterations": f"{model.n_iter_} (stopped: tol)",
+        "labels": "data.labels.npy",
+        "model": "m.npz",
+    }
+
+
+def test_fit_twice_gives_the_same_files(folder, X, model):
     np.save("data.npy", X)
-    main(["fit", "data.npy", "-k", "3"])
+    main(["fit", "--model", model, "data.npy", "-k", "3"])
     first = [(folder / f"data.{end}").read_bytes() for end in ("labels.npy", "model.npz")]
-    main(["fit", "data.npy", "-k", "3"])
+    main(["fit", "--model", model, "data.npy", "-k", "3"])
     second = [(folder / f"data.{end}").read_bytes() for end in ("labels.npy", "model.npz")]
     assert first == second
 
 
-def test_predict_on_the_rows_of_the_fit_gives_its_labels(folder, X):
+def test_predict_on_the_rows_of_the_fit_gives_its_labels(folder, X, capsys, model):
     write_table("data.csv", X)
-    main(["fit", "data.csv", "-k", "3", "--tol", "0"])
+    main(["fit", "--model", model, "data.csv", "-k", "3", "--tol", "1e-12"])
+    capsys.readouterr()
     assert main(["predict", "data.model.npz", "data.csv", "--labels", "again.npy"]) == 0
     np.testing.assert_array_equal(np.load("again.npy"), np.load("data.labels.npy"))
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert lines["clusters" if model == "kmeans" else "components"] == "3"
 
 
 def test_version_is_printed(capsys):
@@ -173,14 +242,20 @@ def test_version_is_printed(capsys):
         ("flat.npy", np.zeros(5), "1D array"),
         ("text.npy", np.array([["a"]]), "numeric"),
         ("nan.npy", np.array([[1.0], [np.nan]]), "X[1, 0] = nan"),
-        ("few.npy", np.zeros((1, 2)), "n_samples=1"),
         ("object.npy", np.array([[{}]]), "Python objects"),
     ],
 )
-def test_array_that_cannot_be_clustered_is_refused(folder, capsys, name, array, reason):
+def test_array_that_cannot_be_clustered_is_refused(folder, capsys, model, name, array, reason):
     np.save(name, array)
-    assert reason in complaint(capsys, "fit", name, "-k", 2)
+    assert reason in complaint(capsys, "fit", "--model", model, name, "-k", 2)
     assert names_in(folder) == [name]
+
+
+@pytest.mark.parametrize(("model", "reason"), [("kmeans", "n_samples=1"), ("gmm", "1 sample(s)")])
+def test_too_few_rows_are_refused(folder, capsys, model, reason):
+    np.save("data.npy", np.zeros((1, 2)))
+    assert reason in complaint(capsys, "fit", "data.npy", "--model", model, "-k", 2)
+    assert names_in(folder) == ["data.npy"]
 
 
 @pytest.mark.parametrize("name", ["data.csv", "data.parquet", "data.xls"])
@@ -204,6 +279,29 @@ def test_missing_or_strange_data_is_refused(folder, capsys, name):
         ["fit", "data.npy", "-k", "3", "--seed", "-1"],
         ["fit", "data.npy", "-k", "3", "--threads", "0"],
         ["fit", "data.npy", "-k", "9" * 30],
+        ["fit", "data.npy", "-k", "3", "--n-init", "0"],
+        ["fit", "data.npy", "-k", "3", "--init", "kmeans"],
+        ["fit", "data.npy", "-k", "3", "--model", "data.model.npz"],
+        ["fit", "data.npy", "-k", "3", "--covariance-type", "full"],
+        ["fit", "data.npy", "-k", "3", "--reg-covar", "0"],
+        *[
+            ["fit", "data.npy", "--model", "gmm", *options.split()]
+            for options in [
+                "",
+                "-k 0",
+                "-k 151",
+                "-k " + "9" * 30,
+                "-k 3 --tol -1",
+                "-k 3 --max-iter -1",
+                "-k 3 --init best",
+                "-k 3 --covariance-type square",
+                "-k 3 --reg-covar -1",
+                "-k 3 --reg-covar nan",
+                "-k 3 --reg-covar much",
+                "-k 3 --seed -1",
+                "-k 3 --threads 0",
+            ]
+        ],
         ["fit", "data.npy", "-k", "3", "--columns", "0\n1"],
         ["fit", "data.npy", "-k", "3", "--columns", "0,2"],
         ["predict", "data.npy"],
@@ -222,44 +320,57 @@ def test_bad_arguments_are_refused_in_one_line(folder, X, capsys, arguments):
     ("options", "reason"),
     [
         (["--labels", "no/l.npy"], "--labels no/l.npy: the folder no does not exist"),
-        (["--model", "no/m.npz"], "--model no/m.npz: the folder no does not exist"),
-        (["--model", "sub"], "--model sub: is a folder; expected a file"),
+        (["--output", "no/m.npz"], "--output no/m.npz: the folder no does not exist"),
+        (["-o", "sub"], "--output sub: is a folder; expected a file"),
         (["--labels", "l.bin"], "--labels l.bin: expected a file named *.npy, *.csv, *.txt"),
         (["--labels", "data.npy"], "--labels data.npy: would replace data.npy"),
-        (["--model", "./data.npy"], "--model ./data.npy: would replace data.npy"),
-        (["--labels", "x.npy", "--model", "x.npy"], "--model x.npy: would replace the file of "),
+        (["-o", "./data.npy"], "--output ./data.npy: would replace data.npy"),
+        (
+            ["--labels", "x.npy", "-o", "x.npy"],
+            "--output x.npy: would replace the file of --labels",
+        ),
+        (["--init", "kmeans"], "--init kmeans: of kmeans expected k-means++, random"),
+        (["--reg-covar", "auto"], "--reg-covar is not an option of --model kmeans"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_output_that_cannot_be_is_refused_before_the_fit(
+def test_option_that_cannot_be_is_refused_before_the_fit(
     folder, X, capsys, monkeypatch, options, reason
 ):
     np.save("data.npy", X)
     (folder / "sub").mkdir()
-    monkeypatch.setattr(fastmix.KMeans, "fit", lambda *_: pytest.fail("fitted"))
+    monkeypatch.setattr(fastmix.KMeans, "fit", lambda *_, **__: pytest.fail("fitted"))
     assert complaint(capsys, "fit", "data.npy", "-k", 2, *options).startswith(reason)
 
 
 def test_predict_refuses_to_replace_the_model(folder, X, capsys):
     np.save("data.npy", X)
-    main(["fit", "data.npy", "-k", "3", "--model", "m.npy"])
+    main(["fit", "data.npy", "-k", "3", "-o", "m.npy"])
     capsys.readouterr()
     message = complaint(capsys, "predict", "m.npy", "data.npy", "--labels", "m.npy")
     assert message == "--labels m.npy: would replace m.npy"
 
 
-def test_predict_on_other_columns_is_refused(folder, X, capsys):
+def test_collapse_without_a_remedy_is_refused(folder, capsys):
+    np.save("data.npy", np.zeros((10, 2)))
+    message = complaint(capsys, "fit", "data.npy", "-k", 2, "--model", "gmm", "--reg-covar", 0)
+    assert message.endswith("reg_covar=0.")
+    assert names_in(folder) == ["data.npy"]
+
+
+def test_predict_on_other_columns_is_refused(folder, X, capsys, model):
     np.save("data.npy", X)
     np.save("wide.npy", np.zeros((5, 3)))
-    main(["fit", "data.npy", "-k", "3"])
+    main(["fit", "--model", model, "data.npy", "-k", "3"])
     capsys.readouterr()
     message = complaint(capsys, "predict", "data.model.npz", "wide.npy")
-    assert message == "X has 3 features, but KMeans is expecting 2 features as input."
+    name = MODELS[model]
+    assert message == f"X has 3 features, but {name} is expecting 2 features as input."
 
 
 @pytest.mark.parametrize("error", [ValueError("two\nlines"), MemoryError(), OSError(28, "full")])
 def test_failed_fit_leaves_older_outputs(folder, X, capsys, monkeypatch, error):
-    def fail(*_):
+    def fail(*_, **__):
         raise error
 
     np.save("data.npy", X)
@@ -271,15 +382,16 @@ def test_failed_fit_leaves_older_outputs(folder, X, capsys, monkeypatch, error):
     assert (folder / "data.model.npz").read_bytes() == b"old model"
 
 
-def test_progress_is_shown_on_a_terminal_only(folder, X, monkeypatch):
+@pytest.mark.parametrize(("model", "most"), [("kmeans", 300), ("gmm", 100)])
+def test_progress_is_shown_on_a_terminal_only(folder, X, monkeypatch, model, most):
     class Terminal(io.StringIO):
         def isatty(self):
             return True
 
     np.save("data.npy", X)
     monkeypatch.setattr(sys, "stderr", Terminal())
-    assert main(["fit", "data.npy", "-k", "3"]) == 0
-    assert "iteration 1/300" in sys.stderr.getvalue()
+    assert main(["fit", "--model", model, "data.npy", "-k", "3"]) == 0
+    assert f"iteration 1/{most}" in sys.stderr.getvalue()
 
 
 def test_warning_is_one_line_on_stderr(folder, capsys):
@@ -301,15 +413,16 @@ def test_module_runs_as_the_command(folder):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-def test_ctrl_c_exits_130_and_writes_nothing(folder):
+@pytest.mark.parametrize("options", ["--init random", "--model gmm --init random_from_data"])
+def test_ctrl_c_exits_130_and_writes_nothing(folder, options):
     np.save("data.npy", np.random.default_rng(0).random((200_000, 16), dtype=np.float32))
     program = """
         import os, signal, sys, threading
         from fastmix.cli import main
         threading.Timer(2.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-        sys.exit(main("fit data.npy -k 200 --tol 0 --max-iter 1000000 --init random".split()))
+        sys.exit(main(("fit data.npy -k 200 --tol 0 --max-iter 1000000 " + sys.argv[1]).split()))
     """
-    command = [sys.executable, "-c", textwrap.dedent(program)]
+    command = [sys.executable, "-c", textwrap.dedent(program), options]
     child = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (child.returncode, child.stderr) == (130, "fastmix: interrupted\n")
     assert names_in(folder) == ["data.npy"]

@@ -8,9 +8,11 @@ import os
 import subprocess
 import sys
 import textwrap
+import warnings
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
 import fastmix
 from fastmix.model_file import FORMAT_VERSION, load_model, save_model
@@ -20,21 +22,45 @@ def rows(dtype=np.float64, n_samples=200, n_features=3):
     return np.random.default_rng(7).normal(100, 3, size=(n_samples, n_features)).astype(dtype)
 
 
-def fitted(dtype=np.float64):
-    return fastmix.KMeans(4, random_state=0).fit(rows(dtype))
+MODELS = {
+    "KMeans": fastmix.KMeans(4, random_state=0),
+    **{
+        kind: fastmix.GaussianMixture(4, covariance_type=kind, tol=0.1, random_state=0)
+        for kind in ("full", "tied", "diag", "spherical")
+    },
+}
+
+
+def fitted(name="KMeans", dtype=np.float64):
+    return clone(MODELS[name]).fit(rows(dtype))
+
+
+@pytest.fixture(params=MODELS)
+def name(request):
+    """Name of each kind of model."""
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """The bytes of a model file."""
+def saved_models(tmp_path_factory):
+    """The bytes of a model file of each kind."""
     path = tmp_path_factory.mktemp("model") / "model.npz"
-    save_model(fitted(), path)
-    return path.read_bytes()
+    found = {}
+    for name in MODELS:
+        save_model(fitted(name), path)
+        found[name] = path.read_bytes()
+    return found
+
+
+@pytest.fixture
+def saved(saved_models):
+    """The bytes of a model file of K-means."""
+    return saved_models["KMeans"]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8], ids=lambda t: t.__name__)
-def test_loaded_model_predicts_the_same_labels(tmp_path, dtype):
-    model = fitted(dtype)
+def test_loaded_model_predicts_the_same_labels(tmp_path, name, dtype):
+    model = fitted(name, dtype)
     save_model(model, tmp_path / "m.npz")
     # Rows near the boundaries, where one bit more or less in a centre shows.
     X = np.repeat(rows(dtype), 20, axis=0)
@@ -43,8 +69,56 @@ def test_loaded_model_predicts_the_same_labels(tmp_path, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda t: t.__name__)
-def test_loaded_model_has_the_same_state_bit_for_bit(tmp_path, dtype):
-    model = fitted(dtype)
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+def test_loaded_mixture_is_the_same_bit_for_bit(tmp_path, kind, dtype):
+    model, X = fitted(kind, dtype), rows(dtype)
+    save_model(model, tmp_path / "m.npz")
+    loaded = load_model(tmp_path / "m.npz")
+    for attribute in ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"):
+        found, expected = getattr(loaded, attribute), getattr(model, attribute)
+        assert (found.dtype, found.tobytes()) == (expected.dtype, expected.tobytes())
+    for attribute in ("converged_", "n_iter_", "lower_bound_", "log_likelihood_"):
+        assert getattr(loaded, attribute) == getattr(model, attribute)
+    assert loaded.score_samples(X).tobytes() == model.score_samples(X).tobytes()
+    assert loaded.predict_proba(X).tobytes() == model.predict_proba(X).tobytes()
+    assert (loaded.bic(X), loaded.aic(X)) == (model.bic(X), model.aic(X))
+
+
+def test_mixture_of_given_parameters_survives(tmp_path):
+    # It has no likelihood, no iteration, and a lower bound of minus infinity.
+    parameters = [0.25, 0.75], [[0.0, 1.0], [5.0, 5.0]], [np.eye(2), 2 * np.eye(2)]
+    model = fastmix.GaussianMixture.from_parameters(*parameters)
+    save_model(model, tmp_path / "m.npz")
+    loaded = load_model(tmp_path / "m.npz")
+    assert (loaded.n_iter_, loaded.lower_bound_) == (0, -np.inf)
+    assert not hasattr(loaded, "log_likelihood_")
+    X = rows(n_features=2) / 50
+    assert loaded.score_samples(X).tobytes() == model.score_samples(X).tobytes()
+
+
+def test_warm_start_goes_on_from_a_loaded_mixture(tmp_path):
+    X = rows()
+    options = {"tol": 0, "max_iter": 3, "random_state": 0, "warm_start": True}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # three iterations do not converge
+        model = fastmix.GaussianMixture(4, **options).fit(X)
+        save_model(model, tmp_path / "m.npz")
+        loaded = load_model(tmp_path / "m.npz").set_params(**options).fit(X)
+        model.fit(X)
+    assert loaded.means_.tobytes() == model.means_.tobytes()
+    assert loaded.lower_bounds_ == model.lower_bounds_
+
+
+def test_names_of_columns_survive(tmp_path, name):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(rows(), columns=["a", "b", "c"])
+    save_model(clone(MODELS[name]).fit(frame), tmp_path / "m.npz")
+    assert load_model(tmp_path / "m.npz").feature_names_in_.tolist() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda t: t.__name__)
+def test_loaded_model_has_the_same_state_bit_for_bit(tmp_path, name, dtype):
+    model = fitted(name, dtype)
     save_model(model, tmp_path / "m.npz")
     params, arrays = load_model(tmp_path / "m.npz")._get_state()
     expected_params, expected_arrays = model._get_state()
@@ -54,15 +128,15 @@ def test_loaded_model_has_the_same_state_bit_for_bit(tmp_path, dtype):
     }
 
 
-def test_saving_twice_gives_the_same_bytes(saved, tmp_path):
-    save_model(fitted(), tmp_path / "again.npz")
-    assert (tmp_path / "again.npz").read_bytes() == saved
+def test_saving_twice_gives_the_same_bytes(saved_models, tmp_path, name):
+    save_model(fitted(name), tmp_path / "again.npz")
+    assert (tmp_path / "again.npz").read_bytes() == saved_models[name]
 
 
-def test_saving_a_loaded_model_gives_the_same_bytes(saved, tmp_path):
-    (tmp_path / "a.npz").write_bytes(saved)
+def test_saving_a_loaded_model_gives_the_same_bytes(saved_models, tmp_path, name):
+    (tmp_path / "a.npz").write_bytes(saved_models[name])
     save_model(load_model(tmp_path / "a.npz"), tmp_path / "b.npz")
-    assert (tmp_path / "b.npz").read_bytes() == saved
+    assert (tmp_path / "b.npz").read_bytes() == saved_models[name]
 
 
 def test_arrays_are_readable_with_numpy_alone(saved):
@@ -71,15 +145,15 @@ def test_arrays_are_readable_with_numpy_alone(saved):
         np.testing.assert_array_equal(archive["cluster_centers"], model.cluster_centers_)
 
 
-def test_manifest_says_what_the_file_is(saved):
-    with np.load(io.BytesIO(saved)) as archive:
+def test_manifest_says_what_the_file_is(saved_models, name):
+    with np.load(io.BytesIO(saved_models[name])) as archive:
         manifest = json.loads(archive["manifest.json"])
     del manifest["params"], manifest["arrays"]
     assert manifest == {
         "format": "fastmix-model",
         "format_version": FORMAT_VERSION,
         "library_version": fastmix.__version__,
-        "class": "KMeans",
+        "class": "KMeans" if name == "KMeans" else "GaussianMixture",
     }
 
 
@@ -94,13 +168,13 @@ def test_manifest_describes_the_array(saved, key):
 
 
 def test_save_model_refuses_a_foreign_class(tmp_path):
-    with pytest.raises(TypeError, match="model is a dict; expected one of: KMeans"):
+    with pytest.raises(TypeError, match="is a dict; expected one of: KMeans, GaussianMixture"):
         save_model({}, tmp_path / "m.npz")
 
 
-def test_save_model_refuses_an_unfitted_model_and_writes_nothing(tmp_path):
+def test_save_model_refuses_an_unfitted_model_and_writes_nothing(tmp_path, name):
     with pytest.raises((ValueError, AttributeError), match="not fitted"):
-        save_model(fastmix.KMeans(3), tmp_path / "m.npz")
+        save_model(clone(MODELS[name]), tmp_path / "m.npz")
     assert not list(tmp_path.iterdir())
 
 
@@ -126,7 +200,7 @@ def test_failed_save_leaves_the_old_file_and_no_other(saved, tmp_path, monkeypat
     path.write_bytes(saved)
     monkeypatch.setattr(os, call, fail)
     with pytest.raises(type(error)):
-        save_model(fitted(np.float32), path)
+        save_model(fitted(dtype=np.float32), path)
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("model.npz", saved)]
 
 

@@ -4,6 +4,7 @@
 import hashlib
 import io
 import json
+import math
 import os
 import pickle
 import tracemalloc
@@ -16,17 +17,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastmix
+from fastmix._state import ARRAYS, axes_of
 from fastmix.model_file import FORMAT_VERSION, ModelFileError, load_model, save_model
 
-ARRAYS = ("centers", "cluster_centers", "pivot")
+# Every array of every class, and the one of each that has 4 x 3 values.
+CASES = [(name, key) for name, arrays in ARRAYS.items() for key in arrays]
+TABLES = [("KMeans", "cluster_centers"), ("GaussianMixture", "means")]
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """The bytes of a model file: 4 clusters, 3 features, float64."""
+def of_every_class(names, cases):
+    """Parametrise by a model file's class and more."""
+    return pytest.mark.parametrize(("saved", *names), cases, indirect=["saved"])
+
+
+@pytest.fixture(scope="module", params=ARRAYS)
+def saved(request, tmp_path_factory):
+    """The bytes of a model file of each class: 4 clusters or components, 3 features, float64."""
     path = tmp_path_factory.mktemp("model") / "model.npz"
     X = np.random.default_rng(7).normal(100, 3, size=(200, 3))
-    save_model(fastmix.KMeans(4, random_state=0).fit(X), path)
+    save_model(getattr(fastmix, request.param)(4, tol=0.1, random_state=0).fit(X), path)
     return path.read_bytes()
 
 
@@ -122,7 +131,7 @@ def test_overwritten_stretch_is_refused_or_harmless(saved, tmp_path_factory, dat
     assert_refused_or_harmless(damaged, saved, tmp_path_factory.mktemp("stretch"))
 
 
-@pytest.mark.parametrize("key", ARRAYS)
+@of_every_class(["key"], CASES)
 def test_changed_array_is_refused_by_its_sha256(members, tmp_path, key):
     data = bytearray(members[f"{key}.npy"])
     data[-3] ^= 1  # archive_of writes a new CRC-32
@@ -173,22 +182,25 @@ def test_zip_bomb_is_refused_in_little_memory(members, tmp_path, bomb):
 
 @pytest.mark.parametrize("shape", [[10**6, 10**6], [2**62, 3], [2**400, 1]], ids=str)
 def test_lying_shape_is_refused_before_memory_is_taken(members, tmp_path, shape):
-    size = 8 * shape[0] * shape[1]
-    for key in ("centers", "cluster_centers"):
-        edit_manifest(members, "arrays", key, shape=shape, bytes=size)
-        header = io.BytesIO()
-        described = {"descr": "<f8", "fortran_order": False, "shape": tuple(shape)}
-        np.lib.format.write_array_header_1_0(header, described)
-        members[f"{key}.npy"] = header.getvalue() + bytes(96)
-    edit_manifest(members, "arrays", "pivot", shape=shape[1:], bytes=8 * shape[1])
-    edit_manifest(members, "params", n_clusters=shape[0], n_features=shape[1])
+    name = json.loads(members["manifest.json"])["class"]
+    count = "n_clusters" if name == "KMeans" else "n_components"
+    edit_manifest(members, "params", **{count: shape[0], "n_features": shape[1]})
+    params = json.loads(members["manifest.json"])["params"]
+    for key, (_, axes) in ARRAYS[name].items():
+        lie = [params[axis] for axis in axes_of(axes, params)]
+        edit_manifest(members, "arrays", key, shape=lie, bytes=8 * math.prod(lie))
+        if key != "pivot":
+            header = io.BytesIO()
+            described = {"descr": "<f8", "fortran_order": False, "shape": tuple(lie)}
+            np.lib.format.write_array_header_1_0(header, described)
+            members[f"{key}.npy"] = header.getvalue() + bytes(96)
     tracemalloc.start()
     try:
         message = refusal(archive_of(members), tmp_path)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert message.startswith(("centers.npy: ", "pivot.npy: "))
+    assert message.split(".npy: ")[0] in ARRAYS[name]
     assert peak < 4 << 20
 
 
@@ -202,7 +214,7 @@ def test_unknown_member_name_is_refused(members, tmp_path, name):
     assert message.endswith(": is not a member of a model file")
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "centers.npy"])
+@pytest.mark.parametrize("name", ["manifest.json", "pivot.npy"])
 def test_duplicate_member_is_refused(members, tmp_path, name):
     file = io.BytesIO(archive_of(members))
     with warnings.catch_warnings(), zipfile.ZipFile(file, "a") as archive:
@@ -211,15 +223,21 @@ def test_duplicate_member_is_refused(members, tmp_path, name):
     assert refusal(file.getvalue(), tmp_path) == f"{name}: is there twice"
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "centers.npy", "pivot.npy"])
-def test_missing_member_is_refused(members, tmp_path, name):
-    del members[name]
-    assert refusal(archive_of(members), tmp_path) == f"{name}: is missing"
+@of_every_class(["key"], CASES)
+def test_missing_array_is_refused(members, tmp_path, key):
+    del members[f"{key}.npy"]
+    assert refusal(archive_of(members), tmp_path) == f"{key}.npy: is missing"
+
+
+def test_missing_manifest_is_refused(members, tmp_path):
+    del members["manifest.json"]
+    assert refusal(archive_of(members), tmp_path) == "manifest.json: is missing"
 
 
 def test_thousands_of_members_are_refused_before_they_are_listed(members, tmp_path):
     more = {f"{i}.npy": b"" for i in range(5000)}
-    assert refusal(archive_of(members | more), tmp_path).startswith("zip directory: 5004 members")
+    message = refusal(archive_of(members | more), tmp_path)
+    assert message.startswith(f"zip directory: {5000 + len(members)} members")
 
 
 def test_encrypted_member_is_refused(saved, tmp_path):
@@ -243,7 +261,7 @@ def test_bytes_around_the_archive_are_refused(saved, tmp_path, before, after):
         ({"format_version": "1"}, "format_version is '1'"),
         ({"format_version": 0}, "format_version is 0"),
         ({"format": "other"}, "does not say that this is a fastmix-model"),
-        ({"class": "SVC"}, "class is 'SVC'; expected one of: KMeans"),
+        ({"class": "SVC"}, "class is 'SVC'; expected one of: KMeans, GaussianMixture"),
         ({"class": ["KMeans"]}, "class is ['KMeans']"),
         ({"params": []}, "its params are not exactly"),
         ({"more": 1}, "its keys are not exactly"),
@@ -257,28 +275,69 @@ def test_manifest_that_lies_is_refused(members, tmp_path, values, reason):
     assert refusal(archive_of(members), tmp_path).startswith(f"manifest.json: {reason}")
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
+@of_every_class(["other"], [("KMeans", "GaussianMixture"), ("GaussianMixture", "KMeans")])
+def test_manifest_of_another_class_is_refused(members, tmp_path, other):
+    edit_manifest(members, **{"class": other})
+    message = refusal(archive_of(members), tmp_path)
+    assert message.startswith("manifest.json: its params are not exactly")
+
+
+@of_every_class(
+    ["name", "value"],
     [
-        ("n_clusters", 0),
-        ("n_clusters", True),
-        ("n_clusters", 4.0),
-        ("n_features", "3"),
-        ("dtype", "object"),
-        ("scale", 0.0),
-        ("scale", 3.0),
-        ("scale", float("inf")),
-        ("inertia", float("nan")),
-        ("inertia", -1.0),
-        ("n_iter", None),
+        ("KMeans", "n_clusters", 0),
+        ("KMeans", "n_clusters", True),
+        ("KMeans", "n_clusters", 4.0),
+        ("KMeans", "inertia", float("nan")),
+        ("KMeans", "inertia", -1.0),
+        ("KMeans", "n_iter", None),
+        ("KMeans", "n_iter", 0),
+        ("GaussianMixture", "n_components", 0),
+        ("GaussianMixture", "covariance_type", "square"),
+        ("GaussianMixture", "covariance_type", ["full"]),
+        ("GaussianMixture", "attribute_dtype", "float16"),
+        ("GaussianMixture", "converged", 1),
+        ("GaussianMixture", "n_iter", -1),
+        ("GaussianMixture", "lower_bound", float("nan")),
+        ("GaussianMixture", "lower_bound", None),
+        ("GaussianMixture", "log_likelihood", "-1"),
+        *[
+            (name, *case)
+            for name in ARRAYS
+            for case in [
+                ("n_features", "3"),
+                ("dtype", "object"),
+                ("scale", 0.0),
+                ("scale", 3.0),
+                ("scale", float("inf")),
+                ("feature_names", "abc"),
+                ("feature_names", [1, 2, 3]),
+            ]
+        ],
     ],
 )
 def test_parameter_that_cannot_be_is_refused(members, tmp_path, name, value):
     edit_manifest(members, "params", **{name: value})
     message = refusal(archive_of(members), tmp_path)
-    assert message == f"manifest.json: {name} of KMeans cannot be {value!r}"
+    kind = json.loads(members["manifest.json"])["class"]
+    assert message == f"manifest.json: {name} of {kind} cannot be {value!r}"
 
 
+@of_every_class(
+    ["kind", "expected"],
+    [
+        ("GaussianMixture", "tied", [3, 3]),
+        ("GaussianMixture", "diag", [4, 3]),
+        ("GaussianMixture", "spherical", [4]),
+    ],
+)
+def test_covariances_of_another_type_are_refused(members, tmp_path, kind, expected):
+    edit_manifest(members, "params", covariance_type=kind)
+    message = refusal(archive_of(members), tmp_path)
+    assert message == f"covariances.npy: has shape [4, 3, 3]; expected {expected}"
+
+
+@of_every_class([], [("KMeans",)])
 def test_infinite_objective_survives(members, tmp_path):
     # Data near 1e160 have an objective that float64 cannot hold; the model is sound all the same.
     edit_manifest(members, "params", inertia=float("inf"))
@@ -319,7 +378,7 @@ def test_manifest_entry_that_lies_is_refused(members, tmp_path, values, reason):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
-@pytest.mark.parametrize("key", ARRAYS)
+@of_every_class(["key"], CASES)
 def test_array_that_is_not_finite_is_refused(members, tmp_path, key, value):
     array = np.load(io.BytesIO(members[f"{key}.npy"]))
     array.flat[1] = value
@@ -327,16 +386,18 @@ def test_array_that_is_not_finite_is_refused(members, tmp_path, key, value):
     assert refusal(archive_of(members), tmp_path).endswith(f"is {value}; expected finite values")
 
 
-def test_array_in_column_order_is_refused(members, tmp_path):
-    centers = np.load(io.BytesIO(members["centers.npy"]))
-    put_array(members, "centers", np.asfortranarray(centers))
-    assert refusal(archive_of(members), tmp_path).startswith("centers.npy: its header says")
+@of_every_class(["key"], TABLES)
+def test_array_in_column_order_is_refused(members, tmp_path, key):
+    table = np.load(io.BytesIO(members[f"{key}.npy"]))
+    put_array(members, key, np.asfortranarray(table))
+    assert refusal(archive_of(members), tmp_path).startswith(f"{key}.npy: its header says")
 
 
-def test_array_with_another_number_of_clusters_is_refused(members, tmp_path):
-    put_array(members, "cluster_centers", np.zeros((5, 3)))
+@of_every_class(["key"], TABLES)
+def test_array_with_another_number_of_clusters_is_refused(members, tmp_path, key):
+    put_array(members, key, np.zeros((5, 3)))
     message = refusal(archive_of(members), tmp_path)
-    assert message == "cluster_centers.npy: has shape [5, 3]; expected [4, 3]"
+    assert message == f"{key}.npy: has shape [5, 3]; expected [4, 3]"
 
 
 @pytest.mark.parametrize(
