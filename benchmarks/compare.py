@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""fastmix beside scikit-learn, measured in one process with interleaved repeats.
+"""fastmix beside scikit-learn and, for mixtures, oneDAL, in one process with interleaved repeats.
 
 Prints a Markdown table with the CPU, the date, the versions and the target of each line.
 """
@@ -10,10 +10,10 @@ import os
 import platform
 import statistics
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import N_THREADS, data, measure, memory, rates
+from benchmarks import N_THREADS, data, kmeans, measure, memory, mixtures, rates
 
 
 def cpu_model():
@@ -29,6 +29,13 @@ def cpu_model():
     return f"{cpu['model name']} (family {cpu['cpu family']}, model {cpu['model']})"
 
 
+def _installed(package):
+    try:
+        return [f"{package} {version(package)}"]
+    except PackageNotFoundError:
+        return []
+
+
 def heading():
     from fastmix.core import versions
 
@@ -39,6 +46,7 @@ def heading():
         f"{N_THREADS} threads on {os.cpu_count()} CPUs",
         f"fastmix {ours['fastmix']} ({ours['isa']}, OpenMP {ours['openmp']})",
         f"scikit-learn {version('scikit-learn')}",
+        *_installed("scikit-learn-intelex"),
         f"NumPy {version('numpy')}",
         f"Python {platform.python_version()}",
     ]
@@ -73,32 +81,53 @@ def _target(value):
     return "" if value is None else f"at least {value:g}"
 
 
-def iterations(options):
+def _per_iteration(options, works, task_class):
+    """Seconds per iteration of fastmix and its peers on some works."""
+    ours, *peers = task_class.libraries
     table = Table(
-        *("work", "shape", "dtype", "scikit-learn, s/iteration", "fastmix, s/iteration"),
-        *("ratio (lowest to highest repeat)", "target", "ratio of whole fits", "iterations"),
-        "objective, relative difference",
+        *("work", "shape", "dtype"),
+        *(f"{library}, s/iteration" for library in (*peers, ours)),
+        *(
+            column
+            for peer in peers
+            for column in (f"{peer} / fastmix (lowest to highest repeat)", "target")
+        ),
+        *(f"whole fits, {peer} / fastmix" for peer in peers),
+        "iterations",
+        *(f"objective against {peer}'s" for peer in peers),
     )
-    for name in options.work or data.WORKS:
+    for name in options.work or works:
         for dtype in options.dtype:
             work = data.named(name, options.scale)
-            X = work.make(dtype, options.seed)
-            start = measure.starting_centers(X, work.n_clusters, options.seed)
-            timings = measure.lloyd_timings(X, start, options.more, options.repeats)
-            fast, slow = (timings[library] for library in measure.LIBRARIES)
-            found, expected = (measure.objective(X, t.model.cluster_centers_) for t in (fast, slow))
+            task = task_class(work, dtype, options.seed)
+            timings = measure.timings(task, options.more, options.repeats)
+            fast, slow = timings[ours], [timings[peer] for peer in peers]
+            found, *expected = (task.objective(t.model) for t in (fast, *slow))
             table.row(
                 name,
-                _shape(X, work.n_clusters),
+                _shape(task.X, work.n_clusters),
                 dtype,
-                f"{statistics.median(slow.per_iteration):.4g}",
-                f"{statistics.median(fast.per_iteration):.4g}",
-                _ratio(slow.per_iteration, fast.per_iteration),
-                _target(work.target_for(dtype)),
-                _ratio(slow.whole, fast.whole),
-                f"{slow.model.n_iter_} and {fast.model.n_iter_}",
-                f"{(found - expected) / expected:+.1e}",
+                *(f"{statistics.median(t.per_iteration):.4g}" for t in (*slow, fast)),
+                *(
+                    cell
+                    for peer, t in zip(peers, slow, strict=True)
+                    for cell in (
+                        _ratio(t.per_iteration, fast.per_iteration),
+                        _target(work.target_for(dtype, peer)),
+                    )
+                ),
+                *(_ratio(t.whole, fast.whole) for t in slow),
+                ", ".join(str(t.model.n_iter_) for t in (*slow, fast)),
+                *(f"{(found - value) / abs(value):+.1e}" for value in expected),
             )
+
+
+def lloyd(options):
+    _per_iteration(options, data.WORKS, kmeans.LloydTask)
+
+
+def mixture(options):
+    _per_iteration(options, data.MIXTURES, mixtures.EMTask)
 
 
 def seeding(options):
@@ -111,8 +140,8 @@ def seeding(options):
     work = data.named("blobs_1Mx32_k256", options.scale)
     for dtype in options.dtype:
         X = work.make(dtype, options.seed)
-        runs = measure.seeding_runs(X, work.n_clusters, options.seeds)
-        (fast, found), (slow, expected) = (runs[library] for library in measure.LIBRARIES)
+        runs = kmeans.seeding_runs(X, work.n_clusters, options.seeds)
+        (fast, found), (slow, expected) = (runs[library] for library in kmeans.LIBRARIES)
         laws = [
             f"{statistics.mean(p):.6g}, sd {statistics.pstdev(p):.2g}, {min(p):.6g} to {max(p):.6g}"
             for p in (expected, found)
@@ -138,10 +167,10 @@ def tiny(options):
     work = data.TINY
     for dtype in options.dtype:
         X = work.make(dtype, options.seed)
-        given = measure.starting_centers(X, work.n_clusters, options.seed)
+        given = kmeans.starting_centers(X, work.n_clusters, options.seed)
         for label, init in (("given rows", given), ("k-means++", "k-means++")):
-            results = measure.tiny_timings(X, work.n_clusters, init, options.fits, options.repeats)
-            (fast, n_fast), (slow, n_slow) = (results[library] for library in measure.LIBRARIES)
+            results = kmeans.tiny_timings(X, work.n_clusters, init, options.fits, options.repeats)
+            (fast, n_fast), (slow, n_slow) = (results[library] for library in kmeans.LIBRARIES)
             table.row(
                 _shape(X, work.n_clusters),
                 label,
@@ -155,43 +184,61 @@ def tiny(options):
 
 
 def peak_memory(options):
-    table = Table("shape", "dtype", "X, MB", "scikit-learn, MB", "fastmix, MB", "at most, MB")
-    name = "blobs_10Mx2_k8"
-    work = data.named(name, options.scale)
-    for dtype in options.dtype:
-        peaks = [
-            memory.peak_beyond_data(library, name, dtype, scale=options.scale) / 1e6
-            for library in measure.LIBRARIES
-        ]
-        itemsize = 4 if dtype == "float32" else 8
-        table.row(
-            f"{work.n_samples:,} x {work.n_features}, K={work.n_clusters}",
-            dtype,
-            f"{work.n_samples * work.n_features * itemsize / 1e6:.0f}",
-            f"{peaks[1]:.0f}",
-            f"{peaks[0]:.0f}",
-            f"{8 * work.n_samples / 1e6 + 64:.0f}",
+    for name in (memory.KMEANS_WORK, memory.MIXTURE_WORK):
+        work = data.named(name, options.scale)
+        ours, *peers = memory.task_class(name).libraries
+        libraries = (*peers, ours)
+        table = Table(
+            *("work", "shape", "dtype", "X, MB"),
+            *(f"{library}, MB" for library in libraries),
+            "at most, MB",
         )
+        for dtype in options.dtype:
+            peaks = [
+                memory.peak_beyond_data(library, name, dtype, scale=options.scale)
+                for library in libraries
+            ]
+            itemsize = 4 if dtype == "float32" else 8
+            table.row(
+                name,
+                f"{work.n_samples:,} x {work.n_features}, K={work.n_clusters}",
+                dtype,
+                f"{work.n_samples * work.n_features * itemsize / 1e6:.0f}",
+                *(f"{peak / 1e6:.0f}" for peak in peaks),
+                f"{memory.allowed(name, work) / 1e6:.0f}",
+            )
+
+
+def _flops_row(table, kernel, dtype, rates_found, target):
+    rate, peak = rates_found
+    table.row(
+        kernel,
+        dtype,
+        f"{rate / 1e9:.0f} GFLOP/s",
+        f"{peak / 1e9:.0f} GFLOP/s",
+        _fraction(rate, peak),
+        _target(target),
+    )
 
 
 def kernels(options):
     table = Table("kernel", "dtype", "rate", "limit", "fraction", "target")
+    span = (options.seconds, options.repeats)
     for dtype in options.dtype:
-        for (n_features, n_clusters), target in rates.ASSIGN_SHAPES.items():
-            rate, peak = rates.assign_rates(
-                dtype, n_features, n_clusters, options.seconds, options.repeats
-            )
-            table.row(
-                f"assign, D={n_features}, K={n_clusters}",
-                dtype,
-                f"{rate / 1e9:.0f} GFLOP/s",
-                f"{peak / 1e9:.0f} GFLOP/s",
-                _fraction(rate, peak),
-                _target(target),
-            )
+        for shape, target in rates.ASSIGN_SHAPES.items():
+            found = rates.assign_rates(dtype, *shape, *span)
+            _flops_row(table, "assign, D={}, K={}".format(*shape), dtype, found, target)
+        for shape, target in rates.MAHALANOBIS_SHAPES.items():
+            found = rates.mahalanobis_rates(dtype, *shape, *span)
+            target = target if dtype == "float64" else None
+            _flops_row(table, "E-step, full, D={}, K={}".format(*shape), dtype, found, target)
+        if dtype == "float64":
+            for shape, target in rates.MOMENTS_SHAPES.items():
+                found = rates.moments_rates(*shape, *span)
+                _flops_row(table, "M-step, full, D={}, K={}".format(*shape), dtype, found, target)
         for name in rates.BANDWIDTH_WORKS:
             X = data.named(name, options.scale).make(dtype, options.seed)
-            *passes, read = rates.bandwidths(X, options.seconds, options.repeats)
+            *passes, read = rates.bandwidths(X, *span)
             for kernel, rate in zip(("scan", "pack"), passes, strict=True):
                 table.row(
                     f"{kernel}, {X.shape[0]:,} x {X.shape[1]}",
@@ -218,9 +265,13 @@ def parser():
         sub.set_defaults(function=function)
         return sub
 
-    sub = command(iterations, "iterations", "seconds per Lloyd iteration and per fit")
-    sub.add_argument("--work", nargs="+", choices=data.WORKS, help="all of them by default")
-    sub.add_argument("--more", type=int, default=10, help="iterations timed after the first")
+    for function, name, text, works, more in (
+        (lloyd, "iterations", "seconds per Lloyd iteration and per fit", data.WORKS, 10),
+        (mixture, "mixtures", "seconds per EM iteration and per fit", data.MIXTURES, 3),
+    ):
+        sub = command(function, name, text)
+        sub.add_argument("--work", nargs="+", choices=works, help="all of them by default")
+        sub.add_argument("--more", type=int, default=more, help="iterations after the first")
     sub = command(seeding, "seeding", "greedy k-means++: seconds and potential")
     sub.add_argument("--seeds", type=int, default=3)
     sub = command(tiny, "tiny", "whole fits of 150 x 4")

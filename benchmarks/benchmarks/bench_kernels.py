@@ -24,6 +24,39 @@ class Assign:
     track_fma_rate.unit = "FLOP/s"
 
 
+class Mahalanobis:
+    """The mixture's E-step kernel for full covariances, beside the same peak."""
+
+    params = (DTYPES, tuple(f"{d}x{k}" for d, k in rates.MAHALANOBIS_SHAPES))
+    param_names = ("dtype", "n_features x n_components")
+    timeout = 120
+
+    def track_fraction_of_fma_peak(self, dtype, shape):
+        rate, peak = rates.mahalanobis_rates(dtype, *map(int, shape.split("x")))
+        return rate / peak
+
+    track_fraction_of_fma_peak.unit = "fraction"
+
+    def track_fma_rate(self, dtype, shape):
+        return rates.mahalanobis_rates(dtype, *map(int, shape.split("x")))[0]
+
+    track_fma_rate.unit = "FLOP/s"
+
+
+class Moments:
+    """The mixture's M-step kernel for full covariances, in float64, beside the same peak."""
+
+    params = tuple(f"{d}x{k}" for d, k in rates.MOMENTS_SHAPES)
+    param_names = ("n_features x n_components",)
+    timeout = 120
+
+    def track_fraction_of_fma_peak(self, shape):
+        rate, peak = rates.moments_rates(*map(int, shape.split("x")))
+        return rate / peak
+
+    track_fraction_of_fma_peak.unit = "fraction"
+
+
 class Bandwidth:
     """The passes that memory bounds, beside a plain read of a large array."""
 

@@ -6,53 +6,21 @@ README claims.  The seconds of the two libraries come from two processes of asv,
 the machine did in between.
 """
 
-import statistics
-
-from benchmarks import data, measure, memory
-from benchmarks.measure import DTYPES, LIBRARIES
-
-MORE_ITERATIONS = 10
+from benchmarks import data, iterations, kmeans, measure, memory
+from benchmarks.kmeans import LIBRARIES
+from benchmarks.measure import DTYPES
 
 
-class Lloyd:
+class Lloyd(iterations._Iterations):
     """Whole Lloyd iterations, from the same K distinct random rows, tolerance 0."""
 
-    params = (tuple(data.WORKS), DTYPES, LIBRARIES)
-    param_names = ("work", "dtype", "library")
-    timeout = 1800
-
-    def setup(self, work, dtype, library):
-        self.work = data.named(work)
-        self.X = self.work.make(dtype)
-        self.start = measure.starting_centers(self.X, self.work.n_clusters)
-        if library == "fastmix":
-            measure.check_threads()
-        measure.warm_up(library, self.X, self.start)
-
-    def _fit(self, library):
-        return measure.timed_fit(library, self.X, self.start, 1 + MORE_ITERATIONS)[1]
-
-    def track_seconds_per_iteration(self, work, dtype, library):
-        timings = measure.lloyd_timings(self.X, self.start, MORE_ITERATIONS, libraries=(library,))
-        return statistics.median(timings[library].per_iteration)
-
-    track_seconds_per_iteration.unit = "s"
-
-    def time_fit(self, work, dtype, library):
-        self._fit(library)
-
-    # One fit is long against the clock, and a run of the table is long enough.
-    time_fit.number = 1
-    time_fit.repeat = (3, 5, 20.0)
-    time_fit.warmup_time = 0.1
-
-    def peakmem_fit(self, work, dtype, library):
-        """Peak of the whole process, X included."""
-        self._fit(library)
+    task_class = kmeans.LloydTask
+    more = 10
+    params = iterations.params(data.WORKS, LIBRARIES)
 
     def track_inertia(self, work, dtype, library):
         """The objective, recomputed in float64 from the returned centres."""
-        return measure.objective(self.X, self._fit(library).cluster_centers_)
+        return self.task.objective(self._fit(library))
 
     track_inertia.unit = "objective"
 
@@ -63,29 +31,18 @@ class Lloyd:
             return model.fit_report_["products"]
         # All of them in every E-step, and one more E-step unless the fit converged strictly, the
         # only way to stop early with tolerance 0.
-        e_steps = model.n_iter_ + (model.n_iter_ == 1 + MORE_ITERATIONS)
-        return self.X.shape[0] * self.work.n_clusters * e_steps
+        e_steps = model.n_iter_ + (model.n_iter_ == 1 + self.more)
+        return self.task.X.shape[0] * self.task.work.n_clusters * e_steps
 
     track_products.unit = "products"
 
 
-class LloydRatio:
+class LloydRatio(iterations._IterationRatio):
     """scikit-learn / fastmix, seconds per Lloyd iteration, measured in one run."""
 
-    params = (tuple(data.WORKS), DTYPES)
-    param_names = ("work", "dtype")
-    timeout = 1800
-
-    def track_ratio_per_iteration(self, work, dtype):
-        work = data.named(work)
-        X = work.make(dtype)
-        start = measure.starting_centers(X, work.n_clusters)
-        timings = measure.lloyd_timings(X, start, MORE_ITERATIONS)
-        return measure.ratio(
-            timings["scikit-learn"].per_iteration, timings["fastmix"].per_iteration
-        )[0]
-
-    track_ratio_per_iteration.unit = "scikit-learn / fastmix"
+    task_class = kmeans.LloydTask
+    more = 10
+    params = iterations.params(data.WORKS, LIBRARIES[1:])
 
 
 class Seeding:
@@ -101,16 +58,16 @@ class Seeding:
     def setup(self, dtype, library):
         self.work = data.named("blobs_1Mx32_k256")
         self.X = self.work.make(dtype)
-        measure.timed_seeding(library, self.X[:10_000], 8, 0)
+        kmeans.timed_seeding(library, self.X[:10_000], 8, 0)
 
     def _seed(self, library):
-        return measure.timed_seeding(library, self.X, self.work.n_clusters, 0)
+        return kmeans.timed_seeding(library, self.X, self.work.n_clusters, 0)
 
     def time_kmeans_plusplus(self, dtype, library):
         self._seed(library)
 
     def track_potential(self, dtype, library):
-        return measure.objective(self.X, self._seed(library)[1])
+        return kmeans.objective(self.X, self._seed(library)[1])
 
     track_potential.unit = "objective"
 
@@ -124,7 +81,7 @@ class SeedingRatio:
 
     def track_ratio(self, dtype):
         work = data.named("blobs_1Mx32_k256")
-        runs = measure.seeding_runs(work.make(dtype), work.n_clusters, seeds=3)
+        runs = kmeans.seeding_runs(work.make(dtype), work.n_clusters, seeds=3)
         return measure.ratio(runs["scikit-learn"][0], runs["fastmix"][0])[0]
 
     track_ratio.unit = "scikit-learn / fastmix"
@@ -138,8 +95,8 @@ class Tiny:
 
     def setup(self, init, dtype, library):
         self.X = data.TINY.make(dtype)
-        start = measure.starting_centers(self.X, data.TINY.n_clusters)
-        self.model = measure.estimator(
+        start = kmeans.starting_centers(self.X, data.TINY.n_clusters)
+        self.model = kmeans.estimator(
             library,
             data.TINY.n_clusters,
             init=start if init == "given rows" else init,
@@ -161,8 +118,8 @@ class TinyRatio:
     def track_ratio(self, init, dtype):
         X = data.TINY.make(dtype)
         if init == "given rows":
-            init = measure.starting_centers(X, data.TINY.n_clusters)
-        results = measure.tiny_timings(X, data.TINY.n_clusters, init)
+            init = kmeans.starting_centers(X, data.TINY.n_clusters)
+        results = kmeans.tiny_timings(X, data.TINY.n_clusters, init)
         return measure.ratio(results["scikit-learn"][0], results["fastmix"][0])[0]
 
     track_ratio.unit = "scikit-learn / fastmix"
@@ -176,6 +133,6 @@ class Memory:
     timeout = 300
 
     def track_peak_beyond_data(self, dtype, library):
-        return memory.peak_beyond_data(library, "blobs_10Mx2_k8", dtype)
+        return memory.peak_beyond_data(library, memory.KMEANS_WORK, dtype)
 
     track_peak_beyond_data.unit = "byte"

@@ -12,6 +12,13 @@ import scipy.sparse
 _BLOCK = 65_536
 
 
+def _rotation(n_features, rng):
+    """An orthogonal matrix, uniform over all of them."""
+    q, r = np.linalg.qr(rng.standard_normal((n_features, n_features)))
+    # Without the signs of R's diagonal, Q is not uniform (Mezzadri 2007).
+    return q * np.sign(np.diag(r))
+
+
 def _gaussians(n_samples, centers, scale, rng):
     """Equally likely Gaussians, rows in random order; standard deviation `scale[i]` on axis i."""
     centers = centers.astype(np.float32)
@@ -42,9 +49,7 @@ def decay(n_samples, n_features, n_clusters, rng):
     scale = (np.arange(n_features) + 1.0) ** -0.5
     centers = rng.standard_normal((n_clusters, n_features)) * (2 * scale)
     X = _gaussians(n_samples, centers, scale, rng)
-    q, r = np.linalg.qr(rng.standard_normal((n_features, n_features)))
-    # Without the signs of R's diagonal, Q is not uniform over the rotations (Mezzadri 2007).
-    rotation = (q * np.sign(np.diag(r))).astype(np.float32)
+    rotation = _rotation(n_features, rng).astype(np.float32)
     for start in range(0, n_samples, _BLOCK):
         X[start : start + _BLOCK] = X[start : start + _BLOCK] @ rotation
     return X
@@ -82,6 +87,40 @@ def definitions(n_samples, n_features, n_clusters, rng):
     return np.load(os.environ["FASTMIX_BENCH_DEFINITIONS"]).astype(np.float32)
 
 
+def _mixture(n_samples, n_features, n_components, rng, spread):
+    """Gaussians with covariances of random orientation and eigenvalues uniform in [0.5, 1.5),
+    weights from a Dirichlet(5), means uniform in a cube; rows in random order."""
+    c = spread / np.sqrt(2 * n_features / 3)
+    means = rng.uniform(-c, c, size=(n_components, n_features)).astype(np.float32)
+    weights = rng.dirichlet(np.full(n_components, 5.0))
+    # z @ root has the covariance root.T @ root.
+    roots = [
+        (
+            np.sqrt(rng.uniform(0.5, 1.5, n_features))[:, np.newaxis] * _rotation(n_features, rng)
+        ).astype(np.float32)
+        for _ in range(n_components)
+    ]
+    X = np.empty((n_samples, n_features), dtype=np.float32)
+    for start in range(0, n_samples, _BLOCK):
+        block = X[start : start + _BLOCK]
+        rng.standard_normal(out=block, dtype=np.float32)
+        component = rng.choice(n_components, size=len(block), p=weights)
+        for j in range(n_components):
+            rows = component == j
+            block[rows] = block[rows] @ roots[j] + means[j]
+    return X
+
+
+def sep(n_samples, n_features, n_clusters, rng):
+    """A mixture of well separated components: two means about 12 apart."""
+    return _mixture(n_samples, n_features, n_clusters, rng, spread=12)
+
+
+def over(n_samples, n_features, n_clusters, rng):
+    """A mixture of overlapping components: two means about 3 apart."""
+    return _mixture(n_samples, n_features, n_clusters, rng, spread=3)
+
+
 @dataclass(frozen=True)
 class Work:
     """One line of the table: which data, its shape, and the ratio to scikit-learn to reach."""
@@ -94,14 +133,22 @@ class Work:
     target: float | None = None
     target_float64: float | None = None
 
-    def target_for(self, dtype):
+    def target_for(self, dtype, peer="scikit-learn"):
+        """The ratio peer / fastmix to reach, or None."""
+        if peer != "scikit-learn":
+            return None
         if np.dtype(dtype) == np.float64 and self.target_float64 is not None:
             return self.target_float64
         return self.target
 
+    @property
+    def least_rows(self):
+        """Rows that a trial run and a warm-up have at least."""
+        return 2 * self.n_clusters
+
     def scaled(self, factor):
         """The same work on `factor` of the rows (for a trial run, not for a claim)."""
-        n_samples = min(self.n_samples, max(round(self.n_samples * factor), 2 * self.n_clusters))
+        n_samples = min(self.n_samples, max(round(self.n_samples * factor), self.least_rows))
         return replace(self, n_samples=n_samples)
 
     def make(self, dtype="float32", seed=0):
@@ -110,6 +157,25 @@ class Work:
         X = self.generator(self.n_samples, self.n_features, self.n_clusters, rng)
         # Data from a file or a photograph comes whole, also when a part of it is asked for.
         return X[: self.n_samples].astype(dtype, copy=False)
+
+
+@dataclass(frozen=True)
+class MixtureWork(Work):
+    """One line of the table of mixtures; n_clusters is the number of components."""
+
+    covariance_type: str = "full"
+    target_onedal: float | None = None
+
+    def target_for(self, dtype, peer="scikit-learn"):
+        """The ratio peer / fastmix to reach, or None: float64 alone has targets."""
+        if np.dtype(dtype) != np.float64:
+            return None
+        return {"scikit-learn": self.target, "oneDAL": self.target_onedal}[peer]
+
+    @property
+    def least_rows(self):
+        # Fewer rows of a component than columns make its covariance singular.
+        return 8 * self.n_clusters * self.n_features
 
 
 _ALL = [
@@ -134,10 +200,27 @@ if os.environ.get("FASTMIX_BENCH_DEFINITIONS"):
 WORKS = {work.name: work for work in _ALL}
 TINY = Work("tiny_150x4_k3", blobs, 150, 4, 3, target=3)
 
+MIXTURES = {
+    work.name: work
+    for work in (
+        MixtureWork("sep_1Mx2_k8", sep, 1_000_000, 2, 8, 90, target_onedal=3),
+        MixtureWork("over_500kx16_k32", over, 500_000, 16, 32, 28, target_onedal=2.5),
+        MixtureWork("sep_500kx16_k32", sep, 500_000, 16, 32, 60, target_onedal=6),
+        MixtureWork("over_200kx64_k32", over, 200_000, 64, 32, 11, target_onedal=2.5),
+        MixtureWork("over_50kx128_k16", over, 50_000, 128, 16, 7, target_onedal=2.2),
+        MixtureWork(
+            "over_500kx32_k64_diag",
+            *(over, 500_000, 32, 64, 25),
+            covariance_type="diag",
+            target_onedal=2.8,
+        ),
+    )
+}
+
 # asv has no options of its own: a scale below 1 makes a trial run of the whole suite short.
 SCALE = float(os.environ.get("FASTMIX_BENCH_SCALE", "1"))
 
 
 def named(name, scale=SCALE):
     """The work of this name, on `scale` of its rows."""
-    return WORKS[name].scaled(scale)
+    return (WORKS | MIXTURES)[name].scaled(scale)

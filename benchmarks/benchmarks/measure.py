@@ -1,66 +1,21 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The same work done by either library, its time, and its objective in float64.
+"""How libraries are timed beside one another: in one process, interleaved, from the same start.
 
 Nothing here may be named ``time_``, ``track_`` or ``peakmem_``: asv would run it as a benchmark.
 """
 
-import math
 import statistics
 import time
 import warnings
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-
-import numpy as np
-import scipy.sparse
 
 from benchmarks import N_THREADS
 
-LIBRARIES = ("fastmix", "scikit-learn")
 DTYPES = ("float32", "float64")
 
-# Entries of a block of scores: 32 MB in float64, far from n_samples x n_clusters.
-_BLOCK_ENTRIES = 4_000_000
-
-
-def estimator(library, n_clusters, **parameters):
-    """An unfitted KMeans of the library that runs plain Lloyd iterations."""
-    if library == "fastmix":
-        from fastmix import KMeans
-    else:
-        from sklearn.cluster import KMeans
-    return KMeans(n_clusters, n_init=1, algorithm="lloyd", **parameters)
-
-
-def _dense(rows):
-    return rows.toarray() if scipy.sparse.issparse(rows) else rows
-
-
-def starting_centers(X, n_clusters, seed=0):
-    """`n_clusters` random rows of X with distinct values, dense (photographs repeat colours)."""
-    rng = np.random.default_rng([seed, 1])  # not the stream that made the data
-    candidates = rng.choice(X.shape[0], size=min(X.shape[0], 8 * n_clusters), replace=False)
-    rows = _dense(X[candidates])
-    _, first = np.unique(rows, axis=0, return_index=True)
-    chosen = np.sort(first)[:n_clusters]
-    if len(chosen) < n_clusters:
-        raise ValueError(f"n_clusters={n_clusters}: expected at most {len(chosen)} distinct rows")
-    return np.ascontiguousarray(rows[chosen])
-
-
-def timed_fit(library, X, start, max_iter):
-    """Seconds and the fitted model of `max_iter` iterations from `start`, tolerance 0."""
-    model = estimator(library, len(start), init=start, max_iter=max_iter, tol=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # fewer distinct clusters than asked for, on small data
-        begin = time.perf_counter()
-        model.fit(X)
-        seconds = time.perf_counter() - begin
-    return seconds, model
-
-
-def warm_up(library, X, start):
-    """One fit of a small slice: imports and thread pools cost up to a second, once."""
-    timed_fit(library, X[: max(10_000, 2 * len(start))], start, 2)
+# A pair of fits that takes less, in seconds, is repeated: one of some milliseconds says little.
+_LEAST_SECONDS = 0.5
 
 
 def check_threads():
@@ -69,6 +24,45 @@ def check_threads():
 
     if versions()["n_threads"] != N_THREADS:
         raise RuntimeError(f"n_threads={versions()['n_threads']}: expected {N_THREADS}")
+
+
+def timed(call, *arguments):
+    """Seconds and the value of a call, without its warnings: few iterations do not converge."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        begin = time.perf_counter()
+        value = call(*arguments)
+        return time.perf_counter() - begin, value
+
+
+class Task(ABC):
+    """One work on its data, for each library from the same start with tolerance 0.
+
+    Attributes
+    ----------
+    libraries : tuple of str
+        fastmix, then its peers.
+    work : Work
+    X : array or sparse matrix (n_samples, n_features)
+    """
+
+    libraries = ("fastmix", "scikit-learn")
+
+    def __init__(self, work, dtype, seed=0):
+        self.work = work
+        self.X = work.make(dtype, seed)
+
+    @abstractmethod
+    def fit(self, library, n_iter, n_rows=None):
+        """Seconds and the fitted model, which has n_iter_, of the first n_rows rows (all)."""
+
+    @abstractmethod
+    def objective(self, model):
+        """The objective of what a fit returned, in float64, by one function for all libraries."""
+
+    def warm_up(self, library):
+        """One fit of a small slice: imports and thread pools cost up to a second, once."""
+        self.fit(library, 2, max(10_000, self.work.least_rows))
 
 
 @dataclass
@@ -80,91 +74,43 @@ class Timing:
     model: object = None
 
 
-def lloyd_timings(X, start, more=10, repeats=3, libraries=LIBRARIES):
-    """Timing of each library on the same work, the libraries interleaved within each repeat.
+def _measure_once(task, library, more, timing):
+    """Add one entry to a timing."""
+    per_iteration, wholes = [], []
+    spent = 0.0
+    # Memory that the library before gave back is taken anew: 2.5 s of scikit-learn's first fit at
+    # (500,000, 32, 64), which would be subtracted from the second.
+    task.fit(library, 1)
+    while spent < _LEAST_SECONDS:
+        timing.model = None  # two models of a wide work need not fit in memory
+        first, _ = task.fit(library, 1)
+        whole, timing.model = task.fit(library, 1 + more)
+        # A fit that converged strictly stops early, in every library at the same iteration.
+        per_iteration.append((whole - first) / max(timing.model.n_iter_ - 1, 1))
+        wholes.append(whole)
+        spent += first + whole
+    timing.per_iteration.append(statistics.median(per_iteration))
+    timing.whole.append(statistics.median(wholes))
+
+
+def timings(task, more, repeats=3, libraries=None):
+    """{library: Timing} on the same work, the libraries interleaved within each repeat.
 
     The time per iteration is (a fit of 1 + more iterations - a fit of 1 iteration) / more, so that
-    what a fit does once cancels: validation, copies, the scan, and the last E-step that both
-    libraries add unless they converged strictly.
+    what a fit does once cancels: validation, copies, the scan, and the last E-step that libraries
+    add unless they converged strictly.
     """
-    timings = {library: Timing() for library in libraries}
-    for library in libraries:
-        warm_up(library, X, start)
+    results = {library: Timing() for library in libraries or task.libraries}
+    for library in results:
+        task.warm_up(library)
     for repeat in range(repeats):
         # Alternating the order shares a drift of the machine's speed between the libraries.
-        for library in libraries if repeat % 2 == 0 else libraries[::-1]:
-            timing = timings[library]
-            timing.model = None
-            first, _ = timed_fit(library, X, start, 1)
-            whole, timing.model = timed_fit(library, X, start, 1 + more)
-            # A fit that converged strictly stops early, in both libraries at the same iteration.
-            done = max(timing.model.n_iter_ - 1, 1)
-            timing.per_iteration.append((whole - first) / done)
-            timing.whole.append(whole)
-    return timings
+        for library in list(results) if repeat % 2 == 0 else list(results)[::-1]:
+            _measure_once(task, library, more, results[library])
+    return results
 
 
 def ratio(slow, fast):
     """(ratio of the medians, lowest and highest ratio within one repeat)."""
     pairs = [a / b for a, b in zip(slow, fast, strict=True)]
     return statistics.median(slow) / statistics.median(fast), min(pairs), max(pairs)
-
-
-def objective(X, centers):
-    """Sum of squared distances to the nearest centre (PRML 9.1), in float64, by differences."""
-    centers = np.asarray(centers, dtype=np.float64)
-    pivot = centers.mean(axis=0)
-    centers = centers - pivot
-    half_norms = np.einsum("ij,ij->i", centers, centers) / 2
-    n_rows = max(1, _BLOCK_ENTRIES // max(centers.shape))
-    sums = []
-    for begin in range(0, X.shape[0], n_rows):
-        block = _dense(X[begin : begin + n_rows]).astype(np.float64) - pivot
-        scores = block @ centers.T
-        scores -= half_norms
-        block -= centers[scores.argmax(axis=1)]
-        sums.append(np.einsum("ij,ij->", block, block))
-    return math.fsum(sums)
-
-
-def timed_seeding(library, X, n_clusters, seed):
-    """Seconds and the centres of one greedy k-means++ seeding."""
-    if library == "fastmix":
-        from fastmix import kmeans_plusplus
-    else:
-        from sklearn.cluster import kmeans_plusplus
-    begin = time.perf_counter()
-    centers, _ = kmeans_plusplus(X, n_clusters, random_state=seed)
-    return time.perf_counter() - begin, centers
-
-
-def seeding_runs(X, n_clusters, seeds, libraries=LIBRARIES):
-    """{library: (seconds, potentials)} over the seeds, the libraries interleaved."""
-    runs = {library: ([], []) for library in libraries}
-    for library in libraries:
-        timed_seeding(library, X[: max(10_000, n_clusters)], n_clusters, 0)
-    for seed in range(seeds):
-        for library in libraries if seed % 2 == 0 else libraries[::-1]:
-            seconds, centers = timed_seeding(library, X, n_clusters, seed)
-            runs[library][0].append(seconds)
-            runs[library][1].append(objective(X, centers))
-    return runs
-
-
-def tiny_timings(X, n_clusters, init, fits=50, repeats=5, libraries=LIBRARIES):
-    """{library: (seconds per whole fit, mean n_iter)}; init is an array, or a name: then seeded."""
-    results = {library: ([], []) for library in libraries}
-    for repeat in range(repeats + 1):
-        for library in libraries if repeat % 2 == 0 else libraries[::-1]:
-            models = [
-                estimator(library, n_clusters, init=init, tol=0, random_state=seed)
-                for seed in range(fits)
-            ]
-            begin = time.perf_counter()
-            for model in models:
-                model.fit(X)
-            seconds = (time.perf_counter() - begin) / fits
-            if repeat > 0:  # the first round is the warm-up
-                results[library][0].append(seconds)
-                results[library][1].append(np.mean([model.n_iter_ for model in models]))
-    return results

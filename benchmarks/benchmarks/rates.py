@@ -8,12 +8,16 @@ from benchmarks import N_THREADS
 # (n_features, n_clusters): the fraction of the FMA peak that the assign kernel is to reach.
 ASSIGN_SHAPES = {(128, 1000): 0.90, (32, 256): 0.80, (16, 64): 0.65}
 
+# (n_features, n_components): the same of the mixture's kernels for full covariances, in float64.
+MAHALANOBIS_SHAPES = {(16, 32): 0.50, (64, 32): 0.70, (128, 16): 0.75}
+MOMENTS_SHAPES = {(16, 32): None, (64, 32): 0.60, (128, 16): 0.60}
+
 # Passes that memory bounds are measured on X far larger than any cache.
 BANDWIDTH_WORKS = ("blobs_10Mx2_k8", "blobs_2Mx16_k64", "blobs_1Mx32_k256")
 
 
-def assign_rates(dtype, n_features, n_clusters, seconds=0.5, repeats=3):
-    """(FLOP/s of the assign kernel on tiles in cache, FLOP/s of the FMA peak), the best of each.
+def _beside_peak(rate, dtype, seconds, repeats):
+    """(rate(seconds), FLOP/s of the FMA peak), the best of each.
 
     The two alternate, so that a change of the clock meets both.  The best, not the median: a busy
     neighbour only ever lowers a rate, and a limit that it lowered would flatter the kernel.
@@ -23,8 +27,38 @@ def assign_rates(dtype, n_features, n_clusters, seconds=0.5, repeats=3):
     rates, peaks = [], []
     for _ in range(repeats):
         peaks.append(_measure.fma_peak(dtype, N_THREADS, seconds))
-        rates.append(_measure.assign_rate(dtype, n_features, n_clusters, N_THREADS, seconds))
+        rates.append(rate(seconds))
     return max(rates), max(peaks)
+
+
+def assign_rates(dtype, n_features, n_clusters, seconds=0.5, repeats=3):
+    """(FLOP/s of the assign kernel on tiles in cache, FLOP/s of the FMA peak), the best of each."""
+    from fastmix.core._measure import assign_rate
+
+    return _beside_peak(
+        lambda span: assign_rate(dtype, n_features, n_clusters, N_THREADS, span),
+        *(dtype, seconds, repeats),
+    )
+
+
+def mahalanobis_rates(dtype, n_features, n_components, seconds=0.5, repeats=3):
+    """The same of the E-step kernel of full covariances; exp and log are not in it."""
+    from fastmix.core._measure import mahalanobis_rate
+
+    return _beside_peak(
+        lambda span: mahalanobis_rate(dtype, n_features, n_components, N_THREADS, span),
+        *(dtype, seconds, repeats),
+    )
+
+
+def moments_rates(n_features, n_components, seconds=0.5, repeats=3):
+    """The same of the M-step kernel of full covariances, which is float64 for every dtype."""
+    from fastmix.core._measure import moments_rate
+
+    return _beside_peak(
+        lambda span: moments_rate(n_features, n_components, N_THREADS, span),
+        *("float64", seconds, repeats),
+    )
 
 
 def _seconds(call, *arguments):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The machine's limits and the assign kernel's rate, measured in one process for the benchmarks."""
+"""The machine's limits and rates of the kernels, measured in one process for the benchmarks."""
 
 import time
 
@@ -8,12 +8,15 @@ import numpy as np
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t
 
-from fastmix.core._kernels cimport address, find_isa, fm_isa, fm_memory, fm_tile_kernels
+from fastmix.core._kernels cimport (
+    FM_MOMENT_SCRATCH, FM_MOMENT_STRIDE, FM_SECOND_SIZE, address, find_isa, fm_isa, fm_memory,
+    fm_mixture_kernels, fm_moment_kernels, fm_tile_kernels,
+)
 
 from fastmix.core._dense import DenseRows
 from fastmix.core._kernels import aligned_empty
 
-__all__ = ["assign_rate", "fma_peak", "read_bandwidth"]
+__all__ = ["assign_rate", "fma_peak", "mahalanobis_rate", "moments_rate", "read_bandwidth"]
 
 
 cdef const fm_tile_kernels *_tile_kernels(dtype) except NULL:
@@ -105,3 +108,105 @@ cdef void _repeat(const fm_tile_kernels *kernels, Py_ssize_t repeats, const void
     nothing.start, nothing.bytes = NULL, 0
     for _i in range(repeats):
         kernels.assign(tiles, rows, d, panel, bias, k, labels, NULL, nothing, scratch)
+
+
+cdef Py_ssize_t _mixture_rows(Py_ssize_t d, Py_ssize_t itemsize):
+    """Rows of 128 KiB within the bounds of the mixture driver's blocks, about what it takes."""
+    return min(1024, max(128, 131072 // (d * itemsize)))
+
+
+def mahalanobis_rate(dtype, Py_ssize_t d, Py_ssize_t k, int n_threads, double seconds=0.5):
+    """FLOP/s, n k d (d + 1) a call (the triangle's multiply-adds alone), of the E-step kernel of
+    full covariances on packed tiles that stay in the caches: the best of repeated runs on all
+    threads together."""
+    cdef const fm_isa *isa = find_isa(None)
+    cdef const fm_tile_kernels *kernels = _tile_kernels(dtype)
+    cdef const fm_mixture_kernels *mixture = (
+        isa.mixture_f32 if kernels.itemsize == 4 else isa.mixture_f64)
+    cdef Py_ssize_t size = kernels.itemsize, rows = _mixture_rows(d, size), j, thread
+    cdef Py_ssize_t panel_bytes = (d * (d + 3) // 2 * size + 63) // 64 * 64
+    cdef Py_ssize_t flops = rows * k * d * (d + 1), repeats = max(1, 400_000_000 // flops)
+    cdef Py_ssize_t tile_bytes = rows * d * size, out_bytes = k * rows * size
+    cdef Py_ssize_t scratch_bytes = kernels.tile_rows * d * size
+    rng = np.random.default_rng(0)
+    x = aligned_empty((n_threads, rows * d), dtype)
+    x[...] = rng.random(x.shape)
+    cdef const double[:, ::1] factor = np.tril(rng.random((d, d)))
+    cdef const double[:, ::1] means = rng.random((k, d))
+    panels = aligned_empty(k * panel_bytes, np.uint8)
+    distances = aligned_empty(n_threads * out_bytes, np.uint8)
+    memory = aligned_empty(n_threads * scratch_bytes, np.uint8)
+    cdef char *tiles = <char *>address(x)
+    cdef char *panel = <char *>address(panels)
+    cdef char *out = <char *>address(distances)
+    cdef char *scratch = <char *>address(memory)
+    cdef double best = 0
+    for j in range(k):
+        mixture.pack_factor(&factor[0, 0], &means[j, 0], d, panel + j * panel_bytes)
+    end = time.perf_counter() + seconds
+    while best == 0 or time.perf_counter() < end:
+        start = time.perf_counter()
+        for thread in prange(n_threads, nogil=True, num_threads=n_threads, schedule="static"):
+            _repeat_mahalanobis(mixture, repeats, tiles + thread * tile_bytes, rows, d, panel,
+                                panel_bytes, k, out + thread * out_bytes, rows * size,
+                                scratch + thread * scratch_bytes)
+        taken = time.perf_counter() - start
+        best = max(best, <double>flops * repeats * n_threads / taken)
+    return best
+
+
+cdef void _repeat_mahalanobis(const fm_mixture_kernels *mixture, Py_ssize_t repeats,
+                              const void *tiles, Py_ssize_t rows, Py_ssize_t d,
+                              const char *panel, Py_ssize_t panel_bytes, Py_ssize_t k,
+                              char *out, Py_ssize_t out_stride, void *scratch) noexcept nogil:
+    cdef Py_ssize_t _i, j
+    for _i in range(repeats):
+        for j in range(k):
+            mixture.mahalanobis(tiles, rows, d, panel + j * panel_bytes, out + j * out_stride,
+                                scratch)
+
+
+def moments_rate(Py_ssize_t d, Py_ssize_t k, int n_threads, double seconds=0.5):
+    """FLOP/s, n k d (d + 1) a call (the triangle's multiply-adds alone), of the M-step kernel of
+    full covariances with every row in every list: the best of repeated runs on all threads
+    together.  Float64 whatever the dtype of X."""
+    cdef const fm_moment_kernels *moments = find_isa(None).moments
+    cdef Py_ssize_t rows = _mixture_rows(d, sizeof(double)), thread
+    cdef Py_ssize_t stride = FM_MOMENT_STRIDE(d), first = k, second = first + k * stride
+    cdef Py_ssize_t sums_size = (second + k * FM_SECOND_SIZE(d) + 7) // 8 * 8
+    cdef Py_ssize_t flops = rows * k * d * (d + 1), repeats = max(1, 400_000_000 // flops)
+    rng = np.random.default_rng(0)
+    rows_of_y = aligned_empty((n_threads * rows, stride), np.float64)
+    rows_of_y[:, :d] = rng.random((n_threads * rows, d))
+    rows_of_y[:, d:] = 0
+    sums_memory = aligned_empty(n_threads * sums_size, np.float64)
+    sums_memory[...] = 0
+    scratch_memory = aligned_empty(n_threads * FM_MOMENT_SCRATCH, np.float64)
+    cdef const int32_t[::1] listed = np.arange(rows, dtype=np.int32)
+    cdef const double[::1] shares = rng.random(rows)
+    cdef double *y = <double *>address(rows_of_y)
+    cdef double *sums = <double *>address(sums_memory)
+    cdef double *scratch = <double *>address(scratch_memory)
+    cdef double best = 0
+    end = time.perf_counter() + seconds
+    while best == 0 or time.perf_counter() < end:
+        start = time.perf_counter()
+        for thread in prange(n_threads, nogil=True, num_threads=n_threads, schedule="static"):
+            _repeat_moments(moments, repeats, y + thread * rows * stride, d, &listed[0],
+                            &shares[0], rows, k, sums + thread * sums_size, first, second,
+                            scratch + thread * FM_MOMENT_SCRATCH)
+        taken = time.perf_counter() - start
+        best = max(best, <double>flops * repeats * n_threads / taken)
+    return best
+
+
+cdef void _repeat_moments(const fm_moment_kernels *moments, Py_ssize_t repeats, const double *y,
+                          Py_ssize_t d, const int32_t *listed, const double *shares,
+                          Py_ssize_t rows, Py_ssize_t k, double *sums, Py_ssize_t first,
+                          Py_ssize_t second, double *scratch) noexcept nogil:
+    cdef Py_ssize_t _i, j
+    for _i in range(repeats):
+        for j in range(k):
+            moments.full(y, d, listed, shares, rows, sums + j,
+                         sums + first + j * FM_MOMENT_STRIDE(d),
+                         sums + second + j * FM_SECOND_SIZE(d), scratch)
