@@ -137,8 +137,9 @@ def precision_factors(covariance_type, precisions, d):
     covariances = np.empty_like(P)
     for j, matrix in enumerate(stack):
         # The inverse from the inverse Cholesky factor: Q^T Q with Q = factor(precision).
-        Q = factor(np.ascontiguousarray(matrix))[0]
-        covariances[j] = ordered_sum(Q[:, :, np.newaxis] * Q[:, np.newaxis, :])
+        covariances[j] = 0
+        for row in factor(np.ascontiguousarray(matrix))[0]:
+            covariances[j] += row[:, np.newaxis] * row
     log_det = ordered_sum(log(np.diagonal(P, axis1=1, axis2=2)), axis=1)
     if covariance_type == "tied":
         return covariances[0], P[0], log_det
