@@ -31,16 +31,14 @@
 #define FM_LOG2_E 0x1.71547652b82fep0
 #define FM_LOG_FROM INT64_C(0x3fe6a09e667f3bcd) /* sqrt(1/2) */
 #define FM_EXP_TERMS                                                                               \
-    {                                                                                              \
-        0x1.af38d53857513p-26, 0x1.2891a8c1d838dp-22, 0x1.71de0d9c145d0p-19,                       \
-            0x1.a019b8ef67c6cp-16, 0x1.a01a01a7c8d47p-13, 0x1.6c16c17893833p-10,                   \
-            0x1.11111111109adp-7, 0x1.5555555553d4fp-5, 0x1.5555555555556p-3, 0.5                  \
-    }
+    {0x1.af38d53857513p-26, 0x1.2891a8c1d838dp-22,                                                 \
+     0x1.71de0d9c145d0p-19, 0x1.a019b8ef67c6cp-16,                                                 \
+     0x1.a01a01a7c8d47p-13, 0x1.6c16c17893833p-10,                                                 \
+     0x1.11111111109adp-7,  0x1.5555555553d4fp-5,                                                  \
+     0x1.5555555555556p-3,  0.5}
 #define FM_LOG_TERMS                                                                               \
-    {                                                                                              \
-        0x1.2b5f68a50d903p-3, 0x1.39fdcceb4bb45p-3, 0x1.7462b91b8df65p-3, 0x1.c71c62d5e53e0p-3,    \
-            0x1.2492492dfd86cp-2, 0x1.9999999995273p-2, 0x1.5555555555558p-1                       \
-    }
+    {0x1.2b5f68a50d903p-3, 0x1.39fdcceb4bb45p-3, 0x1.7462b91b8df65p-3, 0x1.c71c62d5e53e0p-3,       \
+     0x1.2492492dfd86cp-2, 0x1.9999999995273p-2, 0x1.5555555555558p-1}
 #else
 #define FM_MANTISSA_BITS 23
 #define FM_EXPONENT_BIAS 127
@@ -49,14 +47,8 @@
 #define FM_LN2_LOW 0x1.7f7d1cp-20f
 #define FM_LOG2_E 0x1.715476p0f
 #define FM_LOG_FROM 0x3f3504f3 /* sqrt(1/2) */
-#define FM_EXP_TERMS                                                                               \
-    {                                                                                              \
-        0x1.6d113cp-10f, 0x1.120ba2p-7f, 0x1.55551ap-5f, 0x1.5554dcp-3f, 0.5f                      \
-    }
-#define FM_LOG_TERMS                                                                               \
-    {                                                                                              \
-        0x1.ddd4dap-3f, 0x1.245c28p-2f, 0x1.9999ecp-2f, 0x1.555556p-1f                             \
-    }
+#define FM_EXP_TERMS {0x1.6d113cp-10f, 0x1.120ba2p-7f, 0x1.55551ap-5f, 0x1.5554dcp-3f, 0.5f}
+#define FM_LOG_TERMS {0x1.ddd4dap-3f, 0x1.245c28p-2f, 0x1.9999ecp-2f, 0x1.555556p-1f}
 #endif
 
 /* Every step-th of the terms by Horner's rule, the highest first. */

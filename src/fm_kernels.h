@@ -97,8 +97,8 @@ typedef struct {
     /* labels[i] = argmin_j |x_i - c_j|^2, ties to the lowest j; where second is not NULL also
      * the runner-up.  scratch: assign_scratch() bytes, aligned to 64. */
     void (*assign)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
-                   const void *bias, ptrdiff_t k, int32_t *labels, int32_t *second,
-                   fm_memory next, void *scratch);
+                   const void *bias, ptrdiff_t k, int32_t *labels, int32_t *second, fm_memory next,
+                   void *scratch);
 
     /* out[j * stride + i] = |x_i - c_j|^2 by differences; stride >= count rounded up to a tile. */
     void (*distances)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,

@@ -93,8 +93,8 @@ FM_INLINE ivec FM_NAME(ibroadcast)(real_bits value)
 {
     return value - (ivec){0};
 }
-/* Lanes where a > b, for fm_select and fm_iselect: a mask register where there are any.  GCC 12 does
- * not find the blends in masks of ones and zeros: two exclusive-ors each instead. */
+/* Lanes where a > b, for fm_select and fm_iselect: a mask register where there are any.  GCC 12
+ * does not find the blends in masks of ones and zeros: two exclusive-ors each instead. */
 #if FM_VECTOR_BYTES == 64 && defined(__AVX512F__) && defined(FM_DOUBLE)
 typedef __mmask8 FM_NAME(mask);
 FM_INLINE FM_NAME(mask) FM_NAME(above)(vec a, vec b)

@@ -312,6 +312,21 @@ def test_tight_memory_gives_the_result_or_a_memory_error(child, expected, room):
 
 
 @linux
+def test_tight_memory_in_a_second_python_thread_does_not_end_the_process(child, expected):
+    # Every Python thread has an OpenMP pool of its own, with stacks of its own.
+    code = """
+        fit(8)
+        limit_memory(16 << 20)
+        found = []
+        worker = threading.Thread(target=lambda: found.append(digest(fit(8))))
+        worker.start()
+        worker.join()
+        print(*found)
+    """
+    assert child(LIMIT + textwrap.dedent(code)) == expected
+
+
+@linux
 @pytest.mark.parametrize("stack", ["limit", "OMP_STACKSIZE"])
 def test_threads_whose_stacks_do_not_fit_are_done_without_and_reported(child, expected, stack):
     code = """

@@ -9,7 +9,7 @@ import numpy as np
 
 cimport cython
 from cython.parallel cimport prange, threadid
-from libc.stdint cimport int8_t, int32_t
+from libc.stdint cimport int32_t
 
 from fastmix.core._kernels cimport address, fm_block
 from fastmix.core._threads cimport enter, leave

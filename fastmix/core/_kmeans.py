@@ -266,9 +266,10 @@ def assign(X, centers, *, return_distances=False, n_threads=None):
     second = np.zeros(rows.n, dtype=np.int32)
     labels = predict(rows, framed, n_threads, second)
     best, runner_up = np.empty(rows.n), np.empty(rows.n)
-    for start, stop, threads in passes(rows, 1, n_threads):
-        rows.residuals(start, stop, framed, labels, best[start:stop], threads)
-        rows.residuals(start, stop, framed, second, runner_up[start:stop], threads)
+    for which, out in ((labels, best), (second, runner_up)):
+        # As 128 centres: a new page of memory for every 512 rows takes longer than few columns.
+        for start, stop, threads in passes(rows, 128, n_threads):
+            rows.residuals(start, stop, framed, which, out[start:stop], threads)
     if len(centers) == 1:
         runner_up[...] = np.inf
     return labels, frame.squared(best), frame.squared(runner_up)

@@ -7,7 +7,6 @@ The only module, with the drivers' ``prange``, that knows of threads.
 import math
 import os
 import re
-import threading
 import warnings
 from functools import cache
 
@@ -36,7 +35,68 @@ cdef extern from *:
     #define omp_get_max_threads() 1
     #define omp_get_num_procs() 1
     #endif
+
+    /* Threads that this thread's OpenMP pool holds, this one included. */
+    #ifdef _MSC_VER
+    static __declspec(thread) int fm_pool = 1;
+    #else
+    static _Thread_local int fm_pool = 1;
+    #endif
+
+    /* A team of this many threads, which then are in the pool; how many it had. */
+    static int fm_start_team(int threads)
+    {
+        int count = 0;
+    #ifdef _OPENMP
+    #pragma omp parallel num_threads(threads) reduction(+ : count)
+    #endif
+        count += 1;
+        return count;
+    }
+
+    #if defined(__unix__) || defined(__APPLE__)
+    #include <pthread.h>
+    #include <sys/mman.h>
+    static void *fm_wait(void *mutex)
+    {
+        pthread_mutex_lock(mutex);
+        pthread_mutex_unlock(mutex);
+        return NULL;
+    }
+    /* How many of this many threads, with stacks of stack bytes (0: the default), can run at once
+     * beside slack bytes of memory; all have ended, and their stacks are free, on return. */
+    static int fm_startable(int threads, size_t stack, size_t slack, pthread_t *started)
+    {
+        pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+        pthread_attr_t attributes;
+        int count = 0;
+        void *memory = mmap(NULL, slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED)
+            return 0;
+        if (pthread_attr_init(&attributes) == 0) {
+            if (stack)
+                pthread_attr_setstacksize(&attributes, stack);
+            pthread_mutex_lock(&mutex);
+            while (count < threads &&
+                   pthread_create(&started[count], &attributes, fm_wait, &mutex) == 0)
+                count++;
+            pthread_mutex_unlock(&mutex);
+            for (int i = 0; i < count; i++)
+                pthread_join(started[i], NULL);
+            pthread_attr_destroy(&attributes);
+        }
+        munmap(memory, slack);
+        return count;
+    }
+    #else
+    typedef int pthread_t;
+    #define fm_startable(threads, stack, slack, started) (threads)
+    #endif
     """
+    ctypedef int pthread_t
+    int fm_pool
+    int fm_start_team(int threads)
+    int fm_startable(int threads, size_t stack, size_t slack, pthread_t *started)
     const int fm_openmp
     int fm_pause()
     int omp_get_max_threads()
@@ -46,8 +106,11 @@ cdef extern from *:
 # busy machine a region waits for the slowest.
 cdef double NANOSECONDS_A_THREAD = 100_000
 
+# Memory that must be there beside the stacks before threads are started, for what the runtime
+# itself allocates: libgomp takes some 4 KiB at a start, and ends the process without it.
+cdef size_t START_BYTES = 2**20
+
 cdef int _active = 0        # driver calls that are inside a parallel region
-cdef int _startable = 1     # threads, this one included, known to start
 cdef int _ceiling = 2**31 - 1   # threads that will not start beyond this
 cdef bint _serial = False   # forked while another thread was computing
 
@@ -101,8 +164,10 @@ cdef class Locks:
 def _before_fork():
     # libgomp's pool does not survive a fork: a child that opened a region would wait for ever for
     # threads that are not there (gcc bug 58378).  Given back here, it is built anew in the child.
-    global _serial
+    global _serial, fm_pool
     _serial = _active > 0 or fm_pause() != 0
+    if not _serial:
+        fm_pool = 1
 
 
 def _after_fork_in_parent():
@@ -111,9 +176,9 @@ def _after_fork_in_parent():
 
 
 def _after_fork_in_child():
-    global _active, _startable
+    global _active, fm_pool
     _active = 0
-    _startable = 1
+    fm_pool = 1
 
 
 if hasattr(os, "register_at_fork"):
@@ -160,40 +225,43 @@ def _default_threads():
 
 def _stack_bytes():
     """Stack of an OpenMP thread where OMP_STACKSIZE sets it, else 0: the system's default."""
-    match = re.fullmatch(r"\s*(\d+)\s*([BKMG]?)\s*", os.environ.get("OMP_STACKSIZE", ""), re.I)
+    given = os.environ.get("OMP_STACKSIZE") or os.environ.get("GOMP_STACKSIZE", "")
+    match = re.fullmatch(r"\s*(\d+)\s*([BKMG]?)\s*", given, re.I)
     if match is None:
         return 0
     return int(match[1]) << {"B": 0, "K": 10, "": 10, "M": 20, "G": 30}[match[2].upper()]
 
 
-cdef int _start(int threads):
-    """Can this many threads run at once?  libgomp ends the process when one cannot be started."""
-    global _startable, _ceiling
-    if threads <= _startable:
-        return threads
-    done = threading.Event()
-    started = []
-    usual = threading.stack_size()
-    try:
-        threading.stack_size(_stack_bytes() or usual)
-        for _ in range(threads - 1):
-            thread = threading.Thread(target=done.wait, daemon=True)
-            thread.start()
-            started.append(thread)
-    except (RuntimeError, MemoryError, ValueError) as error:
-        _ceiling = max(1, len(started))
-        warnings.warn(
-            f"fastmix uses {_ceiling} instead of {threads} threads: {error}",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    finally:
-        threading.stack_size(usual)
-        done.set()
-        for thread in started:
-            thread.join()
-    _startable = min(threads, _ceiling)
-    return _startable
+cdef int _start(int threads) except -1:
+    """Of this many threads for the regions of this thread, those that start; they are started.
+
+    Every Python thread has a pool of its own, which libgomp builds at the first region, takes down
+    to the size of a smaller one, and ends the process when it cannot enlarge it.  So it grows here
+    only, by threads that others of the same stacks have just proved possible: those have ended, and
+    the C library gives their stacks to the next.
+    """
+    global _ceiling, fm_pool
+    cdef int more = threads - fm_pool, found
+    cdef pthread_t *started
+    if more > 0:
+        started = <pthread_t *>calloc(more, sizeof(pthread_t))
+        if started == NULL:
+            raise MemoryError(f"{more} threads")
+        found = fm_startable(more, _stack_bytes(), START_BYTES, started)
+        free(started)
+        if found < more:
+            _ceiling = fm_pool + found
+            warnings.warn(
+                f"fastmix uses {_ceiling} instead of {threads} threads: no more can be started",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            threads = _ceiling
+        if found:
+            fm_start_team(threads)
+    if threads > 1:  # a region of one thread leaves the pool alone
+        fm_pool = threads
+    return threads
 
 
 def thread_limit(n_threads=None):

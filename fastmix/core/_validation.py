@@ -158,7 +158,7 @@ def as_random_state(seed):
 
 
 # RandomStates that nobody else has: one takes 90 us to make, nearly all for entropy, and 2 to seed.
-_idle = []
+_idle: list[np.random.RandomState] = []
 
 
 def borrow_random_state(seed):

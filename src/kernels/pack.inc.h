@@ -131,7 +131,8 @@ static void FM_NAME(pack)(const fm_matrix *x, const fm_block *block, const void 
 }
 
 /* Centres for the tiles: panel[g][t][j] = (real)c[width g + j][t] and, where bias is not NULL,
- * bias = -|panel centre|^2 / 2.  Missing centres of the last group are zero with a bias of -inf: no row chooses them. */
+ * bias = -|panel centre|^2 / 2.  Missing centres of the last group are zero with a bias of -inf: no
+ * row chooses them. */
 static void FM_NAME(pack_centers)(const double *c, ptrdiff_t k, ptrdiff_t d, ptrdiff_t width,
                                   void *panels, void *biases)
 {

@@ -19,8 +19,7 @@
 #define FM_SKETCH(suffix, real)                                                                    \
     static void sketch_##suffix(const void *tiles, ptrdiff_t tile_rows, ptrdiff_t count,           \
                                 ptrdiff_t d, const double *steps, const double *inverse,           \
-                                double error, double unit, int8_t *to,                             \
-                                float *half)                                                       \
+                                double error, double unit, int8_t *to, float *half)                \
     {                                                                                              \
         const ptrdiff_t even = (d + 1) / 2 * 2;                                                    \
         const ptrdiff_t rows = tile_rows < FM_SKETCH_ROWS ? tile_rows : FM_SKETCH_ROWS;            \
@@ -50,9 +49,8 @@
                     tile[(d - 1) * FM_SKETCH_ROWS + 2 * r + 1] = 0;                                \
             const ptrdiff_t left = count - i < rows ? count - i : rows;                            \
             for (ptrdiff_t r = 0; r < left; r++)                                                   \
-                half[i + r] = most[r] <= 127 && wrong[r] <= error                                  \
-                                  ? (float)(square[r] * unit)                                      \
-                                  : -0x1p127f;                                                     \
+                half[i + r] =                                                                      \
+                    most[r] <= 127 && wrong[r] <= error ? (float)(square[r] * unit) : -0x1p127f;   \
         }                                                                                          \
     }
 
@@ -97,8 +95,7 @@ FM_INLINE uint64_t fm_signs(i4 mask)
 }
 #endif
 typedef int32_t fm_counts __attribute__((vector_size(4 * FM_SKETCH_LANES)));
-typedef float fm_floats
-    __attribute__((vector_size(4 * FM_SKETCH_LANES), aligned(4), may_alias));
+typedef float fm_floats __attribute__((vector_size(4 * FM_SKETCH_LANES), aligned(4), may_alias));
 
 /* Bytes that are fetched ahead of their use. */
 #define FM_SKETCH_AHEAD 2048

@@ -15,7 +15,7 @@
  * Pre-conditions: k >= 1, q_k >= 0, in every row one l_k finite.  Memory of rows [count, rounded up
  * to a tile, and to 16) of every component is written; it becomes 0.
  */
-#define FM_CUTOFF ((real)-41.45)
+#define FM_CUTOFF ((real) - 41.45)
 /* Rows that a row of responsibilities has in memory. */
 #define FM_PADDED(count)                                                                           \
     (((count) + (FM_TILE_ROWS > 16 ? FM_TILE_ROWS : 16) - 1) /                                     \

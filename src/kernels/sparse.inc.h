@@ -29,7 +29,8 @@ static void sparse_unpack(const fm_csr *x, ptrdiff_t row, double scale, ptrdiff_
         y[i] *= scale;
 }
 
-/* score[j] = bias[j] + sum_i y_i ct[column_i][j]: for bias -|c_j|^2 / 2 the score of assign.inc.h. */
+/* score[j] = bias[j] + sum_i y_i ct[column_i][j]: for bias -|c_j|^2 / 2 the score of
+ * assign.inc.h. */
 static void sparse_scores(const ptrdiff_t *column, const double *y, ptrdiff_t count,
                           const double *ct, const double *bias, ptrdiff_t padded, double *score)
 {

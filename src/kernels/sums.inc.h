@@ -74,7 +74,8 @@ FM_INLINE rounded round_to_grids(const double *restrict y, const fm_grid *restri
     return (rounded){q1, ((v - q1) + fine) - fine};
 }
 
-/* Statistics of up to FM_SUM_ROWS rows, which stay in the first-level cache, then their addition; d is a constant where it is small. */
+/* Statistics of up to FM_SUM_ROWS rows, which stay in the first-level cache, then their addition; d
+ * is a constant where it is small. */
 FM_INLINE void accumulate_few(const fm_matrix *x, const fm_block *block, ptrdiff_t start,
                               ptrdiff_t rows, const double *w, const fm_grid *grid, ptrdiff_t d,
                               const int32_t *added, const int32_t *removed, double *restrict sums,
