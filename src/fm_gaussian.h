@@ -6,6 +6,10 @@
  *   y        rows in float64 in the frame: x * scale - offset
  *   list     positions in the block of the rows that a component's sums visit
  *
+ * Per block a driver calls pack, then mahalanobis for each component (or whiten and distances,
+ * diagonal, spherical), softmax, frame_rows, and for each component select_rows and its moments;
+ * with full covariances and d <= 4 frame_columns, widen and few.  tests/em_main.c does all of it.
+ *
  * Rows are numbered within the block.  An array [component][stride] has stride >= count rounded up
  * to a multiple of tile_rows and of 16; an odd number of 64-byte lines keeps its rows out of each
  * other's cache sets.  Formulas and error bounds are at the head of each file below kernels/.

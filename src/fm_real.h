@@ -162,6 +162,19 @@ FM_INLINE vec FM_NAME(max)(vec a, vec b)
     return FM_NAME(select)(FM_NAME(above)(a, b), a, b);
 #endif
 }
+/* A product as it is when rounded: where it is both a factor and an addend, the compiler would be free
+ * to fuse it with its sum or not.  Costs nothing where a vector is a register. */
+FM_INLINE vec FM_NAME(rounded)(vec product)
+{
+#if defined(__aarch64__) && FM_VECTOR_BYTES == 16
+    __asm__("" : "+w"(product));
+#elif defined(__AVX512F__) || (defined(__AVX__) && FM_VECTOR_BYTES == 32)
+    __asm__("" : "+v"(product));
+#else
+    __asm__("" : "+m"(product));
+#endif
+    return product;
+}
 /* A number of which the compiler knows nothing.  Sums of squares start from an opaque zero: a
  * square is never -0, so that clang drops a zero that it sees, and is left with the sum of two
  * products and a choice which of them to fuse. */
@@ -222,6 +235,7 @@ FM_INLINE ptrdiff_t FM_NAME(pack_positive)(const real *r, const double *w, int32
 #define fm_above FM_NAME(above)
 #define fm_max FM_NAME(max)
 #define fm_opaque FM_NAME(opaque)
+#define fm_rounded FM_NAME(rounded)
 #define fm_select FM_NAME(select)
 #define fm_iselect FM_NAME(iselect)
 #define fm_load FM_NAME(load)

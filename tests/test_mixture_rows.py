@@ -76,13 +76,13 @@ def test_expectation_is_that_of_the_reference(rng, dtype, kind, d, weighted):
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_given_labels_and_responsibilities_make_the_moments(rng, dtype, kind):
-    n, k, d = 2100, 3, 4
+    n, k, d, cut = 5000, 3, 4, 4096
     X, w = rng.normal(size=(n, d)).astype(dtype), rng.uniform(size=n)
     labels, r = rng.integers(-1, k, size=n).astype(np.int32), rng.dirichlet(np.ones(k), size=n)
     found = []
     for rows in both(X, dtype, np.zeros(d)):
         hard, soft = Moments(kind, k, d), Moments(kind, k, d)
-        for start, stop in ((0, 1024), (1024, n)):
+        for start, stop in ((0, cut), (cut, n)):
             rows.gather(start, stop, labels, 2, moments=hard, weights=w)
             rows.absorb(start, stop, r[start:stop], 2, moments=soft, weights=w)
         found.append((hard, soft))
@@ -92,12 +92,13 @@ def test_given_labels_and_responsibilities_make_the_moments(rng, dtype, kind):
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_threads_and_cuts_change_no_bit(rng, dtype, kind):
-    n, k, d = 5000, 5, 3
+@pytest.mark.parametrize("d", [3, 9])
+def test_threads_and_cuts_change_no_bit(rng, dtype, kind, d):
+    n, k = 10_000, 5
     X, factors = rng.normal(size=(n, d)).astype(dtype), some_factors(kind, k, d, rng)
     rows = _mixture.MixtureRows(X, dtype)
     found = []
-    for threads, step in ((1, n), (2, n), (3, 1024), (7, 2048)):
+    for threads, step in ((1, n), (2, n), (3, rows.slot_rows), (7, 2 * rows.slot_rows)):
         moments = Moments(kind, k, d)
         for start in range(0, n, step):
             rows.expect(start, min(n, start + step), factors, threads, moments=moments)

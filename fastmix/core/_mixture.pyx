@@ -17,7 +17,7 @@ from fastmix.core._kernels cimport (
     FM_FEW_SIZE, FM_MOMENT_STRIDE, FM_SECOND_SIZE, address, find_isa, fm_block, fm_isa, fm_memory,
 )
 from fastmix.core._mixture_memory cimport (
-    DIAG, FULL, GIVEN, LABELS, MIXTURE, SLOT_ROWS, SPHERICAL, TIED, Memory, MixtureMemory, Pass,
+    DIAG, FULL, GIVEN, LABELS, MIXTURE, SPHERICAL, TIED, Memory, MixtureMemory, Pass,
     Sums,
 )
 from fastmix.core._threads cimport enter, leave
@@ -104,7 +104,8 @@ cdef class MixtureRows(MixtureMemory):
     cdef int _run(self, Py_ssize_t start, Py_ssize_t stop, int n_threads, Pass *p, weights,
                   moments) except -1:
         """The pass, as many slots at a time as there is memory for their sums."""
-        cdef Py_ssize_t n_slots = (stop - start + SLOT_ROWS - 1) // SLOT_ROWS, first = 0, slot
+        cdef Py_ssize_t n_slots = (stop - start + self.slot_rows - 1) // self.slot_rows
+        cdef Py_ssize_t first = 0, slot
         cdef Py_ssize_t bytes = self._memory(NULL, p).bytes
         p.moments = moments is not None
         if weights is not None:
@@ -123,7 +124,7 @@ cdef class MixtureRows(MixtureMemory):
             wave = min(wave, n_slots - first)
             enter()
             for slot in prange(wave, nogil=True, num_threads=n_threads, schedule="dynamic"):
-                self._slot(start + (first + slot) * SLOT_ROWS, stop, p,
+                self._slot(start + (first + slot) * self.slot_rows, stop, p,
                            memory + threadid() * bytes, sums + slot * sums_bytes)
             leave()
             if p.moments:
@@ -135,7 +136,8 @@ cdef class MixtureRows(MixtureMemory):
                     char *slot_memory) noexcept nogil:
         cdef Memory m = self._memory(memory, p)
         cdef Sums s
-        cdef Py_ssize_t rows = self._block_rows(p.k), end = min(stop, start + SLOT_ROWS), j
+        cdef Py_ssize_t rows = self._block_rows(p.k), end = min(stop, start + self.slot_rows)
+        cdef Py_ssize_t j
         cdef Py_ssize_t second
         cdef fm_block b
         cdef fm_memory upcoming
@@ -230,9 +232,10 @@ cdef class MixtureRows(MixtureMemory):
             self.isa.moments.full(m.y, d, m.everyone, m.share, found, s.unused, s.unused + 1,
                                   s.second, m.scratch)
         for j in range(p.k):
-            found = self._select(b, p, j, w, few, m)
+            found = 0 if few else self._select(b, p, j, w, m)
             if few:
-                self.isa.moments.few(m.y, rows, d, m.share, b.count, s.few + j * FM_FEW_SIZE(d))
+                self.isa.moments.few(m.y, rows, d, self._shares_of_all(b, p, j, w, m), b.count,
+                                     s.few + j * FM_FEW_SIZE(d))
             elif p.kind == FULL:
                 self.isa.moments.full(m.y, d, m.list, m.share, found, s.weight + j,
                                       s.first + j * stride, s.second + j * FM_SECOND_SIZE(d),
@@ -263,29 +266,40 @@ cdef class MixtureRows(MixtureMemory):
                     m.entropy[i] += p.given[(b.start + i) * p.k + j]
                 m.mass[i] *= m.entropy[i]
 
+    cdef inline double _given(self, const Pass *p, Py_ssize_t row, Py_ssize_t j) noexcept nogil:
+        """Share of component j in a row, before weighting, where it is not a mixture's."""
+        if p.source == LABELS:
+            return p.given_labels[row] == j
+        return p.given[row * p.k + j]
+
     cdef Py_ssize_t _select(self, const fm_block *b, const Pass *p, Py_ssize_t j, const double *w,
-                            bint all_rows, Memory *m) noexcept nogil:
-        """share of component j, weighted: of all rows, or of those listed, where it is positive."""
+                            Memory *m) noexcept nogil:
+        """The rows with a positive weighted share of component j, these, and how many."""
         cdef const char *r = m.shares + j * self._share_stride(p.k) * self.kernels.itemsize
         cdef Py_ssize_t i, found = 0
-        cdef double value
         if p.source == MIXTURE:
-            if not all_rows:
-                return self.mixture.select_rows(r, w, b.count, m.list, m.share)
-            self.mixture.widen(r, w, b.count, m.share)
-            return b.count
+            return self.mixture.select_rows(r, w, b.count, m.list, m.share)
         for i in range(b.count):
-            value = 1 if w == NULL else w[i]
-            if p.source == LABELS:
-                value *= p.given_labels[b.start + i] == j
-            else:
-                value *= p.given[(b.start + i) * p.k + j]
             m.list[found] = i
-            m.share[found] = value
-            found += all_rows or value > 0
-        for i in range(found, min(self._block_rows(p.k), (found + 15) // 16 * 16)):
-            m.share[i] = 0
+            m.share[found] = self._given(p, b.start + i, j) * (1 if w == NULL else w[i])
+            found += m.share[found] > 0
         return found
+
+    cdef const double *_shares_of_all(self, const fm_block *b, const Pass *p, Py_ssize_t j,
+                                      const double *w, Memory *m) noexcept nogil:
+        """Weighted shares of component j in all rows, zero up to a multiple of 16."""
+        cdef const char *r = m.shares + j * self._share_stride(p.k) * self.kernels.itemsize
+        cdef Py_ssize_t i
+        if p.source == MIXTURE:
+            if w == NULL and self.kernels.itemsize == sizeof(double):
+                return <const double *>r
+            self.mixture.widen(r, w, b.count, m.share)
+            return m.share
+        for i in range(b.count):
+            m.share[i] = self._given(p, b.start + i, j) * (1 if w == NULL else w[i])
+        for i in range(b.count, (b.count + 15) // 16 * 16):
+            m.share[i] = 0
+        return m.share
 
     cdef int _fold(self, Py_ssize_t n_slots, char *sums, Py_ssize_t bytes, const Pass *p, moments,
                    int n_threads) except -1:

@@ -9,8 +9,11 @@ from fastmix.core._tiles cimport TileRows
 cdef enum:
     # Widest full covariances whose moments have rows in the lanes.
     FEW_COLUMNS = 4
-    # A slot's own rows: enough that adding it up costs some hundredths of making it.
+    # A slot's own rows: enough that adding it up costs some hundredths of making it, which takes
+    # more rows where there are few columns.
     SLOT_ROWS = 1024
+    SLOT_ROWS_OF_FEW = 4096
+    MAX_BLOCK_ROWS = 1024
 
 cdef enum Kind:
     FULL, TIED, DIAG, SPHERICAL

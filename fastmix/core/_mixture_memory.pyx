@@ -37,7 +37,7 @@ cdef class MixtureMemory(TileRows):
 
     def __init__(self, X, dtype, isa=None):
         super().__init__(X, dtype, isa)
-        self.slot_rows = SLOT_ROWS
+        self.slot_rows = SLOT_ROWS_OF_FEW if self.d <= FEW_COLUMNS else SLOT_ROWS
         self.mixture = self.isa.mixture_f32 if self.kernels.itemsize == 4 else self.isa.mixture_f64
 
     # ------------------------------------------------------------ memory
@@ -46,7 +46,7 @@ cdef class MixtureMemory(TileRows):
         """Rows of a block: a multiple of 64, which every tile and the lanes divide."""
         cdef Py_ssize_t size = self.kernels.itemsize
         cdef Py_ssize_t rows = BLOCK_BYTES // (k * size + self.d * (size + 8)) // 64 * 64
-        return min(max(rows, 128), SLOT_ROWS)
+        return min(max(rows, 128), MAX_BLOCK_ROWS)
 
     cdef Py_ssize_t _share_stride(self, Py_ssize_t k) noexcept nogil:
         """Rows between the shares of two components: an odd number of cache lines."""

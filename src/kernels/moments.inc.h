@@ -4,8 +4,8 @@
  *     weight += r_n,   first_j += s_nj,   second_ij += y_ni s_nj (i >= j),   s_nj = r_n y_nj,
  *
  * s rounded; one chain of additions or fused multiply-adds per entry, in the order of the list.
- * A chain goes on from what memory holds, so neither blocks nor the vectors over j change a bit; a row with
- * r = 0 would not either.  Error of an entry: (m + 1) u sum_n |r_n y_ni y_nj| after m rows.
+ * A chain goes on from what memory holds, so neither blocks nor the vectors over j change a bit; a
+ * row with r = 0 would not either.  Error of an entry: (m + 1) u sum_n |r_n y_ni y_nj| after m rows.
  *
  * y: rows of `stride` doubles, stride = FM_MOMENT_STRIDE(d), zero from d on.
  * second: row i of the triangle is second + 32 b (b + 1) + (i mod 8) 8 (b + 1), b = i / 8: its
@@ -53,23 +53,21 @@ FM_INLINE void second_block(const double *restrict y, ptrdiff_t stride,
 }
 
 /* s of `vectors` vectors of columns for all rows of the list, and the first moments of these; and
- * the weight, whose chain of additions costs nothing beside them, but 4 cycles a row alone.  An
- * addition first + s could be fused with the product that s is, or not; 1 s + first, with an opaque
- * 1, has one reading. */
+ * the weight, whose chain of additions costs nothing beside them, but 4 cycles a row alone. */
 FM_INLINE void scale_rows(const double *restrict y, ptrdiff_t stride, const int32_t *restrict list,
                           const double *restrict r, ptrdiff_t count, int vectors,
                           double *restrict scaled, double *restrict weight, double *restrict first)
 {
-    const vec one = fm_broadcast(fm_opaque(1));
     double total = *weight;
     vec acc[FM_MOMENT_VECTORS];
     for (int v = 0; v < vectors; v++)
         acc[v] = fm_load(first + v * FM_LANES);
     for (ptrdiff_t n = 0; n < count; n++) {
         for (int v = 0; v < vectors; v++, scaled += FM_LANES) {
-            const vec s = fm_broadcast(r[n]) * fm_load(y + list[n] * stride + v * FM_LANES);
+            const vec s =
+                fm_rounded(fm_broadcast(r[n]) * fm_load(y + list[n] * stride + v * FM_LANES));
             fm_store(scaled, s);
-            acc[v] += one * s;
+            acc[v] += s;
         }
         total += r[n];
     }
@@ -139,7 +137,6 @@ FM_INLINE void second_few(const double *restrict y, const int32_t *restrict list
                           const double *restrict r, ptrdiff_t count, int blocks,
                           double *restrict weight, double *restrict first, double *restrict second)
 {
-    const vec one = fm_broadcast(fm_opaque(1));
     double total = *weight;
     vec acc[2][8][2], sum[2];
     for (int b = 0; b < blocks; b++) {
@@ -152,8 +149,8 @@ FM_INLINE void second_few(const double *restrict y, const int32_t *restrict list
         const double *row = y + list[n] * 8 * blocks;
         vec s[2];
         for (int v = 0; v < blocks; v++) {
-            s[v] = fm_broadcast(r[n]) * fm_load(row + 8 * v);
-            sum[v] += one * s[v];
+            s[v] = fm_rounded(fm_broadcast(r[n]) * fm_load(row + 8 * v));
+            sum[v] += s[v];
         }
         for (int b = 0; b < blocks; b++)
             for (int i = 0; i < 8; i++)

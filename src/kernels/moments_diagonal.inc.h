@@ -7,72 +7,83 @@
  */
 #define FM_DIAGONAL_VECTORS 4
 
-FM_INLINE double add_all(const double *r, ptrdiff_t count, double sum)
-{
-    for (ptrdiff_t n = 0; n < count; n++)
-        sum += r[n];
-    return sum;
-}
-
+/* weight NULL: counted already.  Its chain and that of the squares cost nothing beside the columns',
+ * but 4 cycles a row each alone.  second, squares: one of them, or NULL. */
 FM_INLINE void diagonal_columns(const double *restrict y, ptrdiff_t stride,
                                 const int32_t *restrict list, const double *restrict r,
-                                ptrdiff_t count, int vectors, int squares, double *restrict first,
+                                ptrdiff_t count, int vectors, const double *restrict squares,
+                                double *restrict weight, double *restrict first,
                                 double *restrict second)
 {
-    const vec one = fm_broadcast(fm_opaque(1));
+    const int own = second && !squares;
+    double total = weight ? *weight : 0, norm = squares && weight ? *second : 0;
     vec sum[FM_DIAGONAL_VECTORS], square[FM_DIAGONAL_VECTORS];
     for (int v = 0; v < vectors; v++) {
         sum[v] = fm_load(first + v * FM_LANES);
-        square[v] = squares ? fm_load(second + v * FM_LANES) : (vec){0};
+        square[v] = own ? fm_load(second + v * FM_LANES) : (vec){0};
     }
-    for (ptrdiff_t n = 0; n < count; n++)
+    for (ptrdiff_t n = 0; n < count; n++) {
         for (int v = 0; v < vectors; v++) {
             const vec row = fm_load(y + list[n] * stride + v * FM_LANES);
-            const vec s = fm_broadcast(r[n]) * row;
-            sum[v] += one * s;
-            if (squares)
+            const vec s = fm_rounded(fm_broadcast(r[n]) * row);
+            sum[v] += s;
+            if (own)
                 square[v] += row * s;
         }
+        if (weight)
+            total += r[n];
+        if (weight && squares)
+            norm += r[n] * squares[list[n]];
+    }
     for (int v = 0; v < vectors; v++) {
         fm_store(first + v * FM_LANES, sum[v]);
-        if (squares)
+        if (own)
             fm_store(second + v * FM_LANES, square[v]);
     }
+    if (weight)
+        *weight = total;
+    if (weight && squares)
+        *second = norm;
 }
 
+/* All columns, the first ones with the weight; what is NULL is known to the compiler. */
 FM_INLINE void diagonal_all(const double *y, ptrdiff_t d, const int32_t *list, const double *r,
-                            ptrdiff_t count, int squares, double *first, double *second)
+                            ptrdiff_t count, const double *squares, double *weight, double *first,
+                            double *second)
 {
     const ptrdiff_t stride = FM_MOMENT_STRIDE(d), group = FM_DIAGONAL_VECTORS * FM_LANES;
+#define FM_COLUMNS(vectors, weight)                                                                \
+    diagonal_columns(y + j, stride, list, r, count, vectors, squares, weight, first + j,           \
+                     second && !squares ? second + j : second)
     ptrdiff_t j = 0;
-    for (; j + group <= stride; j += group)
-        diagonal_columns(y + j, stride, list, r, count, FM_DIAGONAL_VECTORS, squares, first + j,
-                         squares ? second + j : NULL);
+    if (stride >= group) {
+        FM_COLUMNS(FM_DIAGONAL_VECTORS, weight);
+        for (j = group; j + group <= stride; j += group)
+            FM_COLUMNS(FM_DIAGONAL_VECTORS, NULL);
+    } else {
+        FM_COLUMNS(1, weight);
+        j = FM_LANES;
+    }
     for (; j < stride; j += FM_LANES)
-        diagonal_columns(y + j, stride, list, r, count, 1, squares, first + j,
-                         squares ? second + j : NULL);
+        FM_COLUMNS(1, NULL);
+#undef FM_COLUMNS
 }
 
 static void moments_diagonal(const double *y, ptrdiff_t d, const int32_t *list, const double *r,
                              ptrdiff_t count, double *weight, double *first, double *second)
 {
-    *weight = add_all(r, count, *weight);
-    diagonal_all(y, d, list, r, count, 1, first, second);
+    diagonal_all(y, d, list, r, count, NULL, weight, first, second);
 }
 
 /* squares: |y_i|^2 of the block's rows, or NULL: weight and first alone. */
 static void moments_spherical(const double *y, ptrdiff_t d, const int32_t *list, const double *r,
-                              ptrdiff_t count, const double *squares, double *weight, double *first,
-                              double *second)
+                              ptrdiff_t count, const double *squares, double *weight,
+                              double *first, double *second)
 {
-    *weight = add_all(r, count, *weight);
-    diagonal_all(y, d, list, r, count, 0, first, NULL);
-    if (squares) {
-        double sum = *second;
-        for (ptrdiff_t n = 0; n < count; n++)
-            sum += r[n] * squares[list[n]];
-        *second = sum;
-    }
+    if (squares)
+        diagonal_all(y, d, list, r, count, squares, weight, first, second);
+    else
+        diagonal_all(y, d, list, r, count, NULL, weight, first, NULL);
 }
 
 /* out[i] = |y_i|^2: eight chains, t modulo 8, added up in one fixed order. */

@@ -14,7 +14,6 @@
 FM_INLINE void few_lanes(const double *restrict y, ptrdiff_t stride, ptrdiff_t d,
                          const double *restrict r, ptrdiff_t count, double *restrict lanes)
 {
-    const vec one = fm_broadcast(fm_opaque(1));
     for (ptrdiff_t lane = 0; lane < 16; lane += FM_LANES) {
         vec acc[FM_FEW_SUMS(4)];
         for (ptrdiff_t q = 0; q < FM_FEW_SUMS(d); q++)
@@ -25,8 +24,8 @@ FM_INLINE void few_lanes(const double *restrict y, ptrdiff_t stride, ptrdiff_t d
             acc[0] += share;
             for (ptrdiff_t t = 0; t < d; t++) {
                 row[t] = fm_load(y + t * stride + n);
-                scaled[t] = share * row[t];
-                acc[1 + t] += one * scaled[t];
+                scaled[t] = fm_rounded(share * row[t]);
+                acc[1 + t] += scaled[t];
             }
             for (ptrdiff_t i = 0, q = 1 + d; i < d; i++)
                 for (ptrdiff_t j = 0; j <= i; j++, q++)
@@ -72,13 +71,25 @@ static void fold_few(const double *lanes, ptrdiff_t d, double *weight, double *f
             second[8 * i + j] += fold_lanes(lanes);
 }
 
-/* lanes[i mod 16] += w_i v_i (w NULL: 1), for the sums of ln p and of the entropies of a slot. */
-static void add_lanes(const double *v, const double *w, ptrdiff_t count, double *lanes)
+/* lanes[i mod 16] += w_i values_i (w NULL: 1), for the sums of ln p and of the entropies of a slot. */
+static void add_lanes(const double *restrict values, const double *restrict w, ptrdiff_t count,
+                      double *restrict lanes)
 {
-    if (w)
-        for (ptrdiff_t i = 0; i < count; i++)
-            lanes[i % 16] += w[i] * v[i];
-    else
-        for (ptrdiff_t i = 0; i < count; i++)
-            lanes[i % 16] += v[i];
+    vec sum[16 / FM_LANES];
+    const ptrdiff_t whole = count / 16 * 16;
+    for (int v = 0; v < 16 / FM_LANES; v++)
+        sum[v] = fm_load(lanes + v * FM_LANES);
+    for (ptrdiff_t i = 0; i < whole; i += 16)
+        for (int v = 0; v < 16 / FM_LANES; v++)
+            if (w)
+                sum[v] += fm_load(w + i + v * FM_LANES) * fm_load(values + i + v * FM_LANES);
+            else
+                sum[v] += fm_load(values + i + v * FM_LANES);
+    for (int v = 0; v < 16 / FM_LANES; v++)
+        fm_store(lanes + v * FM_LANES, sum[v]);
+    for (ptrdiff_t i = whole; i < count; i++)
+        if (w)
+            lanes[i - whole] += w[i] * values[i];
+        else
+            lanes[i - whole] += values[i];
 }
