@@ -181,16 +181,6 @@ def test_warm_start_goes_on_where_the_fit_stopped(X, kind):
 @pytest.mark.parametrize("kind", TYPES)
 def test_warm_start_on_moved_rows_is_about_their_own_pivot(X, kind):
     X = np.rint(X * 64) / 64
-    options = {"covariance_type": kind, "random_state": 0, "reg_covar": 0, "warm_start": True}
-    here = GaussianMixture(3, **options).fit(X)
-    start = GaussianMixture.from_parameters(
-        here.weights_, here.means_ + 1e8, here.covariances_, kind, **options | {"max_iter": 1}
-    )
-    moved = start.fit(X + 1e8)
-    again = GaussianMixture.from_parameters(
-        here.weights_, here.means_, here.covariances_, kind, **options | {"max_iter": 1}
-    ).fit(X)
-    assert_allclose(moved.covariances_, again.covariances_, rtol=1e-6, atol=1e-6)
     one = {"n_components": 1, "covariance_type": kind, "reg_covar": 0, "warm_start": True}
     model = GaussianMixture(**one).fit(X)
     expected = model.covariances_
