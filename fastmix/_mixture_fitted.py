@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What a fitted mixture gives: its parameters, labels, densities, criteria and samples."""
 
-import math
-
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastmix._state import common_state, restore_columns, stored_frame
 from fastmix.core import _mixture_fit as core
+from fastmix.core._mixture import log
 from fastmix.core._parameters import Parameters, factors_of, n_parameters, ordered_sum
 from fastmix.core._sampling import sample
 from fastmix.core._threads import thread_limit
@@ -113,6 +112,10 @@ class FittedMixture:
         restore_columns(model, params)
         return model
 
+    def _penalty(self, weight):
+        """What every free parameter costs in likelihood, summed: p ln N."""
+        return self._n_parameters() * float(log([weight])[0])
+
     # ------------------------------------------------------------------ use
 
     def _rows(self, X):
@@ -172,12 +175,13 @@ class FittedMixture:
         Returns
         -------
         log_prob : ndarray of shape (n_samples,)
-            ln p(x), in the dtype of X if float32, else float64.
+            ln p(x), in the dtype of X if float32, else float64; minus infinity where that dtype
+            ends.
         """
         X, n_threads = self._rows(X)
-        return core.log_densities(X, self._model, n_threads).astype(
-            result_dtype(X.dtype), copy=False
-        )
+        log_prob = core.log_densities(X, self._model, n_threads)
+        with np.errstate(over="ignore"):
+            return log_prob.astype(result_dtype(X.dtype), copy=False)
 
     def score(self, X, y=None, sample_weight=None):
         """Mean log-likelihood of a row.
@@ -223,7 +227,7 @@ class FittedMixture:
             -2 ln p(X) + p ln N with p free parameters.
         """
         total, weight, _, _ = self._likelihood(X, sample_weight)
-        return -2 * total + self._n_parameters() * math.log(weight)
+        return -2 * total + self._penalty(weight)
 
     def aic(self, X, sample_weight=None):
         """Akaike's information criterion, the lower the better.
@@ -256,7 +260,9 @@ class FittedMixture:
         Returns
         -------
         icl : float
-            ``bic`` - 2 sum_n ln max_k r_nk: rows between components cost.
+            ``bic`` - 2 sum_n ln max_k r_nk: rows between components cost.  This is the form with
+            hard labels, that of the paper; the other form adds twice the entropy of the
+            responsibilities in its place.
 
         References
         ----------
@@ -267,7 +273,7 @@ class FittedMixture:
         certain = core.best_log_responsibilities(
             X, self._model, weights, thread_limit(self.n_threads)
         )
-        return -2 * total + self._n_parameters() * math.log(weight) - 2 * factor * certain
+        return -2 * total + self._penalty(weight) - 2 * factor * certain
 
     def sample(self, n_samples=1):
         """Draw rows from the mixture (PRML 9.10 to 9.12), in random order.

@@ -178,6 +178,15 @@ def test_warm_start_goes_on_where_the_fit_stopped(X, kind):
     assert twice.lower_bounds_ == once.lower_bounds_[3:]
 
 
+@pytest.mark.parametrize("kind", TYPES)
+def test_warm_start_on_moved_rows_is_about_their_own_pivot(X, kind):
+    X = np.rint(X * 64) / 64
+    one = {"n_components": 1, "covariance_type": kind, "reg_covar": 0, "warm_start": True}
+    model = GaussianMixture(**one).fit(X)
+    expected = model.covariances_
+    assert_allclose(model.fit(X + 1e8).covariances_, expected, rtol=1e-12, atol=1e-12)
+
+
 # Output.
 
 

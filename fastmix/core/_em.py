@@ -42,7 +42,7 @@ class MixtureState:
     covariances: np.ndarray
 
 
-@dataclass
+@dataclass(eq=False)
 class Start:
     """One start of EM, kept up to date so that an interrupt leaves its best state.
 
@@ -89,8 +89,8 @@ def collect(rows, frame, factors, weights, n_threads):
     return moments
 
 
-def _settle(start, raw, floor, moments):
-    """Put parameters after an M-step into the start, with the floor's policy applied."""
+def _settle(start, raw, floor, moments, iteration):
+    """(raw, regularised, factors) after the M-step of an iteration, with the floor's policy."""
     shared = raw.covariance_type == "tied"
     parameters, factors, met = floor.factors(raw, start.held, moments)
     empty = floor.empty(raw) & ~start.dead
@@ -98,14 +98,14 @@ def _settle(start, raw, floor, moments):
         if not shared:
             met |= raw.weights == 0
         if met.any():
-            raise CollapseError(raw.covariance_type, int(np.argmax(met)), start.n_iter)
+            raise CollapseError(raw.covariance_type, int(np.argmax(met)), iteration)
     if met.any() or empty.any():
-        raw = _repair(start, raw, floor, met, empty)
+        raw = _repair(start, raw, floor, met, empty, iteration)
         parameters, factors, _ = floor.factors(raw, start.held)
-    start.raw, start.parameters, start.factors = raw, parameters, factors
+    return raw, parameters, factors
 
 
-def _repair(start, raw, floor, met, empty):
+def _repair(start, raw, floor, met, empty, iteration):
     """Parameters with components re-seeded; those that cannot be are held.  All is recorded."""
     shared = raw.covariance_type == "tied"
     troubled = empty if shared else empty | met
@@ -122,10 +122,10 @@ def _repair(start, raw, floor, met, empty):
             if not shared:
                 start.held[component] |= met[component]
         what = "held" if split is None else "re-seeded"
-        start.repairs.append((start.n_iter, int(component), what))
+        start.repairs.append((iteration, int(component), what))
     if shared and met.any():
         start.held[0] = True
-        start.repairs.append((start.n_iter, -1, "held"))
+        start.repairs.append((iteration, -1, "held"))
     return raw
 
 
@@ -140,7 +140,7 @@ def unchecked_start(parameters, factors):
 def new_start(parameters, floor, moments=None):
     """A start from given parameters, regularised."""
     start = unchecked_start(parameters, None)
-    _settle(start, parameters, floor, moments)
+    start.raw, start.parameters, start.factors = _settle(start, parameters, floor, moments, 0)
     return start
 
 
@@ -156,11 +156,14 @@ def expectation_maximisation(rows, frame, weights, start, floor, *, max_iter, to
         moments = collect(rows, frame, start.factors, weights, n_threads)
         bound = float(moments.log_likelihood / moments.total)
         n_repairs = len(start.repairs)
+        raw = moments.parameters(start.raw)
+        raw, parameters, factors = _settle(start, raw, floor, moments, start.n_iter + 1)
+        change, bounds = bound - start.lower_bound, [*start.lower_bounds, bound]
+        # No call is made between these, and so no signal is seen: an interrupt leaves a whole
+        # iteration, or none of it.
+        start.raw, start.parameters, start.factors = raw, parameters, factors
+        start.lower_bound, start.lower_bounds = bound, bounds
         start.n_iter += 1
-        _settle(start, moments.parameters(start.raw), floor, moments)
-        change = bound - start.lower_bound
-        start.lower_bound = bound
-        start.lower_bounds.append(bound)
         start.seconds = spent + time.perf_counter() - began
         if abs(change) < tol and len(start.repairs) == n_repairs:
             start.stopped = "tol"

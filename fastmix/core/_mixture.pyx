@@ -14,99 +14,22 @@ from libc.stdint cimport int32_t
 from libc.string cimport memset
 
 from fastmix.core._kernels cimport (
-    FM_FEW_SIZE, FM_MOMENT_SCRATCH, FM_MOMENT_STRIDE, FM_SECOND_SIZE, address, find_isa, fm_block,
-    fm_isa, fm_memory, fm_mixture_kernels,
+    FM_FEW_SIZE, FM_MOMENT_STRIDE, FM_SECOND_SIZE, address, find_isa, fm_block, fm_isa, fm_memory,
+)
+from fastmix.core._mixture_memory cimport (
+    DIAG, FULL, GIVEN, LABELS, MIXTURE, SPHERICAL, TIED, Memory, MixtureMemory, Pass,
+    Sums,
 )
 from fastmix.core._threads cimport enter, leave
-from fastmix.core._tiles cimport TileRows, padded
 
 from fastmix.core._kernels import aligned_empty
 
 __all__ = ["MixtureRows", "factor", "log"]
 
-cdef enum:
-    # Widest full covariances whose moments have rows in the lanes.
-    FEW_COLUMNS = 4
-    # A slot's own rows: enough that adding it up costs some hundredths of making it, which takes
-    # more rows where there are few columns.
-    SLOT_ROWS = 1024
-    SLOT_ROWS_OF_FEW = 4096
-    MAX_BLOCK_ROWS = 1024
-
-# A block's tiles, responsibilities and float64 rows: near the first-level cache, which every
-# component's moments read again (500k x 32, K=64, f64, 2 threads, Zen 4: 91 instead of 105 ms an
-# iteration of tied components, 82 instead of 98 of spherical ones, with 512 KiB).
-cdef Py_ssize_t BLOCK_BYTES = 65536
-
 # Sums of the slots that are computed at a time; a slot for every thread where that is more.
 cdef Py_ssize_t SUMS_BYTES = 2**26
 
-cdef double HALF_LOG_2PI = 0.91893853320467274178
-
-cdef enum Kind:
-    FULL, TIED, DIAG, SPHERICAL
-
-cdef enum Source:
-    # Where the responsibilities of a pass come from.
-    MIXTURE, LABELS, GIVEN
-
 KINDS = {"full": FULL, "tied": TIED, "diag": DIAG, "spherical": SPHERICAL}
-
-
-cdef struct Memory:
-    # One thread's, for a block of rows.
-    char *tiles
-    char *white
-    char *pack
-    char *shares
-    double *y
-    double *squares
-    double *log_prob
-    double *entropy
-    double *mass
-    double *share
-    double *scratch
-    int32_t *list
-    int32_t *everyone
-    Py_ssize_t bytes
-
-
-cdef struct Sums:
-    # One slot's; lanes are FM_FEW_SIZE for every component, or three of 16.
-    double *weight
-    double *first
-    double *second
-    double *few
-    double *log_prob
-    double *entropy
-    double *mass
-    double *unused
-    Py_ssize_t bytes
-
-
-cdef struct Pass:
-    # What one pass shares between the threads.
-    int kind
-    int source
-    int moments
-    Py_ssize_t k
-    const char *panel
-    Py_ssize_t panel_bytes
-    const char *centers
-    const void *constants
-    double greatest
-    const double *weights
-    const int32_t *given_labels
-    const double *given
-    double *log_prob
-    double *responsibilities
-    int32_t *labels
-
-
-cdef inline char *_take(char **at, Py_ssize_t bytes) noexcept nogil:
-    cdef char *start = at[0]
-    at[0] += padded(bytes)
-    return start
 
 
 def factor(covariance):
@@ -131,111 +54,10 @@ def log(values):
 
 
 @cython.final
-cdef class MixtureRows(TileRows):
+cdef class MixtureRows(MixtureMemory):
     """A dense matrix in the user's memory, with the passes of a mixture; parameters of TileRows."""
 
-    cdef readonly Py_ssize_t slot_rows
-    cdef const fm_mixture_kernels *mixture
-    cdef object panels, thread_memory, slot_memory
-
-    def __init__(self, X, dtype, isa=None):
-        super().__init__(X, dtype, isa)
-        self.slot_rows = SLOT_ROWS_OF_FEW if self.d <= FEW_COLUMNS else SLOT_ROWS
-        self.mixture = self.isa.mixture_f32 if self.kernels.itemsize == 4 else self.isa.mixture_f64
-
-    # ------------------------------------------------------------ memory
-
-    cdef Py_ssize_t _block_rows(self, Py_ssize_t k) noexcept nogil:
-        """Rows of a block: a multiple of 64, which every tile and the lanes divide."""
-        cdef Py_ssize_t size = self.kernels.itemsize
-        cdef Py_ssize_t rows = BLOCK_BYTES // (k * size + self.d * (size + 8)) // 64 * 64
-        return min(max(rows, 64), MAX_BLOCK_ROWS)
-
-    cdef Py_ssize_t _share_stride(self, Py_ssize_t k) noexcept nogil:
-        """Rows between the shares of two components: an odd number of cache lines."""
-        return self._block_rows(k) + 64 // self.kernels.itemsize
-
-    cdef Memory _memory(self, char *memory, const Pass *p) noexcept nogil:
-        cdef Memory m
-        cdef Py_ssize_t rows = self._block_rows(p.k), size = self.kernels.itemsize
-        cdef char *at = memory
-        m.tiles = _take(&at, rows * self.d * size)
-        m.white = _take(&at, rows * self.d * size if p.kind == TIED else 0)
-        m.pack = _take(&at, self.kernels.tile_rows * self.d * size)
-        m.shares = _take(&at, p.k * self._share_stride(p.k) * size)
-        m.y = <double *>_take(&at, rows * max(FM_MOMENT_STRIDE(self.d), 0) * sizeof(double))
-        m.squares = <double *>_take(&at, rows * sizeof(double))
-        m.log_prob = <double *>_take(&at, rows * sizeof(double))
-        m.entropy = <double *>_take(&at, rows * sizeof(double))
-        m.mass = <double *>_take(&at, rows * sizeof(double))
-        m.share = <double *>_take(&at, (rows + 8) * sizeof(double))
-        m.scratch = <double *>_take(&at, FM_MOMENT_SCRATCH * sizeof(double))
-        m.list = <int32_t *>_take(&at, (rows + 8) * sizeof(int32_t))
-        m.everyone = <int32_t *>_take(&at, (rows + 8) * sizeof(int32_t))
-        m.bytes = at - memory
-        return m
-
-    cdef Sums _sums(self, char *memory, const Pass *p) noexcept nogil:
-        cdef Sums s
-        cdef Py_ssize_t stride = FM_MOMENT_STRIDE(self.d), second = p.k
-        cdef char *at = memory
-        if p.kind == FULL:
-            second = p.k * FM_SECOND_SIZE(self.d)
-        elif p.kind == TIED:
-            second = FM_SECOND_SIZE(self.d)
-        elif p.kind == DIAG:
-            second = p.k * stride
-        s.weight = <double *>_take(&at, p.k * sizeof(double))
-        s.first = <double *>_take(&at, p.k * stride * sizeof(double))
-        s.second = <double *>_take(&at, second * sizeof(double))
-        s.few = <double *>_take(&at, p.k * FM_FEW_SIZE(self.d) * sizeof(double)
-                                if self._few(p) else 0)
-        s.log_prob = <double *>_take(&at, 16 * sizeof(double))
-        s.entropy = <double *>_take(&at, 16 * sizeof(double))
-        s.mass = <double *>_take(&at, 16 * sizeof(double))
-        s.unused = <double *>_take(&at, (stride + 1) * sizeof(double))
-        s.bytes = at - memory
-        return s
-
-    cdef bint _few(self, const Pass *p) noexcept nogil:
-        return p.kind == FULL and self.d <= FEW_COLUMNS
-
-    cdef int _pack_factors(self, factors, Pass *p) except -1:
-        """The parameters as the kernels read them, valid until the next call."""
-        cdef Py_ssize_t k = p.k, d = self.d, size = self.kernels.itemsize, j
-        cdef Py_ssize_t width = self.mixture.diagonal_width, narrow = self.kernels.distance_width
-        cdef const double[:, ::1] means = factors.means
-        cdef double[:, ::1] zeta
-        cdef const double *P = <const double *>address(factors.P)
-        cdef const double[::1] constants = (
-            factors.log_weights + factors.log_det - self.d * HALF_LOG_2PI)
-        cdef Py_ssize_t centers_bytes = 0
-        if p.kind == FULL or p.kind == TIED:
-            p.panel_bytes = padded(d * (d + 3) // 2 * size)
-            centers_bytes = padded((k + narrow - 1) // narrow * narrow * d * size)
-        else:
-            p.panel_bytes = padded((k + width - 1) // width * width * 2 * d * size)
-        n_panels = k if p.kind == FULL else 1
-        self.panels = aligned_empty(n_panels * p.panel_bytes + centers_bytes + padded(k * size),
-                                    np.uint8)
-        cdef char *panel = <char *>address(self.panels)
-        cdef char *centers = panel + <Py_ssize_t>n_panels * p.panel_bytes
-        cdef char *packed = centers + centers_bytes
-        p.panel, p.centers, p.constants = panel, centers, packed
-        p.greatest = self.mixture.pack_constants(&constants[0], k, packed)
-        if p.kind == FULL:
-            for j in range(k):
-                self.mixture.pack_factor(P + j * d * d, &means[j, 0], d,
-                                         panel + j * p.panel_bytes)
-        elif p.kind == TIED:
-            zeta = np.empty((k, d))
-            for j in range(k):
-                self.isa.gaussian.triangular_product(P, &means[j, 0], d, &zeta[j, 0])
-            self.mixture.pack_factor(P, NULL, d, panel)
-            self.kernels.pack_centers(&zeta[0, 0], k, d, narrow, centers, NULL)
-        else:
-            self.mixture.pack_diagonal(&means[0, 0], P, k, d, p.kind == SPHERICAL, panel)
-        return 0
+    cdef object thread_memory, slot_memory
 
     # ------------------------------------------------------------ passes over rows start .. stop
 
@@ -332,6 +154,7 @@ cdef class MixtureRows(TileRows):
                 self._distances(&b, p, &m)
                 self.mixture.softmax(m.shares, b.count, p.k, self._share_stride(p.k), p.constants,
                                      p.greatest, m.log_prob, m.entropy if p.moments else NULL)
+                self._place_far(&b, p, &m)
                 self._write(&b, p, &m)
             if p.moments:
                 self._add(&b, p, &m, &s)

@@ -12,7 +12,7 @@ from fastmix.core._floor import CollapseError, Floor
 from fastmix.core._frame import Frame
 from fastmix.core._kernels import isa
 from fastmix.core._mixture import MixtureRows, log
-from fastmix.core._mixture_scan import column_moments, scan_columns
+from fastmix.core._mixture_scan import scan_columns
 from fastmix.core._mixture_start import Starter
 from fastmix.core._moments import Moments, framed_rows
 from fastmix.core._parameters import Factors, Parameters, ordered_sum
@@ -178,6 +178,24 @@ class _Fit:
         return MixtureResult(model, best.stopped == "tol", best.n_iter, bounds, likelihood, report)
 
 
+def _warm_start(model, lower_bound, frame):
+    """A start from a model, moved from its frame to this one."""
+    old, parameters, factors = model.frame, model.parameters, model.factors
+    if old.scale != frame.scale or (old.pivot != frame.pivot).any():
+        # Moments cancel far from the pivot, which is therefore that of these rows.
+        ratio = frame.scale / old.scale
+        means = parameters.means * ratio + (old.pivot - frame.pivot) * frame.scale
+        covariances = parameters.covariances * ratio * ratio
+        parameters = parameters._replace(means=means, covariances=covariances)
+        shift = _log_scale(old) - _log_scale(frame)
+        factors = factors._replace(
+            means=means, P=factors.P / ratio, log_det=factors.log_det + shift
+        )
+    start = unchecked_start(parameters, factors)
+    start.lower_bound = lower_bound - _log_scale(frame)
+    return start
+
+
 def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_init, init_params,
         given, random_state, n_threads, callbacks, printer=None, warm=None, keep=None,
         on_drowned=None):  # fmt: skip
@@ -189,13 +207,8 @@ def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_i
     """
     began = time.perf_counter()
     n_threads = thread_limit(n_threads)
-    if warm is None:
-        rows = MixtureRows(X, result_dtype(X.dtype))
-        frame, variances = scan_columns(rows, weights, n_threads)
-    else:
-        frame = warm[0].frame
-        rows = framed_rows(X, frame, n_threads)
-        variances = column_moments(rows, frame, weights, n_threads)[1]
+    rows = MixtureRows(X, result_dtype(X.dtype))
+    frame, variances = scan_columns(rows, weights, n_threads)
     floor = Floor(reg_covar, variances, frame)
     if floor.drowned and on_drowned is not None:
         on_drowned()
@@ -206,41 +219,40 @@ def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_i
     )
     # Where everything is given, every start is the same.
     n_starts = 1 if warm is not None or starter.fixed else n_init
-    for index in range(n_starts):
-        at = time.perf_counter()
-        if printer is not None:
-            printer.begin(index)
-        start = None
-        try:
-            if warm is None:
-                start = starter()
-            else:
-                start = unchecked_start(warm[0].parameters, warm[0].factors)
-                start.lower_bound = warm[1] - _log_scale(frame)
-            phases["init"] += time.perf_counter() - at
-            expectation_maximisation(
-                rows, frame, weights, start, floor, max_iter=max_iter, tol=tol,
-                n_threads=n_threads,
-                after_iteration=_hook(callbacks, printer, frame, max_iter, index, began),
-            )  # fmt: skip
-        except CollapseError as error:
-            found.fail(error)
-            continue
-        except KeyboardInterrupt:
-            if start is not None and found.best is None and start.n_iter:
-                found.add(start)
-            if keep is not None and found.best is not None:
-                found.best.stopped = "interrupt"
-                keep(found.result(began, phases, factor, tol, starter.reason))
-            raise
-        if printer is not None:
-            printer.end(start.lower_bound + _log_scale(frame), start.stopped == "tol")
-        found.add(start)
-        if start.stopped == "callback":
-            break
-    if found.best is None:
-        raise found.failure
-    return found.result(began, phases, factor, tol, starter.reason)
+    start = None
+    try:
+        for index in range(n_starts):
+            at = time.perf_counter()
+            start = None
+            if printer is not None:
+                printer.begin(index)
+            try:
+                start = starter() if warm is None else _warm_start(*warm, frame)
+                phases["init"] += time.perf_counter() - at
+                expectation_maximisation(
+                    rows, frame, weights, start, floor, max_iter=max_iter, tol=tol,
+                    n_threads=n_threads,
+                    after_iteration=_hook(callbacks, printer, frame, max_iter, index, began),
+                )  # fmt: skip
+            except CollapseError as error:
+                found.fail(error)
+                continue
+            if printer is not None:
+                printer.end(start.lower_bound + _log_scale(frame), start.stopped == "tol")
+            found.add(start)
+            if start.stopped == "callback":
+                break
+        if found.best is None:
+            raise found.failure
+        return found.result(began, phases, factor, tol, starter.reason)
+    except KeyboardInterrupt:
+        # A start that was cut short counts by what it had reached.
+        if start is not None and start.n_iter and start not in found.starts:
+            found.add(start)
+        if keep is not None and found.best is not None:
+            found.best.stopped = "interrupt"
+            keep(found.result(began, phases, factor, tol, starter.reason))
+        raise
 
 
 # ---------------------------------------------------------------- use of a model

@@ -7,10 +7,10 @@ from fastmix.core._frame import extremes, frame_of, round_pivot, spread_exponent
 from fastmix.core._moments import Moments
 from fastmix.core._passes import slot_passes
 
-__all__ = ["column_moments", "scan_columns"]
+__all__ = ["scan_columns"]
 
 
-def column_moments(rows, frame, weights, n_threads):
+def _column_moments(rows, frame, weights, n_threads):
     """Means and variances, two of (d,), of the framed columns."""
     moments = Moments("diag", 1, rows.d, frame)
     labels = np.zeros(rows.n, dtype=np.int32)
@@ -35,7 +35,7 @@ def scan_columns(rows, weights, n_threads):
     middle = bounds[0] / 2 + bounds[1] / 2
     about = frame_of(bounds, middle.astype(rows.dtype).astype(np.float64), rows.dtype)
     _put(rows, about)
-    means, variances = column_moments(rows, about, weights, n_threads)
+    means, variances = _column_moments(rows, about, weights, n_threads)
     means = np.clip(about.out_of(means), bounds[0], bounds[1])
     pivot = np.empty(rows.d)
     for column in range(rows.d):
@@ -46,5 +46,5 @@ def scan_columns(rows, weights, n_threads):
     pivot = np.where(bounds[0] == bounds[1], bounds[0], pivot)
     frame = frame_of(bounds, pivot, rows.dtype)
     _put(rows, frame)
-    variances = column_moments(rows, frame, weights, n_threads)[1]
+    variances = _column_moments(rows, frame, weights, n_threads)[1]
     return frame, np.where(bounds[0] == bounds[1], 0.0, variances)

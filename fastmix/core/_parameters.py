@@ -24,7 +24,7 @@ __all__ = [
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 
-# ln of a weight that is zero: far below the cut-off of the responsibilities, and finite.
+# Weights have a logarithm from here on: ours takes normal numbers.
 LEAST_WEIGHT = 2.0**-1000
 
 
@@ -111,11 +111,12 @@ def conditional_variances(covariance_type, P):
 
 def factors_of(parameters, P, log_det):
     """Factors of parameters whose covariances are whitened."""
-    weights = np.maximum(parameters.weights, LEAST_WEIGHT)
+    weights = parameters.weights
     k = len(parameters.means)
     return Factors(
         parameters.covariance_type,
-        log(weights),
+        # However far a row is from all others, it is not of a component without weight.
+        np.where(weights > 0, log(np.maximum(weights, LEAST_WEIGHT)), -np.inf),
         np.ascontiguousarray(parameters.means),
         np.ascontiguousarray(P),
         np.ascontiguousarray(np.broadcast_to(log_det, k)),

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the passes of a mixture keep in memory."""
+
+from libc.stdint cimport int32_t
+
+from fastmix.core._kernels cimport fm_block, fm_mixture_kernels
+from fastmix.core._tiles cimport TileRows
+
+cdef enum:
+    # Widest full covariances whose moments have rows in the lanes.
+    FEW_COLUMNS = 4
+    # A slot's own rows: enough that adding it up costs some hundredths of making it, which takes
+    # more rows where there are few columns.
+    SLOT_ROWS = 1024
+    SLOT_ROWS_OF_FEW = 4096
+    MAX_BLOCK_ROWS = 1024
+
+cdef enum Kind:
+    FULL, TIED, DIAG, SPHERICAL
+
+cdef enum Source:
+    # Where the responsibilities of a pass come from.
+    MIXTURE, LABELS, GIVEN
+
+cdef struct Memory:
+    # One thread's, for a block of rows.
+    char *tiles
+    char *white
+    char *pack
+    char *shares
+    double *y
+    double *squares
+    double *log_prob
+    double *entropy
+    double *mass
+    double *share
+    double *scratch
+    int32_t *list
+    int32_t *everyone
+    Py_ssize_t bytes
+
+
+cdef struct Sums:
+    # One slot's; lanes are FM_FEW_SIZE for every component, or three of 16.
+    double *weight
+    double *first
+    double *second
+    double *few
+    double *log_prob
+    double *entropy
+    double *mass
+    double *unused
+    Py_ssize_t bytes
+
+
+cdef struct Pass:
+    # What one pass shares between the threads.  P, means and log_factors (ln pi_k + ln det P_k
+    # - d/2 ln 2 pi) are float64, as given.
+    int kind
+    int source
+    int moments
+    Py_ssize_t k
+    const char *panel
+    Py_ssize_t panel_bytes
+    const char *centers
+    const void *constants
+    double greatest
+    const double *P
+    const double *means
+    const double *log_factors
+    const double *weights
+    const int32_t *given_labels
+    const double *given
+    double *log_prob
+    double *responsibilities
+    int32_t *labels
+
+
+cdef class MixtureMemory(TileRows):
+    cdef readonly Py_ssize_t slot_rows
+    cdef const fm_mixture_kernels *mixture
+    cdef object panels, log_factors
+
+    cdef Py_ssize_t _block_rows(self, Py_ssize_t k) noexcept nogil
+    cdef Py_ssize_t _share_stride(self, Py_ssize_t k) noexcept nogil
+    cdef Memory _memory(self, char *memory, const Pass *p) noexcept nogil
+    cdef Sums _sums(self, char *memory, const Pass *p) noexcept nogil
+    cdef bint _few(self, const Pass *p) noexcept nogil
+    cdef int _pack_factors(self, factors, Pass *p) except -1
+    cdef void _place_far(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil
+    cdef void _place(self, Py_ssize_t row, Py_ssize_t i, const Pass *p,
+                     Memory *m) noexcept nogil
+    cdef double _distance(self, const double *y, const Pass *p, Py_ssize_t j,
+                          int exponent) noexcept nogil
