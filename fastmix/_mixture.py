@@ -62,7 +62,8 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
         None follows OMP_NUM_THREADS, threadpool_limits, the CPU affinity and the cgroup quota.
     callbacks : callable or list of callables, default=None
         Called after every iteration with a state (``iteration``, ``objective``, ``change``,
-        ``seconds``, ``weights``, ``means``, ``covariances``, ...); a true value ends the fit.
+        ``seconds``, ``weights``, ``means``, ``covariances``, ...); a true value ends the fit.  They
+        are not called in the initialisation of a start, which an interrupt can end.
 
     Attributes
     ----------

@@ -85,7 +85,7 @@ def test_fit_with_rows_beyond_the_squares_of_float32_is_finite(rng, kind):
             "full": [np.eye(2) * 1e24] * 2, "tied": np.eye(2) * 1e24,
             "diag": np.full((2, 2), 1e24), "spherical": np.full(2, 1e24)}[kind],
     )  # fmt: skip
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="did not converge"):
         model.fit(X)
     assert np.isfinite([*model.weights_, *model.means_.ravel(), *model.covariances_.ravel()]).all()
     assert np.isfinite(model.lower_bounds_).all()

@@ -33,7 +33,7 @@ def case(seed, k, d, kind, n=90):
     start = {
         "weights_init": weights / weights.sum(), "means_init": X[:k], "precisions_init": precisions,
         "covariance_type": kind, "max_iter": 4, "tol": 0,
-        "reg_covar": 1e-2,  # bounds the condition, by which covariances of few rows amplify rounding
+        "reg_covar": 1e-2,  # bounds the condition, which amplifies rounding
     }  # fmt: skip
     return rng, X, start
 
