@@ -235,10 +235,15 @@ class Moments:
         return single._own(overall[np.newaxis], np.array([total]))[0]
 
     def raw_second(self):
-        """Second moment of every column about the pivot, over N_k: (m, d), (k, 1) for spherical.
+        """Second moment of every column about the pivot, over N_k.
 
         The covariance is its difference with the squared mean, so that no covariance is known
         better than to a few units in the last place of this.
+
+        Returns
+        -------
+        moments : ndarray of shape (m, n_features), or (n_components, 1) for spherical, float64
+            m is 1 for tied, else n_components.
         """
         if self.covariance_type == "tied":
             return np.diagonal(self.second)[np.newaxis] / ordered_sum(self.weight)

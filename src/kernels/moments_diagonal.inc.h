@@ -77,8 +77,8 @@ static void moments_diagonal(const double *y, ptrdiff_t d, const int32_t *list, 
 
 /* squares: |y_i|^2 of the block's rows, or NULL: weight and first alone. */
 static void moments_spherical(const double *y, ptrdiff_t d, const int32_t *list, const double *r,
-                              ptrdiff_t count, const double *squares, double *weight,
-                              double *first, double *second)
+                              ptrdiff_t count, const double *squares, double *weight, double *first,
+                              double *second)
 {
     if (squares)
         diagonal_all(y, d, list, r, count, squares, weight, first, second);
