@@ -9,10 +9,11 @@ from fastmix.core._tiles cimport TileRows
 cdef enum:
     # Widest full covariances whose moments have rows in the lanes.
     FEW_COLUMNS = 4
-    # A slot's own rows: enough that adding it up costs some hundredths of making it, which takes
-    # more rows where there are few columns.
+    # A slot's own rows.  Clearing its sums and adding them up costs as much as the sums of some 60
+    # rows without a share: longer slots, where there are enough of them for all threads.
     SLOT_ROWS = 1024
-    SLOT_ROWS_OF_FEW = 4096
+    LONG_SLOT_ROWS = 4096
+    LONG_SLOTS = 64
     MAX_BLOCK_ROWS = 1024
 
 cdef enum Kind:

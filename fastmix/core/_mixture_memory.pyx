@@ -39,7 +39,7 @@ cdef class MixtureMemory(TileRows):
 
     def __init__(self, X, dtype, isa=None):
         super().__init__(X, dtype, isa)
-        self.slot_rows = SLOT_ROWS_OF_FEW if self.d <= FEW_COLUMNS else SLOT_ROWS
+        self.slot_rows = LONG_SLOT_ROWS if self.n >= LONG_SLOTS * LONG_SLOT_ROWS else SLOT_ROWS
         self.mixture = self.isa.mixture_f32 if self.kernels.itemsize == 4 else self.isa.mixture_f64
 
     # ------------------------------------------------------------ memory

@@ -98,7 +98,7 @@ class _Potential:
                 )
         self.computed.append(computed)
         # cumsum adds in the order of the slots, where sum would add in the order of the CPU's SIMD.
-        best = int(np.argmax(np.cumsum(gains, axis=0)[-1]))
+        best = int(gains.cumsum(axis=0)[-1].argmax())
         self.last, self.slots = candidates[best : best + 1], left[:, best]
         if pruned:
             self._accept(best)
@@ -126,7 +126,7 @@ class _Potential:
 
     def draw(self, uniforms):
         """Rows drawn with probabilities proportional to w min |x - c|^2."""
-        cumulative = np.cumsum(self.slots)
+        cumulative = self.slots.cumsum()
         picks, within = [], {}
         for target in uniforms * cumulative[-1]:
             slot = _pick(cumulative, target)

@@ -148,16 +148,18 @@ static ptrdiff_t FM_NAME(select_rows)(const void *responsibilities, const double
 {
     const real *r = responsibilities;
     ptrdiff_t found = 0, i = 0;
-    /* Which rows have a share is unpredictable: no branch for one row, but one for a vector. */
-    for (; i + (FM_LANES > 8 ? FM_LANES : 8) <= count; i += FM_LANES > 8 ? FM_LANES : 8) {
+    /* Which rows have a share is unpredictable: no branch for one row, and one for eight only where
+     * packing them takes longer than to mispredict it. */
+    for (; i + 8 <= count; i += 8) {
+#ifndef FM_PACKS_LANES
         ivec live = (ivec){0};
         for (int v = 0; v < 8; v += FM_LANES)
             live |= fm_load(r + i + v) > (vec){0};
         if (!FM_NAME(any)(live))
             continue;
-        for (int v = 0; v < (FM_LANES > 8 ? FM_LANES : 8); v += 8)
-            found += FM_NAME(pack_positive)(r + i + v, w ? w + i + v : NULL, (int32_t)(i + v),
-                                            list + found, out + found);
+#endif
+        found +=
+            FM_NAME(pack_positive)(r + i, w ? w + i : NULL, (int32_t)i, list + found, out + found);
     }
     for (; i < count; i++) {
         const double value = w ? (double)r[i] * w[i] : (double)r[i];
