@@ -20,7 +20,13 @@ from fastmix._parameters import ParameterValidation
 from fastmix.core import _fit as core
 from fastmix.core._kernels import distinct_labels
 from fastmix.core._threads import thread_limit
-from fastmix.core._validation import as_count, as_matrix, as_weights, result_dtype
+from fastmix.core._validation import (
+    as_count,
+    as_matrix,
+    as_weights,
+    reject_strings,
+    result_dtype,
+)
 
 __all__ = ["KMeans"]
 
@@ -266,6 +272,7 @@ class KMeans(
             if "feature_names_in_" not in known and X.shape[1:] == (known.get("n_features_in_"),):
                 return as_matrix(X)
         # scikit-learn drops masks and reads numbers from strings.
+        reject_strings(X)
         if isinstance(X, np.ndarray) and (
             isinstance(X, np.ma.MaskedArray) or X.dtype.kind in "OUSMm"
         ):

@@ -8,10 +8,13 @@ in test_hostile_faults.py.
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import sparse
 
 from fastmix import KMeans, assign, kmeans, kmeans_plusplus
 
+NAN = float("nan")
 CENTERS = np.array([[0.0, 0.0], [10.0, 10.0], [0.0, 10.0]])
 
 
@@ -225,3 +228,51 @@ def test_init_callable_cannot_write_x():
         KMeans(3, init=scribble).fit(X)
     np.testing.assert_array_equal(X, before)
     assert X.flags.writeable
+
+
+def test_init_callable_cannot_write_a_sparse_x():
+    X = sparse.csr_array(blobs()[0])
+
+    def write(X, n_clusters, random_state):
+        X.data[0] = 99
+
+    with pytest.raises(ValueError, match="read-only"):
+        KMeans(3, init=write).fit(X)
+
+
+@pytest.mark.parametrize("fit", [fit_estimator, fit_function, seed, nearest])
+@pytest.mark.parametrize(
+    "indices, indptr, name",
+    [([0, -1, 1], [0, 1, 2, 3], "indices"), ([0, 2, 1], [0, 1, 2, 3], "indices"),
+     ([0, 1, 1], [0, 3, 2, 3], "indptr")],
+)  # fmt: skip
+def test_sparse_x_with_indices_outside_raises(fit, indices, indptr, name):
+    X = sparse.csr_array(np.eye(3, 2) + 1)
+    X.data, X.indices = np.ones(3), np.array(indices, dtype=np.int32)
+    X.indptr = np.array(indptr, dtype=np.int32)
+    with pytest.raises((ValueError, IndexError), match=name):
+        fit(X, 2)
+
+
+@pytest.mark.parametrize("dtype", [object, "str"])
+def test_data_frame_with_strings_raises_naming_the_column(dtype):
+    frame = pd.DataFrame({"a": [1.0, 2, 3], "b": pd.Series(["1", "2", "3"], dtype=dtype)})
+    with pytest.raises(TypeError, match="'b'"):
+        KMeans(2).fit(frame)
+
+
+def test_weights_that_are_strings_in_an_object_array_raise():
+    X, _ = blobs()
+    with pytest.raises(TypeError, match="sample_weight"):
+        KMeans(3).fit(X, sample_weight=np.full(len(X), "1", dtype=object))
+
+
+def test_centers_of_another_width_raise_naming_them():
+    with pytest.raises(ValueError, match=r"centers has shape \(3, 2\), expected \(n_clusters, 4\)"):
+        assign(np.ones((5, 4)), CENTERS)
+
+
+@pytest.mark.parametrize("tol", ["a", None, -1, NAN, True], ids=repr)
+def test_tol_that_is_no_number_raises_naming_it(tol):
+    with pytest.raises((TypeError, ValueError), match="tol"):
+        kmeans(blobs()[0], 3, tol=tol)

@@ -244,3 +244,11 @@ def test_rows_beyond_4_gib_are_addressed_right(tmp_path):
     far = np.ndarray((100, 2), np.float64, file, strides=(apart, 8))
     far[...] = X  # a page a row: the rest of the file is holes
     assert bits(fitted(far)) == bits(fitted(X))
+
+
+def test_inertia_beyond_float64_is_infinite_with_a_warning():
+    X, truth = blobs()
+    with pytest.warns(RuntimeWarning, match="inertia is infinite"):
+        model = KMeans(3, init=CENTERS * 1e160).fit(X * 1e160)
+    assert model.inertia_ == np.inf
+    assert same_partition(model.labels_, truth)

@@ -69,3 +69,10 @@ def test_weights_that_are_float64_are_not_copied():
 def test_peak_memory_of_many_columns_does_not_grow_with_them():
     # 200 MB of rows, of which nothing is copied.
     assert peak(WORK["fit"], n=500_000, d=100) <= 8 * 500_000 + 64_000_000
+
+
+@pytest.mark.parametrize("d", [4, 32])
+def test_peak_memory_of_a_pruned_seeding_is_within_8_bytes_a_row_and_64_mb(d):
+    # The steps after the first eight or so use a sketch of the rows, which has a budget of its own.
+    work = "result = kmeans_plusplus(X, 64, n_threads=2, random_state=0)"
+    assert peak(work, n=1_000_000, d=d) <= 8 * 1_000_000 + 64_000_000

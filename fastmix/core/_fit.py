@@ -2,7 +2,9 @@
 """One fit of K-means on validated input, and the use of its model: what the functions and the
 estimator share."""
 
+import numbers
 import time
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -72,6 +74,18 @@ class KMeansResult(NamedTuple):
     model: KMeansModel
 
 
+def read_only(X):
+    """X for a callable, which cannot write to it."""
+    if isinstance(X, np.ndarray):
+        X = X.view()
+        X.flags.writeable = False
+        return X
+    parts = [np.asarray(part).view() for part in (X.data, X.indices, X.indptr)]
+    for part in parts:
+        part.flags.writeable = False
+    return type(X)(tuple(parts), shape=X.shape, copy=False)
+
+
 def _start(rows, frame, X, k, init, weights, random_state, n_threads):
     """Starting centres in the frame, (k, d) float64."""
     if isinstance(init, str):
@@ -81,10 +95,7 @@ def _start(rows, frame, X, k, init, weights, random_state, n_threads):
             chosen = random_rows(rows.n, k, weights, random_state)
         return rows.take(chosen)
     if callable(init):
-        if isinstance(X, np.ndarray):
-            X = X.view()
-            X.flags.writeable = False
-        init = as_centers(init(X, k, random_state=random_state), k, rows.d)
+        init = as_centers(init(read_only(X), k, random_state=random_state), k, rows.d)
     return frame.into(init)
 
 
@@ -110,6 +121,13 @@ def _finish(run, rows, frame, dtype, factor, report):
     with np.errstate(over="ignore"):  # infinite where float64 cannot hold it
         report["objective_trace"] = frame.squared(np.array(run.trace)) * factor
         inertia = float(frame.squared(run.inertia) * factor)
+    if inertia == np.inf:
+        warnings.warn(
+            "inertia is infinite: X or sample_weight is so large that float64 cannot hold it; "
+            "labels and centers are those of the scaled data",
+            RuntimeWarning,
+            stacklevel=4,
+        )
     centers = frame.out_of(run.centers).astype(dtype)
     model = KMeansModel(run.centers, frame)
     return KMeansResult(centers, run.labels, inertia, run.n_iter, report, model)
@@ -226,6 +244,8 @@ def check_arguments(shape, k, init="k-means++", n_init=1, max_iter=1, tol=0, alg
         )
     as_count(n_init, "n_init")
     as_count(max_iter, "max_iter")
+    if isinstance(tol, bool) or not isinstance(tol, numbers.Real):
+        raise TypeError(f"tol must be a number >= 0, got {tol!r}")
     if not tol >= 0:
         raise ValueError(f"tol must be a number >= 0, got {tol!r}")
     if algorithm not in ALGORITHMS:

@@ -7,6 +7,7 @@ A pivot would fill the rows.  Nothing is copied but one row at a time.
 import numpy as np
 
 cimport cython
+from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, sqrt
 from libc.stdint cimport int32_t
@@ -31,6 +32,20 @@ cdef struct Row:
     double *y
     double *score
     Py_ssize_t count
+
+
+def _check_indices(X):
+    """ValueError for indices outside X, which SciPy does not look for and kernels would follow."""
+    starts, columns = X.indptr, X.indices
+    if starts[0] != 0 or (np.diff(starts) < 0).any() or starts[-1] > min(len(columns), len(X.data)):
+        raise ValueError("X.indptr must begin with 0, never fall and end within X.indices")
+    for at in range(0, int(starts[-1]), PIECE):
+        piece = columns[at:min(at + PIECE, int(starts[-1]))]
+        if piece.min() < 0 or piece.max() >= X.shape[1]:
+            i = at + int(np.argmax((piece < 0) | (piece >= X.shape[1])))
+            raise ValueError(
+                f"X.indices[{i}] = {columns[i]} is no column of X, which has {X.shape[1]}"
+            )
 
 
 cdef inline Py_ssize_t _padded(Py_ssize_t k) noexcept nogil:
@@ -63,6 +78,7 @@ cdef class SparseRows:
     cdef double[:, ::1] grid_view
 
     def __init__(self, X, dtype=None, isa=None):
+        _check_indices(X)
         if not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
@@ -163,6 +179,7 @@ cdef class SparseRows:
         bounds = np.zeros((2, self.d))
         last = int(self.indptr[stop])
         for at in range(int(self.indptr[start]), last, PIECE):
+            PyErr_CheckSignals()  # one thread does what the caller cut for n_threads
             end = min(at + PIECE, last)
             values = self.data[at:end].astype(np.float64) * self.scale
             if not np.isfinite(values).all():

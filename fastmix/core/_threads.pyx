@@ -70,7 +70,8 @@ cdef extern from *:
         pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
         pthread_attr_t attributes;
         int count = 0;
-        void *memory = mmap(NULL, slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void *memory = mmap(NULL, slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                            -1, 0);
         if (memory == MAP_FAILED)
             return 0;
         if (pthread_attr_init(&attributes) == 0) {

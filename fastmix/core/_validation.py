@@ -69,6 +69,19 @@ def _from_objects(X, name):
         raise TypeError(f"{name} must be numeric: {error}") from None
 
 
+def reject_strings(X, name="X"):
+    """TypeError for a data frame with a column of strings, from which scikit-learn reads numbers.
+
+    Other containers pass: scikit-learn or ``as_matrix`` refuses their strings.
+    """
+    if not hasattr(X, "iloc") or not hasattr(X, "columns"):
+        return
+    for j, column in enumerate(X.columns):
+        values = np.asarray(X.iloc[:, j])
+        if values.dtype.kind == "O" and any(isinstance(value, str | bytes) for value in values):
+            raise TypeError(f"{name} must be numeric, got a string in column {column!r}")
+
+
 def as_rows(X, model_dtype=np.float32):
     """Validated X as the rows of a driver, in float32 if that holds both X and the model."""
     small = X.dtype.newbyteorder("=") in SMALL and model_dtype == np.float32
@@ -92,7 +105,9 @@ def as_weights(sample_weight, n):
     if isinstance(sample_weight, numbers.Real):
         sample_weight = np.full(n, float(sample_weight))
     weights = np.asarray(sample_weight)
-    if weights.dtype.kind not in "fiubO":
+    if weights.dtype.kind == "O":
+        weights = _from_objects(weights, "sample_weight")
+    if weights.dtype.kind not in "fiub":
         raise TypeError(f"sample_weight must be numeric, got dtype {weights.dtype}")
     weights = np.ascontiguousarray(weights, dtype=np.float64)
     if weights.ndim != 1:
@@ -125,6 +140,8 @@ def as_centers(centers, k, d, name="init"):
     if sparse.issparse(centers):
         centers = centers.toarray()
     centers = np.ascontiguousarray(centers, dtype=np.float64)
+    if name != "init" and centers.shape[1] != d:
+        raise ValueError(f"{name} has shape {centers.shape}, expected (n_clusters, {d}), as X")
     if k is not None and len(centers) != k:
         raise ValueError(
             f"The shape of the initial centers {centers.shape} does not match the number of "
