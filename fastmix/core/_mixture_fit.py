@@ -14,7 +14,7 @@ from fastmix.core._kernels import isa
 from fastmix.core._mixture import MixtureRows, log
 from fastmix.core._mixture_scan import scan_columns
 from fastmix.core._mixture_start import Starter
-from fastmix.core._moments import Moments, framed_rows
+from fastmix.core._moments import framed_rows
 from fastmix.core._parameters import Factors, Parameters, ordered_sum
 from fastmix.core._passes import row_nanoseconds, slot_passes
 from fastmix.core._threads import thread_limit, useful_threads
@@ -27,7 +27,6 @@ __all__ = [
     "fit",
     "labels_of",
     "log_densities",
-    "moments_of",
     "responsibilities_of",
     "user_parameters",
     "weighted_total",
@@ -277,17 +276,6 @@ def labels_of(X, model, n_threads):
     for start, stop, threads in slot_passes(rows, kind, k, n_threads):
         rows.expect(start, stop, model.factors, threads, labels=labels)
     return labels
-
-
-def moments_of(X, model, weights, n_threads):
-    """Moments of validated rows under a model."""
-    rows = framed_rows(X, model.frame, n_threads)
-    kind, (k, d) = model.factors.covariance_type, model.factors.means.shape
-    moments = Moments(kind, k, d, model.frame, model.factors)
-    for start, stop, threads in slot_passes(rows, kind, k, n_threads):
-        rows.expect(start, stop, model.factors, threads, weights=weights, moments=moments)
-    moments.log_likelihood += moments.total * _log_scale(model.frame)
-    return moments
 
 
 def responsibilities_of(X, model, out, n_threads):
