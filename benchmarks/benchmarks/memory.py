@@ -4,6 +4,7 @@
 ``python -m benchmarks.memory LIBRARY WORK DTYPE N_ITER SCALE`` is the child: it prints bytes.
 """
 
+import ctypes
 import gc
 import json
 import subprocess
@@ -41,6 +42,8 @@ def _peak_of_fit(library, name, dtype, n_iter, scale):
     # The imports and the threads' stacks are the library's, not the fit's.
     task.warm_up(library)
     gc.collect()
+    # What was freed must not be there for the fit to take again.
+    ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM := VmRSS, man 5 proc
     before = _status("VmRSS")
     task.fit(library, n_iter)
