@@ -137,8 +137,7 @@ cdef class MixtureRows(MixtureMemory):
         cdef Memory m = self._memory(memory, p)
         cdef Sums s
         cdef Py_ssize_t rows = self._block_rows(p.k), end = min(stop, start + self.slot_rows)
-        cdef Py_ssize_t j
-        cdef Py_ssize_t second
+        cdef Py_ssize_t j, second
         cdef fm_block b
         cdef fm_memory upcoming
         if p.moments:

@@ -62,7 +62,7 @@ cdef class MixtureMemory(TileRows):
         m.white = _take(&at, rows * self.d * size if p.kind == TIED else 0)
         m.pack = _take(&at, self.kernels.tile_rows * self.d * size)
         m.shares = _take(&at, p.k * self._share_stride(p.k) * size)
-        m.y = <double *>_take(&at, rows * max(FM_MOMENT_STRIDE(self.d), 0) * sizeof(double))
+        m.y = <double *>_take(&at, rows * FM_MOMENT_STRIDE(self.d) * sizeof(double))
         m.squares = <double *>_take(&at, rows * sizeof(double))
         m.log_prob = <double *>_take(&at, rows * sizeof(double))
         m.entropy = <double *>_take(&at, rows * sizeof(double))
