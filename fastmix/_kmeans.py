@@ -64,7 +64,12 @@ class KMeans(
     copy_x : bool, default=True
         Accepted because scikit-learn has it; X is never written.
     algorithm : {"auto", "lloyd", "elkan"}, default="auto"
-        What to run; ``fit_report_`` says what ran.  The result is the same.
+        "lloyd" compares every row with every centre in every iteration, "elkan" only those that
+        bounds of the distances cannot rule out, "auto" does so where it pays; ``fit_report_`` says what
+        was done.  The result has the same bits.
+    bounds_memory : int or None, default=None
+        Most bytes that bounds may take beyond X, of which more make them tighter; None: half as
+        much as X, and at least 24 a row.
     n_threads : int or None, default=None
         None follows OMP_NUM_THREADS, threadpool_limits, the CPU affinity and the cgroup quota.
     callbacks : callable or list of callables, default=None
@@ -86,8 +91,8 @@ class KMeans(
         J after each E-step and after each M-step, in turn.
     fit_report_ : dict
         What ran and why: algorithm, reason, isa, n_threads, dtype, n_iter, stopped ("strict",
-        "tol", "max_iter", "callback" or "interrupt"), products (row-centre products), rows_scanned,
-        rows_changed, seconds per phase, repairs (iteration, cluster, row) and objective_trace.
+        "tol", "max_iter", "callback" or "interrupt"), e_steps, products (row-centre products),
+        rows_scanned, rows_changed, seconds per phase, repairs (iteration, cluster, row) and objective_trace.
     n_features_in_ : int
         Number of columns seen in fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -95,7 +100,8 @@ class KMeans(
 
     Notes
     -----
-    An iteration costs n K d multiply-adds on tiles with rows in the SIMD lanes.  Sums are exact and
+    An iteration costs n K d multiply-adds on tiles with rows in the SIMD lanes, fewer where bounds
+    rule centres out (Ding et al., Yinyang K-means, ICML 2015, with margins for rounding).  Sums are exact and
     independent of order, so that the result has the same bits for any number of threads; see
     the README for the promises.  On Ctrl-C, fit raises KeyboardInterrupt and leaves the best state
     in the attributes, with ``fit_report_["stopped"] == "interrupt"``.
@@ -127,6 +133,7 @@ class KMeans(
         "random_state": ["random_state"],
         "copy_x": ["boolean"],
         "algorithm": [StrOptions(set(core.ALGORITHMS))],
+        "bounds_memory": [Interval(Integral, 0, None, closed="left"), None],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "callbacks": [callable, list, tuple, None],
     }
@@ -143,6 +150,7 @@ class KMeans(
         random_state=None,
         copy_x=True,
         algorithm="auto",
+        bounds_memory=None,
         n_threads=None,
         callbacks=None,
     ):
@@ -155,6 +163,7 @@ class KMeans(
         self.random_state = random_state
         self.copy_x = copy_x
         self.algorithm = algorithm
+        self.bounds_memory = bounds_memory
         self.n_threads = n_threads
         self.callbacks = callbacks
 
@@ -196,7 +205,14 @@ class KMeans(
             weights, factor = as_weights(sample_weight, X.shape[0])
             n_init = self._resolve_n_init()
             init = core.check_arguments(
-                X.shape, k, self.init, n_init, self.max_iter, self.tol, self.algorithm
+                X.shape,
+                k,
+                self.init,
+                n_init,
+                self.max_iter,
+                self.tol,
+                self.algorithm,
+                self.bounds_memory,
             )
             if self.algorithm == "elkan" and k == 1:
                 warnings.warn(
@@ -216,6 +232,7 @@ class KMeans(
                 tol=self.tol,
                 random_state=self.random_state,
                 algorithm=self.algorithm,
+                bounds_memory=self.bounds_memory,
                 n_threads=self.n_threads,
                 callbacks=core.as_callbacks(self.callbacks),
                 verbose=self.verbose,

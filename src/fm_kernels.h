@@ -100,6 +100,18 @@ typedef struct {
                    const void *bias, ptrdiff_t k, int32_t *labels, int32_t *second, fm_memory next,
                    void *scratch);
 
+    /* The block's listed rows as x * scale - offset, row-major, and their |x|^2, the i-th at
+     * places[i].  scratch: (d) reals. */
+    void (*gather)(const fm_matrix *x, const fm_block *block, const void *offset, double scale,
+                   const int32_t *places, void *rows, void *squares, void *scratch);
+
+    /* Rows list[0 .. count), or 0 .. count, of rows (., d) against k centres in a panel of width 8:
+     * the label, its score x.c - |c|^2 / 2 and the runner-up's, -inf where there is none; all hold
+     * count rounded up to 64. */
+    void (*row_scores)(const void *rows, const int32_t *list, ptrdiff_t count, ptrdiff_t d,
+                       const void *panel, const void *bias, ptrdiff_t k, int32_t *labels,
+                       void *scores, void *seconds);
+
     /* out[j * stride + i] = |x_i - c_j|^2 by differences; stride >= count rounded up to a tile. */
     void (*distances)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
                       ptrdiff_t k, void *out, ptrdiff_t stride);
@@ -114,12 +126,66 @@ typedef struct {
 
 #include "fm_gaussian.h"
 
+/* Bounds of the distances of rows to centres (kernels/bounds.inc.h). */
+typedef struct {
+    int32_t *labels;   /* (n) */
+    float *upper;      /* (n) */
+    int16_t *codes;    /* (n, stride) */
+    ptrdiff_t stride;  /* groups rounded up to 8 */
+    float step;        /* a lower bound's code is in units of it */
+    const int32_t *group_of;    /* (k) */
+    const float *moved;         /* (k) how far a centre has moved since the bounds began */
+    const float *group_reach;   /* (groups) how far the farthest of a group has, */
+    const int16_t *group_moved; /* (stride) and the same in codes, rounded up */
+    float reach;                /* the greatest of these */
+    float proof, root;          /* what a difference of squares must exceed; its square root */
+    double c_square, unit;      /* |x|^2 - 2 s is right within unit (|x|^2 + c_square) */
+} fm_bounds;
+
+/* Rows of one call whose label is not proven. */
+typedef struct {
+    int32_t *rows; /* positions in the call, those of one label together */
+    int32_t *label;
+    double *score;       /* of that label */
+    float *near, *least; /* bounds of its distance: at most, at least */
+    void *squares;       /* |x|^2, reals */
+    int32_t *lists;      /* (groups, room) positions in rows that a group of centres may win */
+    ptrdiff_t *counts;
+    ptrdiff_t room;
+} fm_open;
+
+/* What kernel row_scores found in one group for at most FM_BOUND_ROWS open rows: rows
+ * list[0 .. count), or those from first on. */
+#define FM_BOUND_ROWS 256
+typedef struct {
+    const int32_t *list;
+    ptrdiff_t first;
+    const int32_t *labels, *order; /* order[labels[i]] is a centre */
+    const void *scores, *seconds;
+} fm_found;
+
 /* Kernels in float64 on the user's rows, without fused multiply-adds: one set of bits. */
 typedef struct {
     /* labels[row] = now[i]; lists the rows whose label changed, in order, with their new and old
      * labels, and returns how many. */
     ptrdiff_t (*changes)(const int32_t *now, const fm_block *block, int32_t *labels,
                          ptrdiff_t *changed, int32_t *added, int32_t *removed);
+
+    ptrdiff_t (*bounds_open)(const fm_bounds *b, ptrdiff_t start, ptrdiff_t count, int32_t *list);
+    void (*bounds_own_f32)(const fm_bounds *b, const fm_found *f, ptrdiff_t own, ptrdiff_t start,
+                           ptrdiff_t count, fm_open *open);
+    void (*bounds_own_f64)(const fm_bounds *b, const fm_found *f, ptrdiff_t own, ptrdiff_t start,
+                           ptrdiff_t count, fm_open *open);
+    void (*bounds_other_f32)(const fm_bounds *b, const fm_found *f, ptrdiff_t group,
+                             ptrdiff_t start, ptrdiff_t count, fm_open *open);
+    void (*bounds_other_f64)(const fm_bounds *b, const fm_found *f, ptrdiff_t group,
+                             ptrdiff_t start, ptrdiff_t count, fm_open *open);
+    void (*bounds_wanted)(const fm_bounds *b, fm_open *open, ptrdiff_t own, ptrdiff_t start,
+                          ptrdiff_t first, ptrdiff_t count);
+    ptrdiff_t (*bounds_close)(const fm_bounds *b, const fm_open *open, ptrdiff_t start,
+                              ptrdiff_t count, ptrdiff_t *changed, int32_t *added,
+                              int32_t *removed);
+    void (*bounds_renew)(const fm_bounds *b, ptrdiff_t start, ptrdiff_t count);
 
     /* sums[added[i]] += statistics of row i, sums[removed[i]] -= the same (removed NULL, or < 0:
      * nothing to remove).  w is indexed by row, added and removed by position in the block.

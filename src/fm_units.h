@@ -18,6 +18,8 @@
      .pack_centers = FM_NAME(pack_centers),                                                        \
      .assign_scratch = FM_NAME(assign_scratch),                                                    \
      .assign = FM_NAME(assign),                                                                    \
+     .gather = FM_NAME(gather),                                                                    \
+     .row_scores = FM_NAME(row_scores),                                                            \
      .distances = FM_NAME(distances),                                                              \
      .extremes = FM_NAME(extremes),                                                                \
      .multiply_add_flops = FM_NAME(multiply_add_flops)}

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The float64 kernels of one ISA, compiled with -ffp-contract=off, and the ISA's whole table. */
+#include <float.h>
+#include <math.h>
+
 #include "fm_kernels.h"
 #include "fm_units.h"
 
@@ -9,6 +12,7 @@
 #include "kernels/sums.inc.h"
 #include "kernels/sparse.inc.h"
 #include "kernels/changes.inc.h"
+#include "kernels/bounds.inc.h"
 #include "kernels/potential.inc.h"
 #include "kernels/gains.inc.h"
 #include "kernels/sketch.inc.h"
@@ -25,6 +29,14 @@ const fm_isa FM_TABLE(fm_isa) = {
     .f32 = &FM_TABLE(fm_tile_f32),
     .f64 = &FM_TABLE(fm_tile_f64),
     .exact = {.changes = changes,
+              .bounds_open = bounds_open,
+              .bounds_own_f32 = bounds_own_f32,
+              .bounds_own_f64 = bounds_own_f64,
+              .bounds_other_f32 = bounds_other_f32,
+              .bounds_other_f64 = bounds_other_f64,
+              .bounds_wanted = bounds_wanted,
+              .bounds_close = bounds_close,
+              .bounds_renew = bounds_renew,
               .accumulate = accumulate,
               .residuals = residuals,
               .add_exact = add_exact,

@@ -11,6 +11,7 @@
 #include "load.h"
 #include "kernels/pack.inc.h"
 #include "kernels/assign.inc.h"
+#include "kernels/row_scores.inc.h"
 #include "kernels/distances.inc.h"
 #include "kernels/peak.inc.h"
 const fm_tile_kernels FM_TABLE(fm_tile_f32) = FM_TILE_TABLE;
@@ -20,6 +21,7 @@ const fm_tile_kernels FM_TABLE(fm_tile_f32) = FM_TILE_TABLE;
 #include "load.h"
 #include "kernels/pack.inc.h"
 #include "kernels/assign.inc.h"
+#include "kernels/row_scores.inc.h"
 #include "kernels/distances.inc.h"
 #include "kernels/peak.inc.h"
 const fm_tile_kernels FM_TABLE(fm_tile_f64) = FM_TILE_TABLE;

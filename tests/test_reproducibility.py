@@ -53,7 +53,7 @@ def cut_finely(monkeypatch):
             yield piece
 
     monkeypatch.setattr(_frame, "CALL_NANOSECONDS", 1.0)
-    for module in ("_frame", "_kmeans", "_lloyd", "_seeding"):
+    for module in ("_assignment", "_frame", "_kmeans", "_lloyd", "_seeding"):
         monkeypatch.setattr(f"fastmix.core.{module}.passes", counted)
     return calls
 
@@ -84,7 +84,7 @@ def test_sample_is_large_enough_for_three_threads(kind):
 def test_threads_that_share_sums_do_not_change_a_bit(monkeypatch, n_threads):
     X, weights = sample(kind="weighted")
     expected = hash_of_fit(X, weights)
-    monkeypatch.setattr("fastmix.core._lloyd.SUMS_BYTES", 1)
+    monkeypatch.setattr("fastmix.core._assignment.SUMS_BYTES", 1)
     assert hash_of_fit(X, weights, n_threads) == expected
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastmix.core import _lloyd
+from fastmix.core._assignment import LEAST_BOUND_BYTES, Assignment
 from fastmix.core._frame import Frame, extremes, passes, scan
 from fastmix.core._kernels import isa
 from fastmix.core._seeding import greedy_plusplus, random_rows
@@ -99,18 +100,19 @@ def _start(rows, frame, X, k, init, weights, random_state, n_threads):
     return frame.into(init)
 
 
-def _report(run, rows, began, threads, algorithm, scan_seconds):
-    names = {"auto": "lloyd is the only algorithm so far", "lloyd": "asked for"}
+def _report(run, rows, began, threads, scan_seconds):
+    assign = run.assign
     return {
-        "algorithm": "lloyd",
-        "reason": names.get(algorithm, f"{algorithm} runs as lloyd, which gives the same result"),
+        "algorithm": assign.algorithm,
+        "reason": assign.reason(),
         "isa": isa(),
         "n_threads": threads,
         "dtype": f"float{8 * rows.dtype.itemsize}",
         "n_iter": run.n_iter,
         "stopped": run.stopped,
-        "products": run.products,
-        "rows_scanned": run.rows_scanned,
+        "e_steps": assign.steps,
+        "products": assign.products,
+        "rows_scanned": assign.rows_scanned,
         "rows_changed": run.rows_changed,
         "seconds": {"scan": scan_seconds, **run.seconds, "total": time.perf_counter() - began},
         "repairs": run.repairs,
@@ -166,8 +168,8 @@ def _hook(callbacks, verbose, frame, factor, max_iter, init, began):
     return after_iteration
 
 
-def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, algorithm, n_threads,
-        callbacks, verbose, keep=None):  # fmt: skip
+def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, algorithm, bounds_memory,
+        n_threads, callbacks, verbose, keep=None):  # fmt: skip
     """Fit validated rows; keep(result), where given, receives the best state of an interrupted fit.
 
     weights and factor are those of as_weights, init that of check_arguments.
@@ -184,6 +186,9 @@ def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, alg
     frame = scan(rows, weights, n_threads)
     scan_seconds = time.perf_counter() - began
     threads = useful_threads(n_threads, rows.n * rows.nanoseconds(k))
+    if bounds_memory is None:
+        row_bytes = rows.d * X.dtype.itemsize
+        bounds_memory = rows.n * max(LEAST_BOUND_BYTES, row_bytes // 2)
     dtype = result_dtype(X.dtype)
     best = None
 
@@ -191,13 +196,14 @@ def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, alg
         return best is None or run.inertia < best.inertia
 
     def result(run):
-        report = _report(run, rows, began, threads, algorithm, scan_seconds)
+        report = _report(run, rows, began, threads, scan_seconds)
         return _finish(run, rows, frame, dtype, factor, report)
 
     for index in range(n_init):
         started = time.perf_counter()
         centers = _start(rows, frame, X, k, init, weights, draws, n_threads)
-        run = _lloyd.Run(centers, np.empty(rows.n, dtype=np.int32))
+        assign = Assignment(rows, weights, k, algorithm, bounds_memory, frame.largest)
+        run = _lloyd.Run(centers, np.empty(rows.n, dtype=np.int32), assign)
         run.seconds["init"] = time.perf_counter() - started
         if verbose:
             print("Initialization complete")
@@ -230,7 +236,8 @@ def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, alg
     return result(best)
 
 
-def check_arguments(shape, k, init="k-means++", n_init=1, max_iter=1, tol=0, algorithm="auto"):
+def check_arguments(shape, k, init="k-means++", n_init=1, max_iter=1, tol=0, algorithm="auto",
+                    bounds_memory=None):  # fmt: skip
     """ValueError or TypeError for what the callers may have got wrong, given the shape of X.
 
     Returns init, an array as centres (k, d) float64.
@@ -250,6 +257,8 @@ def check_arguments(shape, k, init="k-means++", n_init=1, max_iter=1, tol=0, alg
         raise ValueError(f"tol must be a number >= 0, got {tol!r}")
     if algorithm not in ALGORITHMS:
         raise ValueError(f"algorithm must be one of {ALGORITHMS}, got {algorithm!r}")
+    if bounds_memory is not None:
+        as_count(bounds_memory, "bounds_memory", least=0)
     return init if isinstance(init, str) or callable(init) else as_centers(init, k, shape[1])
 
 

@@ -2,7 +2,7 @@
 """C declarations of src/fm_kernels.h, and the kernel tables by name."""
 
 cimport numpy as cnp
-from libc.stdint cimport int8_t, int32_t
+from libc.stdint cimport int8_t, int16_t, int32_t
 
 
 cdef extern from "fm_kernels.h" nogil:
@@ -47,13 +47,70 @@ cdef extern from "fm_kernels.h" nogil:
         void (*assign)(const void *tiles, Py_ssize_t count, Py_ssize_t d, const void *panel,
                        const void *bias, Py_ssize_t k, int32_t *labels, int32_t *second,
                        fm_memory next, void *scratch) noexcept nogil
+        void (*gather)(const fm_matrix *x, const fm_block *block, const void *offset,
+                       double scale, const int32_t *places, void *rows, void *squares,
+                       void *scratch) noexcept nogil
+        void (*row_scores)(const void *rows, const int32_t *list, Py_ssize_t count, Py_ssize_t d,
+                           const void *panel, const void *bias, Py_ssize_t k, int32_t *labels,
+                           void *scores, void *seconds) noexcept nogil
         void (*distances)(const void *tiles, Py_ssize_t count, Py_ssize_t d, const void *panel,
                           Py_ssize_t k, void *out, Py_ssize_t stride) noexcept nogil
         int (*extremes)(const void *tiles, Py_ssize_t count, Py_ssize_t d, void *low,
                         void *high) noexcept nogil
         Py_ssize_t (*multiply_add_flops)(Py_ssize_t repeats, double *out) noexcept nogil
 
+    ctypedef struct fm_bounds:
+        int32_t *labels
+        float *upper
+        int16_t *codes
+        Py_ssize_t stride
+        float step
+        const int32_t *group_of
+        const float *moved
+        const float *group_reach
+        const int16_t *group_moved
+        float reach, proof, root
+        double c_square, unit
+
+    ctypedef struct fm_open:
+        int32_t *rows
+        int32_t *label
+        double *score
+        float *near
+        float *least
+        void *squares
+        int32_t *lists
+        Py_ssize_t *counts
+        Py_ssize_t room
+
+    ctypedef struct fm_found:
+        const int32_t *list
+        Py_ssize_t first
+        const int32_t *labels
+        const int32_t *order
+        const void *scores
+        const void *seconds
+
+    const Py_ssize_t FM_BOUND_ROWS
+
     ctypedef struct fm_exact_kernels:
+        Py_ssize_t (*bounds_open)(const fm_bounds *b, Py_ssize_t start, Py_ssize_t count,
+                                  int32_t *list) noexcept nogil
+        void (*bounds_own_f32)(const fm_bounds *b, const fm_found *f, Py_ssize_t own,
+                               Py_ssize_t start, Py_ssize_t count, fm_open *open) noexcept nogil
+        void (*bounds_own_f64)(const fm_bounds *b, const fm_found *f, Py_ssize_t own,
+                               Py_ssize_t start, Py_ssize_t count, fm_open *open) noexcept nogil
+        void (*bounds_other_f32)(const fm_bounds *b, const fm_found *f, Py_ssize_t group,
+                                 Py_ssize_t start, Py_ssize_t count, fm_open *open) noexcept nogil
+        void (*bounds_other_f64)(const fm_bounds *b, const fm_found *f, Py_ssize_t group,
+                                 Py_ssize_t start, Py_ssize_t count, fm_open *open) noexcept nogil
+        void (*bounds_wanted)(const fm_bounds *b, fm_open *open, Py_ssize_t own, Py_ssize_t start,
+                              Py_ssize_t first, Py_ssize_t count) noexcept nogil
+        Py_ssize_t (*bounds_close)(const fm_bounds *b, const fm_open *open, Py_ssize_t start,
+                                   Py_ssize_t count, Py_ssize_t *changed, int32_t *added,
+                                   int32_t *removed) noexcept nogil
+        void (*bounds_renew)(const fm_bounds *b, Py_ssize_t start,
+                             Py_ssize_t count) noexcept nogil
         Py_ssize_t (*changes)(const int32_t *now, const fm_block *block, int32_t *labels,
                               Py_ssize_t *changed, int32_t *added,
                               int32_t *removed) noexcept nogil

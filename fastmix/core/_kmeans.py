@@ -39,6 +39,7 @@ def kmeans(
     tol=1e-4,
     random_state=None,
     algorithm="auto",
+    bounds_memory=None,
     n_threads=None,
     callbacks=None,
 ):
@@ -66,7 +67,12 @@ def kmeans(
     random_state : None, int, RandomState or Generator
         Source of the random draws; they depend on neither threads nor chunks.
     algorithm : {"auto", "lloyd", "elkan"}
-        What to run; the report says what ran.  The result is the same.
+        "lloyd" compares every row with every centre in every iteration, "elkan" only those that
+        bounds of the distances cannot rule out, "auto" does so where it pays; the report says what
+        was done.  The result has the same bits.
+    bounds_memory : int, optional
+        Most bytes that bounds may take beyond X, of which more make them tighter; default: half as
+        much as X, and at least 24 a row.
     n_threads : int, optional
         Default: OMP_NUM_THREADS, threadpool_limits, affinity and cgroup quota decide.
     callbacks : callable or list of callables, optional
@@ -84,7 +90,8 @@ def kmeans(
 
     Notes
     -----
-    An iteration costs n k d multiply-adds and adds up only the rows whose label changed.  The
+    An iteration costs n k d multiply-adds, fewer with bounds (Ding et al., Yinyang K-means, ICML
+    2015, with margins for rounding), and adds up only the rows whose label changed.  The
     result has the same bits for any number of threads and every processor with fused
     multiply-adds; from a given start also for any order of the rows.
 
@@ -104,7 +111,9 @@ def kmeans(
     1.0
     """
     X = as_matrix(X)
-    init = check_arguments(X.shape, n_clusters, init, n_init, max_iter, tol, algorithm)
+    init = check_arguments(
+        X.shape, n_clusters, init, n_init, max_iter, tol, algorithm, bounds_memory
+    )
     weights, factor = as_weights(sample_weight, X.shape[0])
     return fit(
         X,
@@ -117,6 +126,7 @@ def kmeans(
         tol=tol,
         random_state=random_state,
         algorithm=algorithm,
+        bounds_memory=bounds_memory,
         n_threads=n_threads,
         callbacks=as_callbacks(callbacks),
         verbose=False,

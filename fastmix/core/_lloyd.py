@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Lloyd's algorithm (PRML 9.1): E-steps and M-steps in turn on exact sums."""
 
+import math
 import time
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from fastmix.core._assignment import Assignment
 from fastmix.core._frame import passes
 from fastmix.core._kernels import (
     column_variance,
@@ -15,9 +17,6 @@ from fastmix.core._kernels import (
 )
 
 __all__ = ["IterationState", "Run", "inertia", "lloyd"]
-
-# Statistics of the threads beyond this are shared under locks instead.
-SUMS_BYTES = 2**28
 
 
 @dataclass
@@ -44,34 +43,16 @@ class Run:
 
     centers: np.ndarray  # (k, d) float64, in the frame
     labels: np.ndarray  # (n,) int32
+    assign: Assignment
     n_iter: int = 0
     stopped: str = "max_iter"
     inertia: float = np.nan
     trace: list = field(default_factory=list)
     repairs: list = field(default_factory=list)
-    products: int = 0
-    rows_scanned: int = 0
     rows_changed: int = 0
     seconds: dict = field(
         default_factory=lambda: dict.fromkeys(("init", "assign", "update", "final"), 0.0)
     )
-
-
-def _assign(rows, run, weights, n_threads, sums=None):
-    """E-step over all rows; with sums (k, 2, stride), the statistics follow the labels."""
-    k, n_changed = len(run.centers), 0
-    parts = None
-    for start, stop, threads in passes(rows, k, n_threads):
-        if sums is not None and parts is None:
-            n_parts = max(1, min(threads, SUMS_BYTES // sums.nbytes))
-            parts = rows.empty_sums(n_parts, k) if n_parts > 1 else sums[np.newaxis]
-        n_changed += rows.assign(start, stop, run.centers, run.labels, threads, parts, weights)
-    if parts is not None and len(parts) > 1:
-        for part in parts:
-            sums += part
-    run.rows_scanned += rows.n
-    run.products += rows.n * k
-    return n_changed
 
 
 def inertia(rows, centers, labels, weights, largest, n_threads):
@@ -162,10 +143,10 @@ def lloyd(rows, frame, weights, run, *, max_iter, tol, n_threads, after_iteratio
     k, d = run.centers.shape
     sums = rows.empty_sums(1, k)[0]
     run.labels[...] = -1
-    limit = None
+    limit, spread = None, 0.0
     for iteration in range(max_iter):
         began = time.perf_counter()
-        n_changed = _assign(rows, run, weights, n_threads, sums)
+        n_changed = run.assign(run.centers, run.labels, n_threads, spread, sums)
         run.rows_changed += n_changed
         assigned = time.perf_counter()
         run.seconds["assign"] += assigned - began
@@ -184,6 +165,7 @@ def lloyd(rows, frame, weights, run, *, max_iter, tol, n_threads, after_iteratio
         run.centers = centers
         run.n_iter = iteration + 1
         run.trace += [max(0.0, before), max(0.0, after)]
+        spread = math.sqrt(max(0.0, after) / math.fsum(sizes))
         run.seconds["update"] += time.perf_counter() - assigned
 
         if n_changed == 0 and len(run.repairs) == n_repairs:
@@ -198,7 +180,7 @@ def lloyd(rows, frame, weights, run, *, max_iter, tol, n_threads, after_iteratio
     began = time.perf_counter()
     if run.stopped != "strict":
         # So that predict(X) gives labels_.
-        _assign(rows, run, weights, n_threads)
+        run.assign(run.centers, run.labels, n_threads, spread)
     run.inertia = inertia(rows, run.centers, run.labels, weights, frame.largest, n_threads)
     run.seconds["final"] += time.perf_counter() - began
     return run

@@ -196,10 +196,11 @@ def return_random_state(state, seed):
         _idle.append(state)
 
 
-def as_count(value, name):
-    """A positive integer."""
+def as_count(value, name, least=1):
+    """An integer of at least 1, or 0."""
+    what = "a positive integer" if least else "an integer >= 0"
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be a positive integer, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+        raise TypeError(f"{name} must be {what}, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be {what}, got {value!r}")
     return int(value)

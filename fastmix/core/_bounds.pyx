@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""E-steps that look only at the rows and the groups of centres that bounds cannot rule out.
+
+The labels are those of a plain scan: what is skipped is proven (src/kernels/bounds.inc.h), and the
+scores of what is not have the bits of the plain scan's.
+"""
+
+import numpy as np
+
+cimport cython
+from cython.parallel cimport prange, threadid
+from libc.math cimport ceil, sqrt
+from libc.stdint cimport int16_t, int32_t
+
+from fastmix.core._kernels cimport (
+    FM_BOUND_ROWS, FM_SUM_ROWS, address, fm_block, fm_bounds, fm_found, fm_open,
+)
+from fastmix.core._threads cimport Locks, enter, leave
+from fastmix.core._tiles cimport TileRows, padded
+
+from fastmix.core._kernels import aligned_empty
+
+__all__ = ["PANEL_WIDTH", "GroupBounds", "group_centers"]
+
+# Centres in the lanes of the kernel; groups are multiples of it, as far as K allows.
+PANEL_WIDTH = 8
+
+# Rows of one piece of work: they are read as many times as there are groups open for them, and
+# stay in the second-level cache meanwhile.
+cdef Py_ssize_t PIECE_BYTES = 262144
+cdef Py_ssize_t MAX_PIECE_ROWS = 16384
+cdef Py_ssize_t MIN_PIECE_ROWS = 1024
+
+# Codes are 15 bits: this many times the spread of the distances is half of their range.
+cdef double HALF_RANGE = 4.0
+cdef int HALF_CODES = 16383
+
+
+cdef struct Work:
+    # A thread's memory, carved out of one allocation.
+    fm_open open
+    Py_ssize_t *ends
+    Py_ssize_t *rows
+    Py_ssize_t *changed
+    int32_t *list
+    int32_t *places
+    int32_t *added
+    int32_t *removed
+    int32_t *labels
+    char *scores
+    char *seconds
+    char *framed
+    char *scratch
+    double *sums
+    Py_ssize_t *products
+    Py_ssize_t bytes
+
+
+def group_centers(centers, Py_ssize_t n_groups):
+    """Groups of near centres, whose sizes fill panels: a list of arrays of indices, ascending.
+
+    Cut in two again and again, across the axis along which the part's centres vary most.
+    """
+    def split(members, groups):
+        first = groups // 2
+        size = 0
+        if groups > 1:
+            size = round(len(members) * first / groups / PANEL_WIDTH) * PANEL_WIDTH
+        if not 0 < size < len(members):
+            return [np.sort(members)]
+        points = centers[members] - centers[members].mean(axis=0)
+        axis = points[np.argmax(np.square(points).sum(axis=1))]
+        for _ in range(8):  # power iteration: any axis serves
+            norm = np.sqrt(np.square(axis).sum())
+            if not norm > 0:
+                break
+            axis = points.T @ (points @ (axis / norm))
+        order = members[np.argsort(points @ axis, kind="stable")]
+        return split(order[:size], first) + split(order[size:], groups - first)
+
+    return split(np.arange(len(centers)), n_groups)
+
+
+cdef char *take(char **at, Py_ssize_t bytes) noexcept nogil:
+    cdef char *start = at[0]
+    at[0] += padded(bytes)
+    return start
+
+
+@cython.final
+cdef class GroupBounds:
+    """Bounds of the rows of one fit.
+
+    Parameters
+    ----------
+    rows : TileRows
+    centers : (k, d) float64 in the frame, by which the centres are grouped
+    n_groups : int
+    spread : float
+        About the distance of a row to its centre.
+    """
+
+    cdef readonly Py_ssize_t n_groups
+    cdef public Py_ssize_t products, rows_open, groups_open
+    cdef TileRows rows
+    cdef list groups
+    cdef object upper, codes, group_of, position, order, first, sizes
+    cdef object moved, group_reach, group_moved, real_centers, panel, memory
+    cdef fm_bounds b, old
+    cdef bint renewing
+    cdef object before
+    cdef Py_ssize_t k, piece_rows
+    cdef Py_ssize_t[::1] first_column, group_size
+    cdef int32_t[::1] center_at, position_of
+    cdef char *panel_start
+    cdef char *bias
+
+    def __init__(self, TileRows rows, centers, Py_ssize_t n_groups, double spread):
+        cdef Py_ssize_t size = rows.kernels.itemsize, n = rows.n, columns
+        self.rows, self.k = rows, len(centers)
+        self.groups = group_centers(centers, n_groups)
+        self.n_groups = len(self.groups)
+        self.sizes = np.array([len(members) for members in self.groups], dtype=np.intp)
+        ends = np.cumsum(-(-self.sizes // PANEL_WIDTH) * PANEL_WIDTH)
+        columns = ends[-1]
+        self.first = np.append(0, ends[:-1]).astype(np.intp)
+        self.order = np.full(columns, -1, dtype=np.int32)
+        self.group_of = np.empty(self.k, dtype=np.int32)
+        self.position = np.empty(self.k, dtype=np.int32)
+        self.position[np.concatenate(self.groups)] = np.arange(self.k)
+        for g, members in enumerate(self.groups):
+            self.order[self.first[g] : self.first[g] + len(members)] = members
+            self.group_of[members] = g
+        self.first_column, self.group_size = self.first, self.sizes
+        self.center_at, self.position_of = self.order, self.position
+
+        stride = (self.n_groups + 7) // 8 * 8  # Cython divides as C does
+        self.upper = np.zeros(n, dtype=np.float32)
+        self.codes = np.zeros((n, stride), dtype=np.int16)
+        self.codes[:, self.n_groups :] = 32767
+        self.moved = np.zeros(self.k, dtype=np.float32)
+        self.group_reach = np.zeros(self.n_groups, dtype=np.float32)
+        self.group_moved = np.zeros(stride, dtype=np.int16)
+        self.panel = aligned_empty(padded(columns * rows.d * size) + columns * size, np.uint8)
+        self.panel_start = <char *>address(self.panel)
+        self.bias = self.panel_start + padded(columns * rows.d * size)
+        self.piece_rows = max(MIN_PIECE_ROWS, min(MAX_PIECE_ROWS, PIECE_BYTES // (rows.d * size)))
+
+        self.b.upper = <float *>address(self.upper)
+        self.b.codes = <int16_t *>address(self.codes)
+        self.b.stride, self.b.step = stride, HALF_RANGE / HALF_CODES * spread
+        self.b.group_of = <int32_t *>address(self.group_of)
+        self.b.moved = <float *>address(self.moved)
+        self.b.group_reach = <float *>address(self.group_reach)
+        self.b.group_moved = <int16_t *>address(self.group_moved)
+        self.b.unit = 2 * (rows.d + 8) * (2.0**-24 if size == 4 else 2.0**-53)
+
+    def _in_codes(self):
+        """How far the groups have moved, in codes, rounded up."""
+        return np.minimum(np.ceil(self.group_reach * (1 + 1e-6) / self.b.step), 32767)
+
+    def move(self, centers, double x_square):
+        """The centres of the next E-step, (k, d) float64 in the frame; x_square bounds |x|^2."""
+        cdef TileRows rows = self.rows
+        cdef Py_ssize_t g, size = rows.kernels.itemsize
+        cdef double[:, ::1] part
+        more = 1 + 1e-6  # covers the rounding of what is computed here
+        real = centers.astype(rows.dtype).astype(np.float64)
+        if self.real_centers is not None:
+            shift = np.sqrt(np.square(real - self.real_centers).sum(axis=1))
+            self.moved[...] = (self.moved + shift) * more
+            for g in range(self.n_groups):
+                self.group_reach[g] = (self.group_reach[g] + shift[self.groups[g]].max()) * more
+        self.group_moved[: self.n_groups] = self._in_codes()
+        self.renewing = self.group_moved.max() > HALF_CODES
+        if self.renewing:
+            # Beyond the range of the codes: the next E-step takes off what has been added.
+            self.before = self.moved.copy(), self.group_moved.copy()
+            self.old = self.b
+            self.old.moved = <float *>address(self.before[0])
+            self.old.group_moved = <int16_t *>address(self.before[1])
+            self.old.reach = max(self.moved.max(), self.group_reach.max())
+            self.moved[...] = self.group_reach[...] = self.group_moved[...] = 0
+        self.real_centers = real
+        self.b.c_square = np.square(real).sum(axis=1).max() * more
+        self.b.proof = 2 * self.b.unit * (x_square + self.b.c_square) * more + 1e-36
+        self.b.root = sqrt(self.b.proof) * more
+        self.b.reach = max(self.moved.max(), self.group_reach.max())
+        for g in range(self.n_groups):
+            part = np.ascontiguousarray(centers[self.groups[g]])
+            rows.kernels.pack_centers(&part[0, 0], self.group_size[g], rows.d, PANEL_WIDTH,
+                                      self.panel_start + self.first_column[g] * rows.d * size,
+                                      self.bias + self.first_column[g] * size)
+
+    cdef Work _work(self, char *memory) noexcept nogil:
+        cdef Work w
+        cdef Py_ssize_t size = self.rows.kernels.itemsize, n = self.piece_rows
+        cdef char *at = memory
+        w.open.rows = <int32_t *>take(&at, 4 * n)
+        w.open.label = <int32_t *>take(&at, 4 * n)
+        w.open.score = <double *>take(&at, 8 * n)
+        w.open.near = <float *>take(&at, 4 * n)
+        w.open.least = <float *>take(&at, 4 * n)
+        w.open.squares = take(&at, size * n)
+        w.open.room = n
+        w.open.lists = <int32_t *>take(&at, 4 * n * self.n_groups)
+        w.open.counts = <Py_ssize_t *>take(&at, sizeof(Py_ssize_t) * self.n_groups)
+        w.ends = <Py_ssize_t *>take(&at, sizeof(Py_ssize_t) * (self.k + 1))
+        w.rows = <Py_ssize_t *>take(&at, sizeof(Py_ssize_t) * n)
+        w.changed = <Py_ssize_t *>take(&at, sizeof(Py_ssize_t) * (n + 1))
+        w.list = <int32_t *>take(&at, 4 * (n + 1))
+        w.places = <int32_t *>take(&at, 4 * n)
+        w.added = <int32_t *>take(&at, 4 * (n + 1))
+        w.removed = <int32_t *>take(&at, 4 * (n + 1))
+        w.labels = <int32_t *>take(&at, 4 * FM_BOUND_ROWS)
+        w.scores = take(&at, size * FM_BOUND_ROWS)
+        w.seconds = take(&at, size * FM_BOUND_ROWS)
+        w.framed = take(&at, size * n * self.rows.d)
+        w.scratch = take(&at, size * self.rows.d)
+        w.sums = <double *>take(&at, sizeof(double) * FM_SUM_ROWS * self.rows.stride)
+        w.products = <Py_ssize_t *>take(&at, 3 * sizeof(Py_ssize_t))
+        w.bytes = at - memory
+        return w
+
+    def assign(self, Py_ssize_t start, Py_ssize_t stop, int32_t[::1] labels, int n_threads,
+               double[:, :, :, ::1] sums=None, const double[::1] weights=None):
+        """As DenseRows.assign for rows start .. stop, with the centres of the last move()."""
+        cdef Py_ssize_t piece, n_pieces = (stop - start + self.piece_rows - 1) // self.piece_rows
+        cdef Py_ssize_t bytes = self._work(NULL).bytes, n_changed = 0
+        cdef Py_ssize_t *products
+        if self.memory is None or self.memory.size < bytes * n_threads:
+            self.memory = aligned_empty(bytes * n_threads, np.uint8)
+        cdef char *memory = <char *>address(self.memory)
+        cdef const double *w = NULL if weights is None else &weights[0]
+        cdef double *to = NULL if sums is None else &sums[0, 0, 0, 0]
+        cdef Locks locks = Locks(n_threads if sums is None else sums.shape[0], n_threads)
+        cdef int t
+        self.b.labels = self.old.labels = &labels[0]
+        for t in range(n_threads):
+            products = self._work(memory + t * bytes).products
+            products[0] = products[1] = products[2] = 0
+        enter()
+        for piece in prange(n_pieces, nogil=True, num_threads=n_threads, schedule="dynamic"):
+            n_changed += self._assign(start + piece * self.piece_rows, stop, memory, w, to, locks)
+        leave()
+        for t in range(n_threads):
+            products = self._work(memory + t * bytes).products
+            self.products += products[0]
+            self.rows_open += products[1]
+            self.groups_open += products[2]
+        return n_changed
+
+    cdef Py_ssize_t _assign(self, Py_ssize_t start, Py_ssize_t stop, char *memory,
+                            const double *weights, double *sums, Locks locks) noexcept nogil:
+        cdef Work w = self._work(memory + threadid() * self._work(NULL).bytes)
+        cdef Py_ssize_t n = min(self.piece_rows, stop - start), changed, g
+        cdef fm_block block
+        cdef int part
+        if self.renewing:
+            self.rows.isa.exact.bounds_renew(&self.old, start, n)
+        n = self.rows.isa.exact.bounds_open(&self.b, start, n, w.list)
+        self._sort(&w, start, n)
+        block.rows, block.start, block.count = w.rows, 0, n
+        self.rows.kernels.gather(&self.rows.x, &block, self.rows.pack_offset, self.rows.scale,
+                                 w.places, w.framed, w.open.squares, w.scratch)
+        for g in range(self.n_groups):
+            w.open.counts[g] = 0
+        for g in range(self.n_groups):
+            self._own(&w, start, g)
+        for g in range(self.n_groups):
+            self._other(&w, start, g)
+        changed = self.rows.isa.exact.bounds_close(&self.b, &w.open, start, n, w.changed,
+                                                   w.added, w.removed)
+        w.products[1] += n
+        if sums != NULL and changed:
+            block.rows, block.start, block.count = w.changed, 0, changed
+            part = locks.acquire(threadid())
+            self.rows.isa.exact.accumulate(&self.rows.x, &block, weights, &self.rows.grid, w.added,
+                                           w.removed, sums + part * 2 * self.k * self.rows.stride,
+                                           w.sums)
+            locks.release(part)
+        return changed
+
+    cdef void _sort(self, Work *w, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+        """Open rows w.list by their label, those of one group together: a counting sort.
+        w.places tells where each went."""
+        cdef const int32_t *label = self.b.labels + start
+        cdef Py_ssize_t i, j, at
+        for j in range(self.k + 1):
+            w.ends[j] = 0
+        for i in range(n):
+            w.ends[self.position_of[label[w.list[i]]] + 1] += 1
+        for j in range(self.k):
+            w.ends[j + 1] += w.ends[j]
+        for i in range(n):
+            j = self.position_of[label[w.list[i]]]
+            at = w.ends[j]
+            w.ends[j] += 1
+            w.open.rows[at] = w.list[i]
+            w.rows[i] = start + w.list[i]
+            w.places[i] = at
+
+    cdef void _own(self, Work *w, Py_ssize_t start, Py_ssize_t g) noexcept nogil:
+        """Open rows against the group of their label, which lists those open for other groups."""
+        cdef fm_found f
+        cdef Py_ssize_t count, position = self.position_of[self.center_at[self.first_column[g]]]
+        cdef Py_ssize_t at = 0 if position == 0 else w.ends[position - 1]
+        cdef Py_ssize_t end = w.ends[position + self.group_size[g] - 1]
+        f.list = NULL
+        while at < end:
+            count = min(FM_BOUND_ROWS, end - at)
+            f.first = at
+            self._scan(w, &f, g, count)
+            if self.rows.kernels.itemsize == 4:
+                self.rows.isa.exact.bounds_own_f32(&self.b, &f, g, start, count, &w.open)
+            else:
+                self.rows.isa.exact.bounds_own_f64(&self.b, &f, g, start, count, &w.open)
+            self.rows.isa.exact.bounds_wanted(&self.b, &w.open, g, start, at, count)
+            at += count
+
+    cdef void _other(self, Work *w, Py_ssize_t start, Py_ssize_t g) noexcept nogil:
+        """Open rows against a group that their lists name."""
+        cdef fm_found f
+        cdef Py_ssize_t count, at = 0
+        f.first = 0
+        while at < w.open.counts[g]:
+            count = min(FM_BOUND_ROWS, w.open.counts[g] - at)
+            f.list = w.open.lists + g * w.open.room + at
+            self._scan(w, &f, g, count)
+            if self.rows.kernels.itemsize == 4:
+                self.rows.isa.exact.bounds_other_f32(&self.b, &f, g, start, count, &w.open)
+            else:
+                self.rows.isa.exact.bounds_other_f64(&self.b, &f, g, start, count, &w.open)
+            at += count
+
+    cdef void _scan(self, Work *w, fm_found *f, Py_ssize_t g, Py_ssize_t count) noexcept nogil:
+        """Scores of the rows of f in group g."""
+        cdef Py_ssize_t size = self.rows.kernels.itemsize, column = self.first_column[g]
+        cdef Py_ssize_t d = self.rows.d
+        self.rows.kernels.row_scores(w.framed + f.first * d * size, f.list, count, d,
+                                     self.panel_start + column * d * size,
+                                     self.bias + column * size, self.group_size[g], w.labels,
+                                     w.scores, w.seconds)
+        f.labels, f.order = w.labels, &self.center_at[column]
+        f.scores, f.seconds = w.scores, w.seconds
+        w.products[0] += count * self.group_size[g]
+        w.products[2] += count

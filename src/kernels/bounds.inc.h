@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Bounds that prove which rows, and which groups of centres, an E-step need not look at (the group
+ * bounds of Yinyang K-means: Ding et al., ICML 2015).
+ *
+ * For row i with label a: upper_i >= |x_i - c_a|, and for every group g of centres
+ * lower_gi <= |x_i - c_j| for each j in g but a.  Centres move: bounds taken when centre a had moved
+ * by m_a and the farthest of group g by M_g, sums over the iterations, are stored as
+ *
+ *     upper - m_a, a float rounded up,     and     (lower + M_g) / step, a whole number rounded down,
+ *
+ * so that nothing is written for a row of which nothing new is known.
+ *
+ * What must be proven is that the *computed* scores have the order of the distances.  A computed
+ * |x|^2 - 2 s is a squared distance within unit (|x|^2 + c_square), and the label stands if
+ * lower^2 - upper^2 > proof for every group, twice the greatest such error; which
+ *
+ *     lower > upper + min(proof / upper, sqrt(proof))
+ *
+ * implies.
+ */
+
+/* Covers the roundings of a few float operations, relative to the largest number that enters. */
+#define FM_BOUND_ROUNDING 0x1p-20f
+
+/* Codes are below 2^15; an upper bound, and how far centres have moved, below half of it. */
+#define FM_CODE_NONE 32767 /* of the groups that only fill a row of codes */
+#define FM_CODE_MOST 32766
+#define FM_CODE_HALF 16383
+
+typedef int16_t code8 __attribute__((vector_size(16), aligned(2), may_alias));
+typedef int8_t flags8 __attribute__((vector_size(8)));
+typedef uint64_t two64 __attribute__((vector_size(16)));
+
+/* The least code that proves a label whose centre is at most `high` away; rows beyond the range of
+ * the codes get one that no group reaches. */
+FM_INLINE int16_t code_needed(const fm_bounds *b, float high, float inverse)
+{
+    const float quotient = b->proof / high, margin = quotient < b->root ? quotient : b->root;
+    const float code = (high + margin) * (1 + FM_BOUND_ROUNDING) * inverse;
+    return code < FM_CODE_HALF - 1 ? (int16_t)((int)code + 1) : FM_CODE_HALF;
+}
+
+/* Code of a lower bound. */
+FM_INLINE int16_t code_of(float low, float moved, float inverse)
+{
+    const float code = (low + moved) * (1 - FM_BOUND_ROUNDING) * inverse;
+    return code < FM_CODE_MOST ? (int16_t)code : FM_CODE_MOST;
+}
+
+/* Lanes of -1 where a group may hold the nearest centre. */
+FM_INLINE code8 groups_open(const int16_t *codes, const int16_t *moved, int16_t needed)
+{
+    const code8 code = *(const code8 *)codes, shift = *(const code8 *)moved;
+    /* Beyond the range of the codes nothing is proven. */
+    const code8 least = needed < FM_CODE_HALF ? shift + needed : (code8){0} + (int16_t)FM_CODE_NONE;
+    return code < least;
+}
+
+/* Bit l: whether lane l is -1. */
+FM_INLINE uint64_t eight_flags(code8 lanes)
+{
+    const uint64_t bytes = (uint64_t)__builtin_convertvector(lanes, flags8);
+    return (bytes & UINT64_C(0x0101010101010101)) * UINT64_C(0x0102040810204080) >> 56;
+}
+
+/* Rows of one call whose label is not proven, as positions from 0; list holds count + 1. */
+static ptrdiff_t bounds_open(const fm_bounds *b, ptrdiff_t start, ptrdiff_t count,
+                             int32_t *restrict list)
+{
+    const float *restrict moved = b->moved, slack = FM_BOUND_ROUNDING * b->reach;
+    const float inverse = 1 / b->step;
+    const ptrdiff_t stride = b->stride;
+    ptrdiff_t found = 0;
+    for (ptrdiff_t at = 0; at < count; at += 64) {
+        const ptrdiff_t rows = count - at < 64 ? count - at : 64;
+        const float *restrict upper = b->upper + start + at;
+        const int32_t *restrict label = b->labels + start + at;
+        const int16_t *codes = b->codes + (start + at) * stride;
+        int16_t needed[64];
+        for (ptrdiff_t r = 0; r < rows; r++)
+            needed[r] = code_needed(b, upper[r] + moved[label[r]] + slack, inverse);
+        for (ptrdiff_t r = 0; r < rows; r++, codes += stride) {
+            code8 open = {0};
+            for (ptrdiff_t g = 0; g < stride; g += 8)
+                open |= groups_open(codes + g, b->group_moved + g, needed[r]);
+            const two64 any = (two64)open;
+            list[found] = (int32_t)(at + r);
+            found += (any[0] | any[1]) != 0;
+        }
+    }
+    return found;
+}
+
+/* Of up to sixteen flags the positions of those set, from `first` on; 16 elements are written. */
+FM_INLINE ptrdiff_t list_flags(uint32_t flags, int32_t first, int32_t *to)
+{
+#ifdef __AVX512F__
+    const __m512i position = _mm512_add_epi32(
+        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+        _mm512_set1_epi32(first));
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi32((__mmask16)flags, position));
+    return __builtin_popcount(flags);
+#else
+    ptrdiff_t found = 0;
+    for (; flags; flags &= flags - 1)
+        to[found++] = first + __builtin_ctz(flags);
+    return found;
+#endif
+}
+
+/* Open rows first .. first + count: appends each to the list of every group, but that of its label,
+ * that may hold a nearer centre. */
+static void bounds_wanted(const fm_bounds *b, fm_open *open, ptrdiff_t own, ptrdiff_t start,
+                          ptrdiff_t first, ptrdiff_t count)
+{
+    enum { ROOM = 1024 };
+    const float inverse = 1 / b->step, slack = FM_BOUND_ROUNDING * b->reach;
+    const ptrdiff_t stride = b->stride, room = open->room;
+    const int16_t *const codes = b->codes + start * stride, *const moved = b->group_moved;
+    const int32_t *const row = open->rows + first;
+    const float *const near = open->near + first;
+    int32_t *const lists = open->lists;
+    ptrdiff_t *const counts = open->counts;
+    ptrdiff_t n = 0;
+    int16_t needed[FM_BOUND_ROWS];
+    int32_t group[ROOM + 16], position[ROOM + 16];
+    for (ptrdiff_t i = 0; i < count; i++)
+        needed[i] = code_needed(b, near[i] + slack, inverse);
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const int16_t *code = codes + row[i] * stride;
+        for (ptrdiff_t g = 0; g < stride; g += 16) {
+            uint64_t flags = eight_flags(groups_open(code + g, moved + g, needed[i]));
+            if (g + 8 < stride)
+                flags |= eight_flags(groups_open(code + g + 8, moved + g + 8, needed[i])) << 8;
+            const uint64_t mine = own >= g && own < g + 16 ? UINT64_C(1) << (own - g) : 0;
+            const ptrdiff_t found = list_flags((uint32_t)(flags & ~mine), (int32_t)g, group + n);
+            for (int l = 0; l < 16; l++)
+                position[n + l] = (int32_t)(first + i);
+            n += found;
+            /* Listed by group in a loop of its own, whose end is foreseen. */
+            if (n > ROOM - 16 || (i == count - 1 && g + 16 >= stride)) {
+                for (ptrdiff_t q = 0; q < n; q++)
+                    lists[group[q] * room + counts[group[q]]++] = position[q];
+                n = 0;
+            }
+        }
+    }
+}
+
+#define FM_BOUNDS(suffix, real)                                                                    \
+    /* What a scan found, as distances: near >= that of the nearest centre, least <= the same,     \
+     * next <= that of the runner-up. */                                                           \
+    static void bounds_distances_##suffix(const fm_bounds *b, const fm_found *f,                   \
+                                          const fm_open *open, ptrdiff_t count,                    \
+                                          float *restrict near, float *restrict least,             \
+                                          float *restrict next)                                    \
+    {                                                                                              \
+        const real *restrict score = f->scores, *restrict second = f->seconds;                     \
+        const real *squares = open->squares;                                                       \
+        const real unit = (real)b->unit, c_square = (real)b->c_square;                             \
+        real square[FM_BOUND_ROWS];                                                                \
+        for (ptrdiff_t i = 0; i < count; i++)                                                      \
+            square[i] = squares[f->list ? f->list[i] : f->first + i];                              \
+        for (ptrdiff_t i = 0; i < count; i++) {                                                    \
+            const real error = unit * (square[i] + c_square);                                      \
+            const float above = (float)(square[i] - 2 * score[i] + error);                         \
+            const float below = (float)(square[i] - 2 * score[i] - error);                         \
+            const float beyond = (float)(square[i] - 2 * second[i] - error);                       \
+            const float finite = beyond < FLT_MAX ? beyond : FLT_MAX;                              \
+            near[i] = __builtin_sqrtf(above > FLT_MIN ? above : FLT_MIN) *                         \
+                      (1 + FM_BOUND_ROUNDING);                                                     \
+            least[i] = __builtin_sqrtf(below > FLT_MIN ? below : 0) * (1 - FM_BOUND_ROUNDING);     \
+            next[i] = __builtin_sqrtf(finite > FLT_MIN ? finite : 0) * (1 - FM_BOUND_ROUNDING);    \
+        }                                                                                          \
+    }                                                                                              \
+                                                                                                   \
+    /* Open rows f->first .. f->first + count have been scanned against the group of their label.  \
+     */                                                                                            \
+    static void bounds_own_##suffix(const fm_bounds *b, const fm_found *f, ptrdiff_t own,          \
+                                    ptrdiff_t start, ptrdiff_t count, fm_open *open)               \
+    {                                                                                              \
+        float *near = open->near + f->first, *least = open->least + f->first;                      \
+        float next[FM_BOUND_ROWS];                                                                 \
+        const real *score = f->scores;                                                             \
+        const float moved = b->group_reach[own], inverse = 1 / b->step;                            \
+        bounds_distances_##suffix(b, f, open, count, near, least, next);                           \
+        for (ptrdiff_t i = 0; i < count; i++) {                                                    \
+            const ptrdiff_t p = f->first + i;                                                      \
+            open->score[p] = (double)score[i];                                                     \
+            open->label[p] = f->order[f->labels[i]];                                               \
+            b->codes[(start + open->rows[p]) * b->stride + own] =                                  \
+                code_of(next[i], moved, inverse);                                                  \
+        }                                                                                          \
+    }                                                                                              \
+                                                                                                   \
+    /* Open rows f->list[0 .. count) have been scanned against another group. */                   \
+    static void bounds_other_##suffix(const fm_bounds *b, const fm_found *f, ptrdiff_t group,      \
+                                      ptrdiff_t start, ptrdiff_t count, fm_open *open)             \
+    {                                                                                              \
+        float near[FM_BOUND_ROWS], least[FM_BOUND_ROWS], next[FM_BOUND_ROWS];                      \
+        const real *score = f->scores;                                                             \
+        const float moved = b->group_reach[group], inverse = 1 / b->step;                          \
+        bounds_distances_##suffix(b, f, open, count, near, least, next);                           \
+        for (ptrdiff_t i = 0; i < count; i++) {                                                    \
+            const ptrdiff_t p = f->list[i];                                                        \
+            int16_t *codes = b->codes + (start + open->rows[p]) * b->stride;                       \
+            const double s = (double)score[i];                                                     \
+            const int32_t label = f->order[f->labels[i]];                                          \
+            float low = least[i];                                                                  \
+            if (s > open->score[p] || (s == open->score[p] && label < open->label[p])) {           \
+                const ptrdiff_t old = b->group_of[open->label[p]];                                 \
+                const int16_t beaten = code_of(open->least[p], b->group_reach[old], inverse);      \
+                codes[old] = beaten < codes[old] ? beaten : codes[old];                            \
+                open->score[p] = s;                                                                \
+                open->label[p] = label;                                                            \
+                open->near[p] = near[i];                                                           \
+                open->least[p] = least[i];                                                         \
+                low = next[i];                                                                     \
+            }                                                                                      \
+            codes[group] = code_of(low, moved, inverse);                                           \
+        }                                                                                          \
+    }
+
+FM_BOUNDS(f32, float)
+FM_BOUNDS(f64, double)
+#undef FM_BOUNDS
+
+/* Labels and upper bounds of the open rows; lists those whose label changed as `changes` does. */
+static ptrdiff_t bounds_close(const fm_bounds *b, const fm_open *open, ptrdiff_t start,
+                              ptrdiff_t count, ptrdiff_t *restrict changed,
+                              int32_t *restrict added, int32_t *restrict removed)
+{
+    const float slack = FM_BOUND_ROUNDING * b->reach;
+    ptrdiff_t n = 0;
+    for (ptrdiff_t p = 0; p < count; p++) {
+        const ptrdiff_t row = start + open->rows[p];
+        const int32_t label = open->label[p], old = b->labels[row];
+        b->upper[row] = open->near[p] * (1 + FM_BOUND_ROUNDING) - b->moved[label] + slack;
+        b->labels[row] = label;
+        changed[n] = row;
+        added[n] = label;
+        removed[n] = old;
+        n += label != old;
+    }
+    return n;
+}
+
+/* The bounds of rows start .. start + count as if they had been taken now. */
+static void bounds_renew(const fm_bounds *b, ptrdiff_t start, ptrdiff_t count)
+{
+    const float slack = FM_BOUND_ROUNDING * b->reach;
+    int16_t *codes = b->codes + start * b->stride;
+    for (ptrdiff_t i = start; i < start + count; i++, codes += b->stride) {
+        b->upper[i] = (b->upper[i] + b->moved[b->labels[i]]) * (1 + FM_BOUND_ROUNDING) + slack;
+        for (ptrdiff_t g = 0; g < b->stride; g++)
+            codes[g] = codes[g] > b->group_moved[g] ? codes[g] - b->group_moved[g] : 0;
+    }
+}

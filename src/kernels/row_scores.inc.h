@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Scores of rows picked one by one against few centres: eight centres in the lanes, eight rows at a
+ * time, read as they lie in memory.  Each score is the chain of fused multiply-adds of assign.inc.h,
+ * so it has the same bits; no tile is packed, which for eight centres would cost more than to
+ * compute.
+ */
+
+/* Rows whose accumulators fit the registers. */
+#if defined(__AVX512F__) || (!defined(FM_DOUBLE) && (defined(__AVX__) || defined(__aarch64__)))
+#define FM_ROW_BLOCK 8
+#else
+#define FM_ROW_BLOCK 4
+#endif
+
+/* Rows whose scores are gathered before their greatest is looked for, with rows in the lanes. */
+#define FM_PICKED_ROWS 64
+
+typedef real FM_NAME(vec8)
+    __attribute__((vector_size(8 * sizeof(real)), aligned(sizeof(real)), may_alias));
+typedef real_bits FM_NAME(ivec8) __attribute__((vector_size(8 * sizeof(real))));
+
+/* a[i][l] <-> a[l][i], in three steps of exchanges at distance 1, 2 and 4. */
+#ifdef __clang__
+#define FM_EXCHANGE(a, b, low, high)                                                               \
+    {                                                                                              \
+        const FM_NAME(vec8) kept = a;                                                              \
+        a = __builtin_shufflevector(kept, b, low);                                                 \
+        b = __builtin_shufflevector(kept, b, high);                                                \
+    }
+#else
+#define FM_EXCHANGE(a, b, low, high)                                                               \
+    {                                                                                              \
+        const FM_NAME(vec8) kept = a;                                                              \
+        a = __builtin_shuffle(kept, b, (FM_NAME(ivec8)){low});                                     \
+        b = __builtin_shuffle(kept, b, (FM_NAME(ivec8)){high});                                    \
+    }
+#endif
+#define FM_LOW_1 0, 8, 2, 10, 4, 12, 6, 14
+#define FM_HIGH_1 1, 9, 3, 11, 5, 13, 7, 15
+#define FM_LOW_2 0, 1, 8, 9, 4, 5, 12, 13
+#define FM_HIGH_2 2, 3, 10, 11, 6, 7, 14, 15
+#define FM_LOW_4 0, 1, 2, 3, 8, 9, 10, 11
+#define FM_HIGH_4 4, 5, 6, 7, 12, 13, 14, 15
+FM_INLINE void FM_NAME(transpose8)(FM_NAME(vec8) a[8])
+{
+    for (int i = 0; i < 8; i += 2)
+        FM_EXCHANGE(a[i], a[i + 1], FM_LOW_1, FM_HIGH_1)
+    for (int i = 0; i < 8; i++)
+        if (!(i & 2))
+            FM_EXCHANGE(a[i], a[i + 2], FM_LOW_2, FM_HIGH_2)
+    for (int i = 0; i < 4; i++)
+        FM_EXCHANGE(a[i], a[i + 4], FM_LOW_4, FM_HIGH_4)
+}
+
+static void FM_NAME(gather)(const fm_matrix *x, const fm_block *block, const void *offsets,
+                            double scale_, const int32_t *places, void *rows, void *squares,
+                            void *scratch)
+{
+    const real *restrict offset = offsets, scale = (real)scale_;
+    const ptrdiff_t d = x->d, size = (ptrdiff_t)sizeof(real);
+    const int by_row =
+        x->type == FM_REAL_TYPE && !x->swapped && (x->col_stride == size || d == 1);
+    const ptrdiff_t ahead = 16, bytes = d * x->col_stride < 1024 ? d * x->col_stride : 1024;
+    for (ptrdiff_t i = 0; i < block->count; i++) {
+        real *restrict to = (real *)rows + places[i] * d;
+        if (i + ahead < block->count)
+            for (ptrdiff_t at = 0; at < bytes; at += 64)
+                __builtin_prefetch(x->data + x->row_stride * block->rows[i + ahead] + at, 0, 3);
+        const char *row = x->data + x->row_stride * block->rows[i];
+        if (!by_row) {
+            FM_NAME(load_run)(row, x->col_stride, x->type, x->swapped, d, scratch);
+            row = scratch;
+        }
+        const FM_NAME(user_real) *from = (const FM_NAME(user_real) *)row;
+        FM_NAME(vec8) sum = {0};
+        ptrdiff_t t = 0;
+        for (; t + 8 <= d; t += 8) {
+            FM_NAME(vec8) value;
+            memcpy(&value, from + t, sizeof value);
+            value = value * scale - *(const FM_NAME(vec8) *)(offset + t);
+            *(FM_NAME(vec8) *)(to + t) = value;
+            sum += value * value;
+        }
+        for (; t < d; t++) {
+            to[t] = from[t] * scale - offset[t];
+            sum[t % 8] += to[t] * to[t];
+        }
+        ((real *)squares)[places[i]] = ((sum[0] + sum[1]) + (sum[2] + sum[3])) +
+                               ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+    }
+}
+
+/* out[c * FM_PICKED_ROWS + r]: scores of eight rows against the eight centres of a panel. */
+FM_INLINE void FM_NAME(panel_scores)(const real *const row[8], ptrdiff_t d, const real *panel,
+                                     const real *bias, real *out)
+{
+    FM_NAME(vec8) acc[8];
+    for (int part = 0; part < 8; part += FM_ROW_BLOCK) {
+        for (int r = 0; r < FM_ROW_BLOCK; r++)
+            acc[part + r] = *(const FM_NAME(vec8) *)bias;
+        for (ptrdiff_t t = 0; t < d; t++) {
+            const FM_NAME(vec8) center = *(const FM_NAME(vec8) *)(panel + 8 * t);
+            for (int r = 0; r < FM_ROW_BLOCK; r++)
+                acc[part + r] += center * row[part + r][t];
+        }
+    }
+    FM_NAME(transpose8)(acc);
+    for (int c = 0; c < 8; c++)
+        *(FM_NAME(vec8) *)(out + c * FM_PICKED_ROWS) = acc[c];
+}
+
+/* Rows rows[(list ? list[i] : i) * d ..] for i < count against k centres in panels of eight: the
+ * label, the greatest score and the second greatest, -inf where there is none; all hold count
+ * rounded up to 64. */
+static void FM_NAME(row_scores)(const void *rows, const int32_t *list, ptrdiff_t count, ptrdiff_t d,
+                                const void *panels, const void *biases, ptrdiff_t k,
+                                int32_t *labels, void *scores, void *seconds)
+{
+    for (ptrdiff_t i = 0; i < count; i += FM_PICKED_ROWS) {
+        const ptrdiff_t left = count - i < FM_PICKED_ROWS ? count - i : FM_PICKED_ROWS;
+        real found[8 * FM_PICKED_ROWS] __attribute__((aligned(64)));
+        vec top[(FM_PICKED_ROWS / FM_LANES)], below[(FM_PICKED_ROWS / FM_LANES)];
+        ivec at[(FM_PICKED_ROWS / FM_LANES)];
+        for (int v = 0; v < (FM_PICKED_ROWS / FM_LANES); v++) {
+            top[v] = below[v] = fm_broadcast(-(real)INFINITY);
+            at[v] = (ivec){0};
+        }
+        for (ptrdiff_t j = 0; j < k; j += 8) {
+            for (ptrdiff_t first = 0; first < left; first += 8) {
+                const real *row[8];
+                for (int r = 0; r < 8; r++) {
+                    const ptrdiff_t p = i + (first + r < left ? first + r : left - 1);
+                    row[r] = (const real *)rows + (list ? list[p] : p) * d;
+                }
+                FM_NAME(panel_scores)(row, d, (const real *)panels + j * d,
+                                      (const real *)biases + j, found + first);
+            }
+            for (int v = 0; v < (FM_PICKED_ROWS / FM_LANES) && v * FM_LANES < left; v++)
+                for (int c = 0; c < 8; c++) {
+                    const vec score = fm_load(found + c * FM_PICKED_ROWS + v * FM_LANES);
+                    const fm_mask wins = fm_above(score, top[v]);
+                    below[v] = fm_max(below[v], fm_select(wins, top[v], score));
+                    top[v] = fm_max(score, top[v]);
+                    at[v] = fm_iselect(wins, (ivec){0} + (real_bits)(j + c), at[v]);
+                }
+        }
+        for (int v = 0; v < (FM_PICKED_ROWS / FM_LANES); v++) {
+            fm_store((real *)scores + i + v * FM_LANES, top[v]);
+            fm_store((real *)seconds + i + v * FM_LANES, below[v]);
+        }
+        FM_NAME(store_labels)(at, left, labels + i);
+    }
+}
+#undef FM_ROW_BLOCK
+#undef FM_PICKED_ROWS
+#undef FM_EXCHANGE
