@@ -13,6 +13,7 @@ import reference
 from fastmix import KMeans, kmeans, kmeans_plusplus
 from fastmix.core import _dense_seeding
 from fastmix.core._frame import scan
+from fastmix.core._potential import pick
 from fastmix.core._seeding import default_trials, greedy_plusplus, random_rows
 from fastmix.core._validation import as_rows
 
@@ -165,6 +166,16 @@ def test_rows_beyond_the_memory_of_the_sketch_change_no_draw(rng, monkeypatch, b
 
 
 # What is never drawn, and never twice.
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=20).filter(any), st.integers(-1, 1))
+def test_pick_takes_the_first_row_whose_cumulative_weight_exceeds_the_target(weights, step):
+    cumulative = np.cumsum(np.array(weights, dtype=float))
+    for total in {0.0, *cumulative}:
+        target = max(0.0, np.nextafter(total, total + step))  # total, or just beside it
+        below = [i for i in np.flatnonzero(weights) if cumulative[i] > target]
+        expected = below[0] if below else np.flatnonzero(weights)[-1]
+        assert pick(cumulative, target) == expected
 
 
 @given(SEEDS)
