@@ -12,6 +12,7 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, sqrt
 from libc.stdint cimport int32_t
 
+from fastmix.core._grid cimport grid_of
 from fastmix.core._kernels cimport address, find_isa, fm_csr, fm_exact_kernels, fm_grid
 from fastmix.core._threads cimport Locks, enter, leave
 
@@ -74,8 +75,6 @@ cdef class SparseRows:
     cdef const fm_exact_kernels *kernels
     cdef object memory, data, indices, indptr
     cdef Py_ssize_t longest
-    cdef double[::1] offset_view
-    cdef double[:, ::1] grid_view
 
     def __init__(self, X, dtype=None, isa=None):
         _check_indices(X)
@@ -107,11 +106,7 @@ cdef class SparseRows:
     def set_frame(self, offset, double scale, grids):
         """Rows become x * scale; offset is zero, grids (2, stride) are those of their sums."""
         self.offset, self.scale, self.grids = offset, scale, grids
-        self.offset_view, self.grid_view = offset, grids
-        self.grid.d, self.grid.stride, self.grid.scale = self.d, self.stride, scale
-        self.grid.offset = &self.offset_view[0]
-        self.grid.coarse = &self.grid_view[0, 0]
-        self.grid.fine = &self.grid_view[1, 0]
+        self.grid = grid_of(offset, scale, grids)
 
     @property
     def centered(self):
