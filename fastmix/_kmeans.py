@@ -172,7 +172,8 @@ class KMeans(
         Parameters
         ----------
         X : {array-like, CSR array} of shape (n_samples, n_features)
-            Rows to cluster: any numeric dtype, strides and byte order; neither copied nor written.
+            Rows to cluster: any numeric dtype, strides and byte order; neither copied nor written,
+            but for a CSR array in which several entries stand for one element.
         y : ignored
             Present by convention.
         sample_weight : array-like of shape (n_samples,), default=None

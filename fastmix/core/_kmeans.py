@@ -49,7 +49,8 @@ def kmeans(
     X : array-like or CSR array of shape (n_samples, n_features)
         Any numeric dtype, strides and byte order; neither copied nor written.  float32, float16
         and integers of 8 and 16 bits are computed in float32 tiles, all else in float64; sums are
-        float64 in either case.
+        float64 in either case.  CSR entries may be in any order, sorted ones are faster; only where
+        several stand for one element is there a copy, in which they are added up.
     n_clusters : int
         Number of clusters K.
     init : {"k-means++", "random"}, array-like (n_clusters, n_features) or callable

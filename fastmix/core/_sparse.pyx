@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Rows of a CSR matrix, with the passes of DenseRows: same statistics, no pivot, float64.
 
-A pivot would fill the rows.  Nothing is copied but one row at a time.
+A pivot would fill the rows.  Nothing is copied but one row at a time, whose entries are put in order
+if X's are not: a row has the same bits in whatever order its entries are stored.
 """
 
 import numpy as np
@@ -12,6 +13,7 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, sqrt
 from libc.stdint cimport int32_t
 
+from fastmix.core._entries cimport sort_entries
 from fastmix.core._grid cimport grid_of
 from fastmix.core._kernels cimport address, find_isa, fm_csr, fm_exact_kernels, fm_grid
 from fastmix.core._threads cimport Locks, enter, leave
@@ -59,8 +61,9 @@ cdef class SparseRows:
 
     Parameters
     ----------
-    X : CSR array of shape (n, d), any numeric dtype and index type; never written, and copied only
-        if it holds duplicate entries
+    X : CSR array of shape (n, d), any numeric dtype and index type, entries in any order; never
+        written, and copied only if it holds several entries for one element: what they add up to
+        depends on the dtype, and is SciPy's to say.  Of indices that differ in type there is a copy
     dtype : ignored; float64 is the compute dtype
     isa : name of a kernel table; default: the one in use
     """
@@ -75,23 +78,34 @@ cdef class SparseRows:
     cdef const fm_exact_kernels *kernels
     cdef object memory, data, indices, indptr
     cdef Py_ssize_t longest
+    cdef bint ordered  # entries of a row by column, one for each
 
     def __init__(self, X, dtype=None, isa=None):
         _check_indices(X)
-        if not X.has_canonical_format:
+        self.kernels = &find_isa(isa).exact
+        self._point_to(X)
+        self.ordered = X.has_canonical_format
+        if not self.ordered and self._repeats():
             X = X.copy()
             X.sum_duplicates()
-        data = X.data
-        if element_type(data.dtype) is None:
-            data = data.astype(np.float64)
-        self.X, self.dtype = X, np.dtype(np.float64)
-        self.n, self.d = X.shape
+            self._point_to(X)
+            self.ordered = True
+        self.dtype = np.dtype(np.float64)
         self.stride = sum_stride(self.d)
         self.block_rows = BLOCK_ROWS
-        self.data, self.indices, self.indptr = data, X.indices, X.indptr
-        if self.indices.dtype != self.indptr.dtype:
-            self.indices = self.indices.astype(np.int64)
-            self.indptr = self.indptr.astype(np.int64)
+        self.set_frame(np.zeros(self.d), 1.0, np.zeros((2, self.stride)))
+
+    def _point_to(self, X):
+        """Read X from now on."""
+        self.X = X
+        self.n, self.d = X.shape
+        self.data = X.data
+        if element_type(self.data.dtype) is None:
+            self.data = self.data.astype(np.float64)
+        both = X.indices.dtype == X.indptr.dtype == np.int32
+        index = np.dtype(np.int32 if both else np.int64)
+        self.indices = np.ascontiguousarray(X.indices, dtype=index)
+        self.indptr = np.ascontiguousarray(X.indptr, dtype=index)
         self.data = np.ascontiguousarray(self.data)
         self.x.elements = <const char *>address(self.data)
         self.x.columns, self.x.starts = address(self.indices), address(self.indptr)
@@ -100,8 +114,22 @@ cdef class SparseRows:
         self.x.type = element_type(self.data.dtype)
         self.x.swapped = not self.data.dtype.isnative
         self.longest = int(np.diff(self.indptr).max())
-        self.kernels = &find_isa(isa).exact
-        self.set_frame(np.zeros(self.d), 1.0, np.zeros((2, self.stride)))
+
+    def _repeats(self):
+        """Whether some row has several entries in one column."""
+        cdef Py_ssize_t[::1] seen = np.full(self.d, -1, dtype=np.intp)
+        cdef char *memory = self._reserve(1, 0)
+        cdef Py_ssize_t row, i
+        cdef Row r
+        for row in range(self.n):
+            if row % 4096 == 0:
+                PyErr_CheckSignals()
+            r = self._unpack(memory, 0, row)
+            for i in range(r.count):
+                if seen[r.column[i]] == row:
+                    return True
+                seen[r.column[i]] = row
+        return False
 
     def set_frame(self, offset, double scale, grids):
         """Rows become x * scale; offset is zero, grids (2, stride) are those of their sums."""
@@ -156,15 +184,27 @@ cdef class SparseRows:
         return <char *>address(self.memory)
 
     cdef Py_ssize_t _bytes(self, Py_ssize_t k) noexcept nogil:
-        return (16 * self.longest + 8 * _padded(k) + 128) // 64 * 64
+        cdef Py_ssize_t entries = self.longest if self.ordered else 2 * self.longest
+        return (16 * entries + 8 * _padded(k) + 128) // 64 * 64
 
-    cdef Row _row(self, char *memory, Py_ssize_t k, Py_ssize_t row) noexcept nogil:
+    cdef Row _unpack(self, char *memory, Py_ssize_t k, Py_ssize_t row) noexcept nogil:
+        """A row in the order of its entries."""
         cdef Row r
         memory += threadid() * self._bytes(k)
         r.score = <double *>memory
         r.y = r.score + _padded(k)
         r.column = <Py_ssize_t *>(r.y + self.longest)
         self.kernels.sparse_unpack(&self.x, row, self.scale, r.column, r.y, &r.count)
+        return r
+
+    cdef Row _row(self, char *memory, Py_ssize_t k, Py_ssize_t row) noexcept nogil:
+        """A row in the order of its columns."""
+        cdef Row r = self._unpack(memory, k, row)
+        cdef double *room
+        if not self.ordered:
+            room = <double *>(r.column + self.longest)
+            sort_entries(r.column, r.y, r.count, self.d,
+                         <Py_ssize_t *>(room + self.longest), room)
         return r
 
     # ------------------------------------------------------------ passes over rows start .. stop
