@@ -119,6 +119,14 @@ def test_relabelled_rows_leave_the_sums_of_their_new_clusters(rng):
     assert_all_equal((labels, sums), assigned(rows, turned, weights)[::2])
 
 
+def test_every_pass_reads_its_centers(rng):
+    X, centers = matrix(rng), centers_like(rng)
+    rows = both(X)[0]
+    assigned(rows, centers)
+    centers[...] = centers[::-1].copy()
+    assert_all_equal(assigned(rows, centers), assigned(both(X)[0], centers))
+
+
 def test_move_equals_dense(rng):
     chosen, weights = rng.permutation(N)[:200], rng.integers(0, 4, size=N).astype(float)
     to, back = rng.integers(5, size=(2, 200), dtype=np.int32)

@@ -25,6 +25,10 @@ __all__ = ["SparseRows"]
 # Rows of a block, and of a slot of the seeding's sums.
 cdef Py_ssize_t BLOCK_ROWS = 256
 
+# Bytes of centres beyond which reading them takes five times as long: 8 MB did not, 24 MB did, with
+# 1 MB of second and 32 MB of third level (Zen 4).
+cdef double CACHE_BYTES = 2.0**23
+
 # Elements that the scan converts at a time.
 PIECE = 2**16
 
@@ -77,6 +81,7 @@ cdef class SparseRows:
     cdef fm_grid grid
     cdef const fm_exact_kernels *kernels
     cdef object memory, data, indices, indptr
+    cdef object turned_from, turned  # centres of the pass, and what _transposed() made of them
     cdef Py_ssize_t longest
     cdef bint ordered  # entries of a row by column, one for each
 
@@ -148,8 +153,18 @@ cdef class SparseRows:
         return row, int(self.indices[at]), self.data[at]
 
     def nanoseconds(self, Py_ssize_t k):
-        """Rough cost of one row against k centres on one thread."""
-        return 20 + self.data.size / self.n * (2 + 0.2 * k)
+        """Rough cost of one row against k centres on one thread, within a factor of three: for
+        cutting work into calls and choosing threads.
+
+        Few centres are those of the seeding, which takes a nanosecond for an entry and a centre;
+        the E-step takes 0.2 where the centres are in a cache.
+        """
+        cdef double entry = 2 + (0.2 if 8.0 * k * self.d <= CACHE_BYTES else 1.0) * k
+        cdef double row = 20 + 0.6 * k
+        entry += 0.8 * min(k, 16)
+        if not self.ordered:
+            row, entry = row + 150, entry + 4
+        return row + entry * self.data.size / self.n
 
     def empty_sums(self, Py_ssize_t parts, Py_ssize_t k):
         """Zeroed statistics (parts, k, 2, stride)."""
@@ -159,16 +174,23 @@ cdef class SparseRows:
         """Rows as centres: (len(rows), d) float64 in this frame."""
         return self.X[np.asarray(rows, dtype=np.intp)].toarray().astype(np.float64) * self.scale
 
-    def _transposed(self, centers):
-        """Centres as (d, padded k), and biases -|c|^2 / 2 with -inf for the padding."""
-        k = len(centers)
-        turned = aligned_empty((self.d, _padded(k)), np.float64)
-        turned[:, :k] = centers.T
-        turned[:, k:] = 0
-        bias = aligned_empty(_padded(k), np.float64)
-        bias[:k] = -0.5 * self._norms(centers)
-        bias[k:] = -np.inf
-        return turned, bias
+    def _transposed(self, centers, Py_ssize_t start):
+        """Centres as (d, padded k), and biases -|c|^2 / 2 with -inf for the padding.
+
+        Made by the call that begins a pass, at row 0, for all its calls: with 100 centres in 100,000
+        columns that takes as long as a call should.
+        """
+        if start == 0 or self.turned_from is not centers:
+            k = len(centers)
+            self.turned_from = self.turned = None  # gives the memory back first
+            turned = aligned_empty((self.d, _padded(k)), np.float64)
+            turned[:, :k] = centers.T
+            turned[:, k:] = 0
+            bias = aligned_empty(_padded(k), np.float64)
+            bias[:k] = -0.5 * self._norms(centers)
+            bias[k:] = -np.inf
+            self.turned_from, self.turned = centers, (turned, bias)
+        return self.turned
 
     def _norms(self, double[:, ::1] centers):
         """|c|^2, added up in order."""
@@ -187,7 +209,7 @@ cdef class SparseRows:
         cdef Py_ssize_t entries = self.longest if self.ordered else 2 * self.longest
         return (16 * entries + 8 * _padded(k) + 128) // 64 * 64
 
-    cdef Row _unpack(self, char *memory, Py_ssize_t k, Py_ssize_t row) noexcept nogil:
+    cdef inline Row _unpack(self, char *memory, Py_ssize_t k, Py_ssize_t row) noexcept nogil:
         """A row in the order of its entries."""
         cdef Row r
         memory += threadid() * self._bytes(k)
@@ -197,7 +219,7 @@ cdef class SparseRows:
         self.kernels.sparse_unpack(&self.x, row, self.scale, r.column, r.y, &r.count)
         return r
 
-    cdef Row _row(self, char *memory, Py_ssize_t k, Py_ssize_t row) noexcept nogil:
+    cdef inline Row _row(self, char *memory, Py_ssize_t k, Py_ssize_t row) noexcept nogil:
         """A row in the order of its columns."""
         cdef Row r = self._unpack(memory, k, row)
         cdef double *room
@@ -227,7 +249,7 @@ cdef class SparseRows:
                int n_threads, double[:, :, :, ::1] sums=None, const double[::1] weights=None,
                const Py_ssize_t[::1] rows=None, int32_t[::1] second=None):
         """E-step, as DenseRows.assign."""
-        turned, biases = self._transposed(centers)
+        turned, biases = self._transposed(centers, start)
         cdef Py_ssize_t k = len(centers), i, n_changed = 0
         cdef const double *ct = <const double *>address(turned)
         cdef const double *bias = <const double *>address(biases)
