@@ -191,7 +191,7 @@ class KMeans(
         """
         self._check_parameters()
         k = self._check_n_clusters()
-        before = self.__dict__.copy()
+        before, interrupted = self.__dict__.copy(), []
         try:
             X = self._validated(X, reset=True)
             weights, factor = as_weights(sample_weight, X.shape[0])
@@ -220,16 +220,16 @@ class KMeans(
                 n_threads=self.n_threads,
                 callbacks=core.as_callbacks(self.callbacks),
                 verbose=self.verbose,
-                keep=self._keep,
+                keep=interrupted.append,
             )
-        except BaseException as error:
-            if not (isinstance(error, KeyboardInterrupt) and self.__dict__.get("_kept")):
+        except BaseException:
+            if interrupted:
+                self._keep(*interrupted)
+            else:
                 self.__dict__.clear()
                 self.__dict__.update(before)
-            self.__dict__.pop("_kept", None)
             raise
         self._keep(result)
-        del self._kept
         found = distinct_labels(self.labels_, k)
         if found < k and self.fit_report_["stopped"] != "callback":
             warnings.warn(
@@ -293,7 +293,6 @@ class KMeans(
         self.n_iter_ = result.n_iter
         self.objective_trace_ = result.report["objective_trace"]
         self.fit_report_ = result.report
-        self._kept = True
 
     # ------------------------------------------------------------------ use
 

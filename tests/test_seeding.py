@@ -348,3 +348,9 @@ def test_best_of_several_starts_is_kept(blobs):
     best = kmeans(X, 7, init="random", n_init=5, random_state=6)
     assert len(set(single)) > 1
     assert best.inertia == min(single)
+
+
+@pytest.mark.parametrize("norms", [1.0, np.ones(3), np.ones((10, 1))], ids=["0d", "short", "2d"])
+def test_norms_of_another_shape_are_refused(norms):
+    with pytest.raises(ValueError, match="x_squared_norms .* n_samples 10"):
+        kmeans_plusplus(np.eye(10), 2, x_squared_norms=norms)

@@ -59,12 +59,10 @@ def greedy_plusplus(rows, k, weights, random_state, n_threads, n_trials=None, pr
     same.
     """
     n_trials = default_trials(k) if n_trials is None else n_trials
-    u = random_state.random()
-    first = int(u * rows.n) if weights is None else _pick(c := np.cumsum(weights), u * c[-1])
-    potential = Potential(rows, weights, n_threads)
-    potential.first(rows.take([first]))
     chosen = np.empty(k, dtype=np.intp)
-    chosen[0] = first
+    chosen[0] = _by_weight(weights, rows.n, random_state.random())
+    potential = Potential(rows, weights, n_threads)
+    potential.first(rows.take(chosen[:1]))
     # The sketch costs about two steps: it must have some left.
     begin = SKETCH_BEGIN * n_trials if prune == "auto" else 1
     if prune == "auto" and (rows.d < SKETCH_COLUMNS or k < 2 * begin):
@@ -81,14 +79,23 @@ def greedy_plusplus(rows, k, weights, random_state, n_threads, n_trials=None, pr
     return chosen
 
 
+def _by_weight(weights, n, u):
+    """A row of n, drawn by weight with u of [0, 1)."""
+    if weights is None:
+        return int(u * n)
+    cumulative = np.cumsum(weights)
+    return _pick(cumulative, u * cumulative[-1])
+
+
 def _fill(chosen, found, n, weights, random_state):
+    """chosen, whose first entries are found, with rows that are not among them as long as there are
+    any with a weight."""
     weights = np.ones(n) if weights is None else weights
     left = weights.copy()
     left[chosen[:found]] = 0
     for j in range(found, len(chosen)):
         if not left.any():
             left = weights.copy()  # fewer rows with a weight than centres
-        cumulative = np.cumsum(left)
-        chosen[j] = _pick(cumulative, random_state.uniform() * cumulative[-1])
+        chosen[j] = _by_weight(left, n, random_state.uniform())
         left[chosen[j]] = 0
     return chosen

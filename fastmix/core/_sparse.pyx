@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Rows of a CSR matrix, with the passes of DenseRows: same statistics, no pivot, float64.
 
-A pivot would fill the rows.  Nothing is copied but one row at a time, whose entries are put in order
-if X's are not: a row has the same bits in whatever order its entries are stored.
+A pivot would fill the rows.  Nothing is copied but one row at a time, whose entries are sorted if
+X's are not: a row has the same bits in whatever order its entries are stored.
 """
 
 import numpy as np
@@ -177,8 +177,8 @@ cdef class SparseRows:
     def _transposed(self, centers, Py_ssize_t start):
         """Centres as (d, padded k), and biases -|c|^2 / 2 with -inf for the padding.
 
-        Made by the call that begins a pass, at row 0, for all its calls: with 100 centres in 100,000
-        columns that takes as long as a call should.
+        Made by the call that begins a pass, at row 0, for all its calls: with 100 centres in
+        100,000 columns that takes as long as a call should.
         """
         if start == 0 or self.turned_from is not centers:
             k = len(centers)

@@ -12,7 +12,18 @@ from scipy import sparse
 from fastmix.core._dense import DenseRows
 from fastmix.core._kernels import element_type
 
-__all__ = ["as_centers", "as_matrix", "as_random_state", "as_rows", "as_weights", "result_dtype"]
+__all__ = [
+    "as_centers",
+    "as_count",
+    "as_matrix",
+    "as_random_state",
+    "as_rows",
+    "as_weights",
+    "borrow_random_state",
+    "reject_strings",
+    "result_dtype",
+    "return_random_state",
+]
 
 # Types whose every value float32 holds exactly compute in float32 tiles.
 SMALL = {np.dtype(t) for t in "f4 f2 i1 u1 i2 u2 ?".split()}
@@ -135,23 +146,18 @@ def as_weights(sample_weight, n):
 
 
 def as_centers(centers, k, d, name="init"):
-    """Centres (k, d) float64, finite; k None: any number."""
+    """Centres (k, d) float64, finite; k None: any number.  Of init in scikit-learn's words."""
     centers = as_matrix(centers, name)
     if sparse.issparse(centers):
         centers = centers.toarray()
     centers = np.ascontiguousarray(centers, dtype=np.float64)
-    if name != "init" and centers.shape[1] != d:
-        raise ValueError(f"{name} has shape {centers.shape}, expected (n_clusters, {d}), as X")
+    mismatch = f"The shape of the initial centers {centers.shape} does not match the number of"
     if k is not None and len(centers) != k:
-        raise ValueError(
-            f"The shape of the initial centers {centers.shape} does not match the number of "
-            f"clusters {k}."
-        )
+        raise ValueError(f"{mismatch} clusters {k}.")
     if centers.shape[1] != d:
-        raise ValueError(
-            f"The shape of the initial centers {centers.shape} does not match the number of "
-            f"features of the data {d}."
-        )
+        if name == "init":
+            raise ValueError(f"{mismatch} features of the data {d}.")
+        raise ValueError(f"{name} has shape {centers.shape}, expected (n_clusters, {d}), as X")
     bad = ~np.isfinite(centers)
     if bad.any():
         j, t = np.argwhere(bad)[0]
