@@ -352,5 +352,5 @@ def test_best_of_several_starts_is_kept(blobs):
 
 @pytest.mark.parametrize("norms", [1.0, np.ones(3), np.ones((10, 1))], ids=["0d", "short", "2d"])
 def test_norms_of_another_shape_are_refused(norms):
-    with pytest.raises(ValueError, match="x_squared_norms .* n_samples 10"):
+    with pytest.raises(ValueError, match=r"x_squared_norms .* n_samples 10"):
         kmeans_plusplus(np.eye(10), 2, x_squared_norms=norms)
