@@ -41,20 +41,6 @@ cdef struct Row:
     Py_ssize_t count
 
 
-def _check_indices(X):
-    """ValueError for indices outside X, which SciPy does not look for and kernels would follow."""
-    starts, columns = X.indptr, X.indices
-    if starts[0] != 0 or (np.diff(starts) < 0).any() or starts[-1] > min(len(columns), len(X.data)):
-        raise ValueError("X.indptr must begin with 0, never fall and end within X.indices")
-    for at in range(0, int(starts[-1]), PIECE):
-        piece = columns[at:min(at + PIECE, int(starts[-1]))]
-        if piece.min() < 0 or piece.max() >= X.shape[1]:
-            i = at + int(np.argmax((piece < 0) | (piece >= X.shape[1])))
-            raise ValueError(
-                f"X.indices[{i}] = {columns[i]} is no column of X, which has {X.shape[1]}"
-            )
-
-
 cdef inline Py_ssize_t _padded(Py_ssize_t k) noexcept nogil:
     return (k + 3) // 4 * 4
 
@@ -65,9 +51,9 @@ cdef class SparseRows:
 
     Parameters
     ----------
-    X : CSR array of shape (n, d), any numeric dtype and index type, entries in any order; never
-        written, and copied only if it holds several entries for one element: what they add up to
-        depends on the dtype, and is SciPy's to say.  Of indices that differ in type there is a copy
+    X : validated CSR array of shape (n, d), any numeric dtype and index type, entries in any order;
+        never written, and copied only if it holds several entries for one element: what they add up
+        to depends on the dtype, and is SciPy's to say.  Indices of two types are copied
     dtype : ignored; float64 is the compute dtype
     isa : name of a kernel table; default: the one in use
     """
@@ -86,7 +72,6 @@ cdef class SparseRows:
     cdef bint ordered  # entries of a row by column, one for each
 
     def __init__(self, X, dtype=None, isa=None):
-        _check_indices(X)
         self.kernels = &find_isa(isa).exact
         self._point_to(X)
         self.ordered = X.has_canonical_format

@@ -28,6 +28,9 @@ __all__ = [
 # Types whose every value float32 holds exactly compute in float32 tiles.
 SMALL = {np.dtype(t) for t in "f4 f2 i1 u1 i2 u2 ?".split()}
 
+# Indices of a CSR array that are looked at together.
+PIECE = 2**16
+
 
 def result_dtype(dtype):
     """dtype of centres for rows of this dtype, scikit-learn's rule: float32 stays, all else is
@@ -64,9 +67,31 @@ def as_matrix(X, name="X"):
             f"{name} has {shape[0]} sample(s) and {shape[1]} feature(s); "
             "at least one of each is required"
         )
-    if not is_sparse and element_type(X.dtype) is None:
+    if is_sparse:
+        _check_csr(X, name)
+    elif element_type(X.dtype) is None:
         X = X.astype(np.float64)
     return X
+
+
+def _check_csr(X, name):
+    """ValueError for indices outside X, which SciPy does not look for and kernels would follow."""
+    starts, columns = X.indptr, X.indices
+    n_entries = min(len(columns), len(X.data))
+    grows = len(starts) == X.shape[0] + 1 and not (starts[1:] < starts[:-1]).any()
+    if not grows or starts[0] != 0 or starts[-1] > n_entries:
+        raise ValueError(
+            f"{name}.indptr must have {X.shape[0] + 1} entries, begin with 0, never fall and end "
+            f"within {name}.indices and {name}.data"
+        )
+    n_entries = int(starts[-1])
+    for at in range(0, n_entries, PIECE):
+        piece = columns[at : min(at + PIECE, n_entries)]
+        if piece.min() < 0 or piece.max() >= X.shape[1]:
+            i = at + int(np.argmax((piece < 0) | (piece >= X.shape[1])))
+            raise ValueError(
+                f"{name}.indices[{i}] = {columns[i]} is no column of {name}, which has {X.shape[1]}"
+            )
 
 
 def _from_objects(X, name):
