@@ -181,7 +181,8 @@ class KMeans(
         Parameters
         ----------
         X : {array-like, CSR array} of shape (n_samples, n_features)
-            Rows to cluster: any numeric dtype, strides and byte order; neither copied nor written.
+            Rows to cluster: any numeric dtype, strides and byte order; neither copied nor written,
+            but for a CSR array in which several entries stand for one element.
         y : ignored
             Present by convention.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -199,7 +200,7 @@ class KMeans(
         """
         self._check_parameters()
         k = self._check_n_clusters()
-        before = self.__dict__.copy()
+        before, interrupted = self.__dict__.copy(), []
         try:
             X = self._validated(X, reset=True)
             weights, factor = as_weights(sample_weight, X.shape[0])
@@ -236,16 +237,16 @@ class KMeans(
                 n_threads=self.n_threads,
                 callbacks=core.as_callbacks(self.callbacks),
                 verbose=self.verbose,
-                keep=self._keep,
+                keep=interrupted.append,
             )
-        except BaseException as error:
-            if not (isinstance(error, KeyboardInterrupt) and self.__dict__.get("_kept")):
+        except BaseException:
+            if interrupted:
+                self._keep(*interrupted)
+            else:
                 self.__dict__.clear()
                 self.__dict__.update(before)
-            self.__dict__.pop("_kept", None)
             raise
         self._keep(result)
-        del self._kept
         found = distinct_labels(self.labels_, k)
         if found < k and self.fit_report_["stopped"] != "callback":
             warnings.warn(
@@ -309,7 +310,6 @@ class KMeans(
         self.n_iter_ = result.n_iter
         self.objective_trace_ = result.report["objective_trace"]
         self.fit_report_ = result.report
-        self._kept = True
 
     # ------------------------------------------------------------------ use
 

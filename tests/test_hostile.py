@@ -244,14 +244,23 @@ def test_init_callable_cannot_write_a_sparse_x():
 @pytest.mark.parametrize(
     "indices, indptr, name",
     [([0, -1, 1], [0, 1, 2, 3], "indices"), ([0, 2, 1], [0, 1, 2, 3], "indices"),
-     ([0, 1, 1], [0, 3, 2, 3], "indptr")],
+     ([0, 1, 1], [0, 3, 2, 3], "indptr"), ([0, 1, 1], [0, 1, 3], "indptr"),
+     ([0, 1, 1], [0, 1, 2, 4], "indptr"), ([0, 1, 1], [1, 1, 2, 3], "indptr")],
 )  # fmt: skip
-def test_sparse_x_with_indices_outside_raises(fit, indices, indptr, name):
+@pytest.mark.parametrize("index", ["i4", "u4"])
+def test_sparse_x_with_indices_outside_raises(fit, indices, indptr, name, index):
     X = sparse.csr_array(np.eye(3, 2) + 1)
-    X.data, X.indices = np.ones(3), np.array(indices, dtype=np.int32)
-    X.indptr = np.array(indptr, dtype=np.int32)
-    with pytest.raises((ValueError, IndexError), match=name):
+    X.data, X.indices = np.ones(3), np.array(indices).astype(index)
+    X.indptr = np.array(indptr, dtype=index)
+    with pytest.raises(ValueError, match=rf"X\.{name}"):
         fit(X, 2)
+
+
+def test_sparse_centers_with_indices_outside_raise():
+    centers = sparse.csr_array(np.eye(3, 2) + 1)
+    centers.indices = centers.indices + 1
+    with pytest.raises(ValueError, match=r"centers\.indices\[1\] = 2"):
+        assign(np.eye(3, 2), centers)
 
 
 @pytest.mark.parametrize("dtype", [object, "str"])

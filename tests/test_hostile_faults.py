@@ -198,6 +198,32 @@ def test_interrupt_of_other_work_is_seen_and_changes_nothing(child, work):
     assert child(INTERRUPT + textwrap.dedent(code)) == "unchanged"
 
 
+SPARSE = """
+from scipy import sparse
+columns = np.random.default_rng(0).integers(20, size=(40_000, 100)) + 20 * np.arange(100)
+parts = (np.sin(columns.ravel()), columns.ravel(), np.arange(0, 4_000_001, 100))
+big = sparse.csr_array(parts, shape=(40_000, 2000))
+start = np.random.default_rng(1).random((2000, 2000))
+model = KMeans(2000, init=start, max_iter=1).fit(big[:2000])
+"""
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        # One pass over the rows takes 2 to 4 s in each, on 2 threads.
+        "KMeans(2000, init=start).fit(big)",
+        "model.predict(big)",
+        "model.transform(big[:10_000])",
+        # And here as long as all of them.
+        "kmeans_plusplus(big, 2000, random_state=0)",
+    ],
+)
+def test_interrupt_of_work_on_sparse_rows_is_seen(child, work):
+    code = f"interrupted(lambda: {work}, 0.3)\nprint('seen')"
+    assert child(INTERRUPT + SPARSE + code) == "seen"
+
+
 def test_exception_of_a_callback_leaves_a_fitted_estimator_as_it_was():
     def fail(state):
         raise RuntimeError("from the callback")

@@ -53,7 +53,7 @@ def cut_finely(monkeypatch):
             yield piece
 
     monkeypatch.setattr(_frame, "CALL_NANOSECONDS", 1.0)
-    for module in ("_assignment", "_frame", "_kmeans", "_lloyd", "_seeding"):
+    for module in ("_assignment", "_frame", "_kmeans", "_lloyd", "_potential"):
         monkeypatch.setattr(f"fastmix.core.{module}.passes", counted)
     return calls
 

@@ -13,6 +13,7 @@ import reference
 from fastmix import KMeans, kmeans, kmeans_plusplus
 from fastmix.core import _dense_seeding
 from fastmix.core._frame import scan
+from fastmix.core._potential import pick
 from fastmix.core._seeding import default_trials, greedy_plusplus, random_rows
 from fastmix.core._validation import as_rows
 
@@ -165,6 +166,16 @@ def test_rows_beyond_the_memory_of_the_sketch_change_no_draw(rng, monkeypatch, b
 
 
 # What is never drawn, and never twice.
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=20).filter(any), st.integers(-1, 1))
+def test_pick_takes_the_first_row_whose_cumulative_weight_exceeds_the_target(weights, step):
+    cumulative = np.cumsum(np.array(weights, dtype=float))
+    for total in {0.0, *cumulative}:
+        target = max(0.0, np.nextafter(total, total + step))  # total, or just beside it
+        below = [i for i in np.flatnonzero(weights) if cumulative[i] > target]
+        expected = below[0] if below else np.flatnonzero(weights)[-1]
+        assert pick(cumulative, target) == expected
 
 
 @given(SEEDS)
@@ -337,3 +348,9 @@ def test_best_of_several_starts_is_kept(blobs):
     best = kmeans(X, 7, init="random", n_init=5, random_state=6)
     assert len(set(single)) > 1
     assert best.inertia == min(single)
+
+
+@pytest.mark.parametrize("norms", [1.0, np.ones(3), np.ones((10, 1))], ids=["0d", "short", "2d"])
+def test_norms_of_another_shape_are_refused(norms):
+    with pytest.raises(ValueError, match=r"x_squared_norms .* n_samples 10"):
+        kmeans_plusplus(np.eye(10), 2, x_squared_norms=norms)

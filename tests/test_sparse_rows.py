@@ -119,6 +119,14 @@ def test_relabelled_rows_leave_the_sums_of_their_new_clusters(rng):
     assert_all_equal((labels, sums), assigned(rows, turned, weights)[::2])
 
 
+def test_every_pass_reads_its_centers(rng):
+    X, centers = matrix(rng), centers_like(rng)
+    rows = both(X)[0]
+    assigned(rows, centers)
+    centers[...] = centers[::-1].copy()
+    assert_all_equal(assigned(rows, centers), assigned(both(X)[0], centers))
+
+
 def test_move_equals_dense(rng):
     chosen, weights = rng.permutation(N)[:200], rng.integers(0, 4, size=N).astype(float)
     to, back = rng.integers(5, size=(2, 200), dtype=np.int32)
@@ -241,11 +249,66 @@ def test_duplicate_entries_are_added_up(rng):
     np.testing.assert_array_equal(assign(doubled, dense[:5]), assign(dense, dense[:5]))
 
 
-@pytest.mark.parametrize("canonical", [True, False], ids=["canonical", "duplicates"])
-@pytest.mark.parametrize("use", ["fit", "predict", "assign"])
-def test_csr_is_never_changed(rng, canonical, use):
+def shuffled(rng, X):
+    """The same matrix with the entries of every row in another order."""
+    keys = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr)), rng.random(X.nnz)
+    order = np.lexsort(keys[::-1])
+    return sparse.csr_array((X.data[order], X.indices[order], X.indptr), shape=X.shape)
+
+
+@pytest.mark.parametrize("d", [1, 2, 127, 128, 129, 16384, 16385, 70_000])
+def test_order_of_entries_changes_no_bit(rng, d):
+    X = sparse.random_array((300, d), density=min(1, 40 / d), format="csr", rng=rng)
+    centers, labels = rng.normal(size=(7, d)), rng.integers(7, size=300, dtype=np.int32)
+    found = []
+    for each in X, shuffled(rng, X):
+        rows, out = SparseRows(each), np.empty((300, 7))
+        rows.set_frame(np.zeros(d), 1.0, exact_sum_grid(np.full(d, 2.0), 1.0, 300))
+        rows.distances(0, 300, centers, out, 2)
+        residuals = np.empty(300)
+        rows.residuals(0, 300, centers, labels, residuals, 2)
+        extremes = rows.extremes(0, 300, 2)[0]
+        found.append([*assigned(rows, centers), out, residuals, extremes, rows.take([2, 299])])
+    assert_all_equal(*found)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_order_of_entries_changes_no_bit_of_a_fit(rng, weighted):
+    X = matrix(rng, density=0.4)
+    X.data += rng.random(X.nnz)
+    weights = rng.random(N) if weighted else None
+    found = [
+        KMeans(5, random_state=0).fit(each, sample_weight=weights) for each in (X, shuffled(rng, X))
+    ]
+    assert_all_equal(*([m.cluster_centers_, m.labels_, m.inertia_] for m in found))
+
+
+def test_rows_without_duplicates_are_not_copied(rng):
     X = matrix(rng)
-    if not canonical:
+    for each in X, shuffled(rng, X):
+        assert each.has_canonical_format == (each is X)
+        rows = SparseRows(each)
+        assert rows.X is each
+
+
+@pytest.mark.parametrize("index", ["i2", "u4", ">i4", ">i8"])
+def test_indices_of_types_that_scipy_does_not_make_do_not_matter(rng, index):
+    X, centers = matrix(rng), centers_like(rng)
+    expected = assigned(both(X)[1], centers)
+    X.indices, X.indptr = X.indices.astype(index), X.indptr.astype(index)
+    X.has_canonical_format = True
+    rows = SparseRows(X)
+    rows.set_frame(np.zeros(D), 2.0, both(matrix(rng))[0].grids)
+    assert_all_equal(assigned(rows, centers), expected)
+
+
+@pytest.mark.parametrize("layout", ["canonical", "shuffled", "duplicates"])
+@pytest.mark.parametrize("use", ["fit", "predict", "assign"])
+def test_csr_is_never_changed(rng, layout, use):
+    X = matrix(rng)
+    if layout == "shuffled":
+        X = shuffled(rng, X)
+    if layout == "duplicates":
         X.indices[: X.indptr[2]] = 3
         X.has_canonical_format = False
     before = [part.tobytes() for part in (X.data, X.indices, X.indptr)]

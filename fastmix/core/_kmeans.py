@@ -50,7 +50,8 @@ def kmeans(
     X : array-like or CSR array of shape (n_samples, n_features)
         Any numeric dtype, strides and byte order; neither copied nor written.  float32, float16
         and integers of 8 and 16 bits are computed in float32 tiles, all else in float64; sums are
-        float64 in either case.
+        float64 in either case.  CSR entries may be in any order, sorted ones are faster; only where
+        several stand for one element is there a copy, in which they are added up.
     n_clusters : int
         Number of clusters K.
     init : {"k-means++", "random"}, array-like (n_clusters, n_features) or callable
@@ -198,10 +199,11 @@ def kmeans_plusplus(
     check_arguments(X.shape, n_clusters)
     if n_local_trials is not None:
         n_local_trials = as_count(n_local_trials, "n_local_trials")
-    if x_squared_norms is not None and np.shape(x_squared_norms) != (X.shape[0],):
+    norms = np.shape(x_squared_norms)
+    if x_squared_norms is not None and norms != (X.shape[0],):
         raise ValueError(
-            f"The length of x_squared_norms {np.shape(x_squared_norms)[0]} should be equal to the "
-            f"length of n_samples {X.shape[0]}."
+            f"The length of x_squared_norms of shape {norms} should be equal to the length of "
+            f"n_samples {X.shape[0]}."
         )
     weights, _ = as_weights(sample_weight, X.shape[0])
     random_state = as_random_state(random_state)
@@ -260,15 +262,7 @@ def assign(X, centers, *, return_distances=False, n_threads=None):
     n_threads = thread_limit(n_threads)
     rows = as_rows(X)
     bounds = extremes(rows, n_threads)
-    pivot = np.zeros(rows.d)
-    if rows.centered:
-        # In halves of the range: a mean of values near the largest float must not overflow.
-        exponent = max(0, int(np.frexp(np.abs(centers).max())[1]))
-        small = np.ldexp(centers, -exponent)
-        mean = np.cumsum(small, axis=0)[-1] / len(centers)
-        variance = np.cumsum(np.square(small - mean))[-1] / small.size
-        spread = spread_exponent(variance, np.ldexp(1.0, -exponent))
-        pivot = round_pivot(np.ldexp(mean, exponent), spread, rows.dtype)
+    pivot = _pivot_of(centers, rows.dtype) if rows.centered else np.zeros(rows.d)
     reach = np.stack([np.minimum(bounds[0], centers.min(0)), np.maximum(bounds[1], centers.max(0))])
     frame = frame_of(reach, pivot, rows.dtype)
     grids = exact_sum_grid(np.ones(rows.d), 1.0, rows.n)
@@ -286,3 +280,14 @@ def assign(X, centers, *, return_distances=False, n_threads=None):
     if len(centers) == 1:
         runner_up[...] = np.inf
     return labels, frame.squared(best), frame.squared(runner_up)
+
+
+def _pivot_of(centers, dtype):
+    """Mean of centres (k, d), rounded as the pivot of a fit is."""
+    # Divided by a power of two: the sum of values near the largest float must not overflow.
+    exponent = max(0, int(np.frexp(np.abs(centers).max())[1]))
+    small = np.ldexp(centers, -exponent)
+    mean = np.cumsum(small, axis=0)[-1] / len(centers)
+    variance = np.cumsum(np.square(small - mean))[-1] / small.size
+    spread = spread_exponent(variance, np.ldexp(1.0, -exponent))
+    return round_pivot(np.ldexp(mean, exponent), spread, dtype)

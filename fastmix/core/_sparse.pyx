@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Rows of a CSR matrix, with the passes of DenseRows: same statistics, no pivot, float64.
 
-A pivot would fill the rows.  Nothing is copied but one row at a time.
+A pivot would fill the rows.  Nothing is copied but one row at a time, whose entries are sorted if
+X's are not: a row has the same bits in whatever order its entries are stored.
 """
 
 import numpy as np
@@ -12,6 +13,8 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, sqrt
 from libc.stdint cimport int32_t
 
+from fastmix.core._entries cimport sort_entries
+from fastmix.core._grid cimport grid_of
 from fastmix.core._kernels cimport address, find_isa, fm_csr, fm_exact_kernels, fm_grid
 from fastmix.core._threads cimport Locks, enter, leave
 
@@ -21,6 +24,10 @@ __all__ = ["SparseRows"]
 
 # Rows of a block, and of a slot of the seeding's sums.
 cdef Py_ssize_t BLOCK_ROWS = 256
+
+# Bytes of centres beyond which reading them takes five times as long: 8 MB did not, 24 MB did, with
+# 1 MB of second and 32 MB of third level (Zen 4).
+cdef double CACHE_BYTES = 2.0**23
 
 # Elements that the scan converts at a time.
 PIECE = 2**16
@@ -34,20 +41,6 @@ cdef struct Row:
     Py_ssize_t count
 
 
-def _check_indices(X):
-    """ValueError for indices outside X, which SciPy does not look for and kernels would follow."""
-    starts, columns = X.indptr, X.indices
-    if starts[0] != 0 or (np.diff(starts) < 0).any() or starts[-1] > min(len(columns), len(X.data)):
-        raise ValueError("X.indptr must begin with 0, never fall and end within X.indices")
-    for at in range(0, int(starts[-1]), PIECE):
-        piece = columns[at:min(at + PIECE, int(starts[-1]))]
-        if piece.min() < 0 or piece.max() >= X.shape[1]:
-            i = at + int(np.argmax((piece < 0) | (piece >= X.shape[1])))
-            raise ValueError(
-                f"X.indices[{i}] = {columns[i]} is no column of X, which has {X.shape[1]}"
-            )
-
-
 cdef inline Py_ssize_t _padded(Py_ssize_t k) noexcept nogil:
     return (k + 3) // 4 * 4
 
@@ -58,8 +51,9 @@ cdef class SparseRows:
 
     Parameters
     ----------
-    X : CSR array of shape (n, d), any numeric dtype and index type; never written, and copied only
-        if it holds duplicate entries
+    X : validated CSR array of shape (n, d), any numeric dtype and index type, entries in any order;
+        never written, and copied only if it holds several entries for one element: what they add up
+        to depends on the dtype, and is SciPy's to say.  Indices of two types are copied
     dtype : ignored; float64 is the compute dtype
     isa : name of a kernel table; default: the one in use
     """
@@ -73,26 +67,35 @@ cdef class SparseRows:
     cdef fm_grid grid
     cdef const fm_exact_kernels *kernels
     cdef object memory, data, indices, indptr
+    cdef object turned_from, turned  # centres of the pass, and what _transposed() made of them
     cdef Py_ssize_t longest
-    cdef double[::1] offset_view
-    cdef double[:, ::1] grid_view
+    cdef bint ordered  # entries of a row by column, one for each
 
     def __init__(self, X, dtype=None, isa=None):
-        _check_indices(X)
-        if not X.has_canonical_format:
+        self.kernels = &find_isa(isa).exact
+        self._point_to(X)
+        self.ordered = X.has_canonical_format
+        if not self.ordered and self._repeats():
             X = X.copy()
             X.sum_duplicates()
-        data = X.data
-        if element_type(data.dtype) is None:
-            data = data.astype(np.float64)
-        self.X, self.dtype = X, np.dtype(np.float64)
-        self.n, self.d = X.shape
+            self._point_to(X)
+            self.ordered = True
+        self.dtype = np.dtype(np.float64)
         self.stride = sum_stride(self.d)
         self.block_rows = BLOCK_ROWS
-        self.data, self.indices, self.indptr = data, X.indices, X.indptr
-        if self.indices.dtype != self.indptr.dtype:
-            self.indices = self.indices.astype(np.int64)
-            self.indptr = self.indptr.astype(np.int64)
+        self.set_frame(np.zeros(self.d), 1.0, np.zeros((2, self.stride)))
+
+    def _point_to(self, X):
+        """Read X from now on."""
+        self.X = X
+        self.n, self.d = X.shape
+        self.data = X.data
+        if element_type(self.data.dtype) is None:
+            self.data = self.data.astype(np.float64)
+        both = X.indices.dtype == X.indptr.dtype == np.int32
+        index = np.dtype(np.int32 if both else np.int64)
+        self.indices = np.ascontiguousarray(X.indices, dtype=index)
+        self.indptr = np.ascontiguousarray(X.indptr, dtype=index)
         self.data = np.ascontiguousarray(self.data)
         self.x.elements = <const char *>address(self.data)
         self.x.columns, self.x.starts = address(self.indices), address(self.indptr)
@@ -101,17 +104,27 @@ cdef class SparseRows:
         self.x.type = element_type(self.data.dtype)
         self.x.swapped = not self.data.dtype.isnative
         self.longest = int(np.diff(self.indptr).max())
-        self.kernels = &find_isa(isa).exact
-        self.set_frame(np.zeros(self.d), 1.0, np.zeros((2, self.stride)))
+
+    def _repeats(self):
+        """Whether some row has several entries in one column."""
+        cdef Py_ssize_t[::1] seen = np.full(self.d, -1, dtype=np.intp)
+        cdef char *memory = self._reserve(1, 0)
+        cdef Py_ssize_t row, i
+        cdef Row r
+        for row in range(self.n):
+            if row % 4096 == 0:
+                PyErr_CheckSignals()
+            r = self._unpack(memory, 0, row)
+            for i in range(r.count):
+                if seen[r.column[i]] == row:
+                    return True
+                seen[r.column[i]] = row
+        return False
 
     def set_frame(self, offset, double scale, grids):
         """Rows become x * scale; offset is zero, grids (2, stride) are those of their sums."""
         self.offset, self.scale, self.grids = offset, scale, grids
-        self.offset_view, self.grid_view = offset, grids
-        self.grid.d, self.grid.stride, self.grid.scale = self.d, self.stride, scale
-        self.grid.offset = &self.offset_view[0]
-        self.grid.coarse = &self.grid_view[0, 0]
-        self.grid.fine = &self.grid_view[1, 0]
+        self.grid = grid_of(offset, scale, grids)
 
     @property
     def centered(self):
@@ -125,8 +138,18 @@ cdef class SparseRows:
         return row, int(self.indices[at]), self.data[at]
 
     def nanoseconds(self, Py_ssize_t k):
-        """Rough cost of one row against k centres on one thread."""
-        return 20 + self.data.size / self.n * (2 + 0.2 * k)
+        """Rough cost of one row against k centres on one thread, within a factor of three: for
+        cutting work into calls and choosing threads.
+
+        Few centres are those of the seeding, which takes a nanosecond for an entry and a centre;
+        the E-step takes 0.2 where the centres are in a cache.
+        """
+        cdef double entry = 2 + (0.2 if 8.0 * k * self.d <= CACHE_BYTES else 1.0) * k
+        cdef double row = 20 + 0.6 * k
+        entry += 0.8 * min(k, 16)
+        if not self.ordered:
+            row, entry = row + 150, entry + 4
+        return row + entry * self.data.size / self.n
 
     def empty_sums(self, Py_ssize_t parts, Py_ssize_t k):
         """Zeroed statistics (parts, k, 2, stride)."""
@@ -136,16 +159,23 @@ cdef class SparseRows:
         """Rows as centres: (len(rows), d) float64 in this frame."""
         return self.X[np.asarray(rows, dtype=np.intp)].toarray().astype(np.float64) * self.scale
 
-    def _transposed(self, centers):
-        """Centres as (d, padded k), and biases -|c|^2 / 2 with -inf for the padding."""
-        k = len(centers)
-        turned = aligned_empty((self.d, _padded(k)), np.float64)
-        turned[:, :k] = centers.T
-        turned[:, k:] = 0
-        bias = aligned_empty(_padded(k), np.float64)
-        bias[:k] = -0.5 * self._norms(centers)
-        bias[k:] = -np.inf
-        return turned, bias
+    def _transposed(self, centers, Py_ssize_t start):
+        """Centres as (d, padded k), and biases -|c|^2 / 2 with -inf for the padding.
+
+        Made by the call that begins a pass, at row 0, for all its calls: with 100 centres in
+        100,000 columns that takes as long as a call should.
+        """
+        if start == 0 or self.turned_from is not centers:
+            k = len(centers)
+            self.turned_from = self.turned = None  # gives the memory back first
+            turned = aligned_empty((self.d, _padded(k)), np.float64)
+            turned[:, :k] = centers.T
+            turned[:, k:] = 0
+            bias = aligned_empty(_padded(k), np.float64)
+            bias[:k] = -0.5 * self._norms(centers)
+            bias[k:] = -np.inf
+            self.turned_from, self.turned = centers, (turned, bias)
+        return self.turned
 
     def _norms(self, double[:, ::1] centers):
         """|c|^2, added up in order."""
@@ -161,15 +191,27 @@ cdef class SparseRows:
         return <char *>address(self.memory)
 
     cdef Py_ssize_t _bytes(self, Py_ssize_t k) noexcept nogil:
-        return (16 * self.longest + 8 * _padded(k) + 128) // 64 * 64
+        cdef Py_ssize_t entries = self.longest if self.ordered else 2 * self.longest
+        return (16 * entries + 8 * _padded(k) + 128) // 64 * 64
 
-    cdef Row _row(self, char *memory, Py_ssize_t k, Py_ssize_t row) noexcept nogil:
+    cdef inline Row _unpack(self, char *memory, Py_ssize_t k, Py_ssize_t row) noexcept nogil:
+        """A row in the order of its entries."""
         cdef Row r
         memory += threadid() * self._bytes(k)
         r.score = <double *>memory
         r.y = r.score + _padded(k)
         r.column = <Py_ssize_t *>(r.y + self.longest)
         self.kernels.sparse_unpack(&self.x, row, self.scale, r.column, r.y, &r.count)
+        return r
+
+    cdef inline Row _row(self, char *memory, Py_ssize_t k, Py_ssize_t row) noexcept nogil:
+        """A row in the order of its columns."""
+        cdef Row r = self._unpack(memory, k, row)
+        cdef double *room
+        if not self.ordered:
+            room = <double *>(r.column + self.longest)
+            sort_entries(r.column, r.y, r.count, self.d,
+                         <Py_ssize_t *>(room + self.longest), room)
         return r
 
     # ------------------------------------------------------------ passes over rows start .. stop
@@ -192,7 +234,7 @@ cdef class SparseRows:
                int n_threads, double[:, :, :, ::1] sums=None, const double[::1] weights=None,
                const Py_ssize_t[::1] rows=None, int32_t[::1] second=None):
         """E-step, as DenseRows.assign."""
-        turned, biases = self._transposed(centers)
+        turned, biases = self._transposed(centers, start)
         cdef Py_ssize_t k = len(centers), i, n_changed = 0
         cdef const double *ct = <const double *>address(turned)
         cdef const double *bias = <const double *>address(biases)

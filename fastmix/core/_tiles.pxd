@@ -46,8 +46,6 @@ cdef class TileRows:
     cdef const fm_isa *isa
     cdef const fm_tile_kernels *kernels
     cdef object real_offset, memory, panel
-    cdef double[::1] offset_view
-    cdef double[:, ::1] grid_view
     cdef const void *pack_offset
 
     cdef Scratch _scratch(self, char *memory, Py_ssize_t k) noexcept nogil

@@ -11,6 +11,7 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t
 
+from fastmix.core._grid cimport grid_of
 from fastmix.core._kernels cimport FM_SUM_ROWS, address, find_isa, fm_block, fm_memory
 from fastmix.core._threads cimport enter, leave
 
@@ -67,11 +68,7 @@ cdef class TileRows:
         self.offset, self.scale, self.grids = offset, scale, grids
         self.real_offset = offset.astype(self.dtype)
         self.pack_offset = address(self.real_offset)
-        self.offset_view, self.grid_view = offset, grids
-        self.grid.d, self.grid.stride, self.grid.scale = self.d, self.stride, scale
-        self.grid.offset = &self.offset_view[0]
-        self.grid.coarse = &self.grid_view[0, 0]
-        self.grid.fine = &self.grid_view[1, 0]
+        self.grid = grid_of(offset, scale, grids)
 
     @property
     def centered(self):

@@ -12,10 +12,24 @@ from scipy import sparse
 from fastmix.core._dense import DenseRows
 from fastmix.core._kernels import element_type
 
-__all__ = ["as_centers", "as_matrix", "as_random_state", "as_rows", "as_weights", "result_dtype"]
+__all__ = [
+    "as_centers",
+    "as_count",
+    "as_matrix",
+    "as_random_state",
+    "as_rows",
+    "as_weights",
+    "borrow_random_state",
+    "reject_strings",
+    "result_dtype",
+    "return_random_state",
+]
 
 # Types whose every value float32 holds exactly compute in float32 tiles.
 SMALL = {np.dtype(t) for t in "f4 f2 i1 u1 i2 u2 ?".split()}
+
+# Indices of a CSR array that are looked at together.
+PIECE = 2**16
 
 
 def result_dtype(dtype):
@@ -53,9 +67,31 @@ def as_matrix(X, name="X"):
             f"{name} has {shape[0]} sample(s) and {shape[1]} feature(s); "
             "at least one of each is required"
         )
-    if not is_sparse and element_type(X.dtype) is None:
+    if is_sparse:
+        _check_csr(X, name)
+    elif element_type(X.dtype) is None:
         X = X.astype(np.float64)
     return X
+
+
+def _check_csr(X, name):
+    """ValueError for indices outside X, which SciPy does not look for and kernels would follow."""
+    starts, columns = X.indptr, X.indices
+    n_entries = min(len(columns), len(X.data))
+    grows = len(starts) == X.shape[0] + 1 and not (starts[1:] < starts[:-1]).any()
+    if not grows or starts[0] != 0 or starts[-1] > n_entries:
+        raise ValueError(
+            f"{name}.indptr must have {X.shape[0] + 1} entries, begin with 0, never fall and end "
+            f"within {name}.indices and {name}.data"
+        )
+    n_entries = int(starts[-1])
+    for at in range(0, n_entries, PIECE):
+        piece = columns[at : min(at + PIECE, n_entries)]
+        if piece.min() < 0 or piece.max() >= X.shape[1]:
+            i = at + int(np.argmax((piece < 0) | (piece >= X.shape[1])))
+            raise ValueError(
+                f"{name}.indices[{i}] = {columns[i]} is no column of {name}, which has {X.shape[1]}"
+            )
 
 
 def _from_objects(X, name):
@@ -135,23 +171,18 @@ def as_weights(sample_weight, n):
 
 
 def as_centers(centers, k, d, name="init"):
-    """Centres (k, d) float64, finite; k None: any number."""
+    """Centres (k, d) float64, finite; k None: any number.  Of init in scikit-learn's words."""
     centers = as_matrix(centers, name)
     if sparse.issparse(centers):
         centers = centers.toarray()
     centers = np.ascontiguousarray(centers, dtype=np.float64)
-    if name != "init" and centers.shape[1] != d:
-        raise ValueError(f"{name} has shape {centers.shape}, expected (n_clusters, {d}), as X")
+    mismatch = f"The shape of the initial centers {centers.shape} does not match the number of"
     if k is not None and len(centers) != k:
-        raise ValueError(
-            f"The shape of the initial centers {centers.shape} does not match the number of "
-            f"clusters {k}."
-        )
+        raise ValueError(f"{mismatch} clusters {k}.")
     if centers.shape[1] != d:
-        raise ValueError(
-            f"The shape of the initial centers {centers.shape} does not match the number of "
-            f"features of the data {d}."
-        )
+        if name == "init":
+            raise ValueError(f"{mismatch} features of the data {d}.")
+        raise ValueError(f"{name} has shape {centers.shape}, expected (n_clusters, {d}), as X")
     bad = ~np.isfinite(centers)
     if bad.any():
         j, t = np.argwhere(bad)[0]
