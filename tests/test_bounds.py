@@ -221,14 +221,14 @@ def test_auto_uses_bounds_where_they_pay_and_reports_it(rng):
 
 def test_auto_scans_where_centres_are_few(rng):
     report = kmeans(rng.normal(size=(5000, 2)), 8, random_state=0).report
-    assert (report["algorithm"], report["reason"]) == ("lloyd", "bounds would not pay")
+    assert (report["algorithm"], report["reason"]) == ("lloyd", "bounds could not pay")
 
 
-@pytest.mark.parametrize("memory, groups", [(0, 0), (19, 0), (20, 8), (35, 8), (36, 16), (900, 15)])
+@pytest.mark.parametrize("memory, groups", [(0, 0), (15, 0), (16, 8), (31, 8), (32, 15), (900, 15)])
 def test_memory_limits_the_groups(rng, memory, groups):
     rows = rows_of(rng.normal(size=(500, 4)), "f8")
-    assignment = Assignment(rows, None, 120, "auto", memory * 500, np.ones(4))
-    assert assignment.groups == min(groups, 15)
+    assignment = Assignment(rows, None, 120, "elkan", memory * 500, np.ones(4))
+    assert assignment.groups == groups
 
 
 @pytest.mark.parametrize("memory", [-1, 1.5, True, "half"])
@@ -243,4 +243,4 @@ def test_bad_memory_is_refused(memory):
 def test_no_memory_for_bounds_means_plain_scans(rng):
     X = rng.normal(size=(3000, 32))
     report = KMeans(50, init=X[:50], algorithm="elkan", bounds_memory=0).fit(X).fit_report_
-    assert (report["algorithm"], report["reason"]) == ("lloyd", "bounds are not used here")
+    assert (report["algorithm"], report["reason"]) == ("lloyd", "no memory for bounds")

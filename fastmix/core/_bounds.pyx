@@ -23,7 +23,8 @@ from fastmix.core._kernels import aligned_empty
 __all__ = ["PANEL_WIDTH", "GroupBounds", "group_centers"]
 
 # Centres in the lanes of the kernel; groups are multiples of it, as far as K allows.
-PANEL_WIDTH = 8
+cdef Py_ssize_t PANEL_COLUMNS = 8
+PANEL_WIDTH = PANEL_COLUMNS
 
 # Rows of one piece of work: they are read as many times as there are groups open for them, and
 # stay in the second-level cache meanwhile.
@@ -105,13 +106,18 @@ cdef class GroupBounds:
     cdef TileRows rows
     cdef list groups
     cdef object upper, codes, group_of, position, order, first, sizes
-    cdef object moved, group_reach, group_moved, real_centers, panel, memory
+    cdef object moved, group_reach, group_moved, panel, memory
     cdef fm_bounds b, old
     cdef bint renewing
     cdef object before
     cdef Py_ssize_t k, piece_rows
     cdef Py_ssize_t[::1] first_column, group_size
     cdef int32_t[::1] center_at, position_of
+    cdef Py_ssize_t[::1] member
+    cdef double[:, ::1] grouped
+    cdef float[::1] moves, group_moves
+    cdef int16_t[::1] group_codes
+    cdef bint started
     cdef char *panel_start
     cdef char *bias
 
@@ -133,6 +139,8 @@ cdef class GroupBounds:
             self.group_of[members] = g
         self.first_column, self.group_size = self.first, self.sizes
         self.center_at, self.position_of = self.order, self.position
+        self.member = np.concatenate(self.groups)
+        self.grouped = np.zeros((self.k, rows.d))
 
         stride = (self.n_groups + 7) // 8 * 8  # Cython divides as C does
         self.upper = np.zeros(n, dtype=np.float32)
@@ -141,6 +149,8 @@ cdef class GroupBounds:
         self.moved = np.zeros(self.k, dtype=np.float32)
         self.group_reach = np.zeros(self.n_groups, dtype=np.float32)
         self.group_moved = np.zeros(stride, dtype=np.int16)
+        self.moves, self.group_moves = self.moved, self.group_reach
+        self.group_codes = self.group_moved
         self.panel = aligned_empty(padded(columns * rows.d * size) + columns * size, np.uint8)
         self.panel_start = <char *>address(self.panel)
         self.bias = self.panel_start + padded(columns * rows.d * size)
@@ -155,42 +165,62 @@ cdef class GroupBounds:
         self.b.group_moved = <int16_t *>address(self.group_moved)
         self.b.unit = 2 * (rows.d + 8) * (2.0**-24 if size == 4 else 2.0**-53)
 
-    def _in_codes(self):
-        """How far the groups have moved, in codes, rounded up."""
-        return np.minimum(np.ceil(self.group_reach * (1 + 1e-6) / self.b.step), 32767)
-
-    def move(self, centers, double x_square):
+    def move(self, const double[:, ::1] centers, double x_square):
         """The centres of the next E-step, (k, d) float64 in the frame; x_square bounds |x|^2."""
-        cdef TileRows rows = self.rows
-        cdef Py_ssize_t g, size = rows.kernels.itemsize
-        cdef double[:, ::1] part
-        more = 1 + 1e-6  # covers the rounding of what is computed here
-        real = centers.astype(rows.dtype).astype(np.float64)
-        if self.real_centers is not None:
-            shift = np.sqrt(np.square(real - self.real_centers).sum(axis=1))
-            self.moved[...] = (self.moved + shift) * more
-            for g in range(self.n_groups):
-                self.group_reach[g] = (self.group_reach[g] + shift[self.groups[g]].max()) * more
-        self.group_moved[: self.n_groups] = self._in_codes()
-        self.renewing = self.group_moved.max() > HALF_CODES
+        cdef Py_ssize_t g, p, t, size = self.rows.kernels.itemsize, d = self.rows.d, column
+        cdef double shift, square, farthest, now, value, reach = 0, c_square = 0
+        cdef double more = 1 + 1e-6  # covers the rounding of what is computed here
+        cdef int most = 0
+        p = 0
+        for g in range(self.n_groups):
+            farthest = 0
+            first = p
+            for p in range(p, p + self.group_size[g]):
+                shift = square = 0
+                for t in range(d):
+                    value = centers[self.member[p], t]
+                    now = self._real(value)
+                    shift += (now - self._real(self.grouped[p, t])) ** 2
+                    square += now * now
+                    self.grouped[p, t] = value
+                shift = sqrt(shift) if self.started else 0
+                farthest = max(farthest, shift)
+                c_square = max(c_square, square)
+                self.moves[self.member[p]] = (self.moves[self.member[p]] + shift) * more
+                reach = max(reach, self.moves[self.member[p]])
+            p += 1
+            self.group_moves[g] = (self.group_moves[g] + farthest) * more
+            reach = max(reach, self.group_moves[g])
+            now = ceil(self.group_moves[g] * more / self.b.step)
+            self.group_codes[g] = <int16_t>min(now, 32767.0)
+            most = max(most, self.group_codes[g])
+            column = self.first_column[g]
+            self.rows.kernels.pack_centers(&self.grouped[first, 0], self.group_size[g], d,
+                                           PANEL_COLUMNS, self.panel_start + column * d * size,
+                                           self.bias + column * size)
+        self.started = True
+        self.b.reach = reach
+        self.b.c_square = c_square * more
+        self.b.proof = 2 * self.b.unit * (x_square + self.b.c_square) * more + 1e-36
+        self.b.root = sqrt(self.b.proof) * more
+        self.renewing = most > HALF_CODES
         if self.renewing:
             # Beyond the range of the codes: the next E-step takes off what has been added.
             self.before = self.moved.copy(), self.group_moved.copy()
             self.old = self.b
             self.old.moved = <float *>address(self.before[0])
             self.old.group_moved = <int16_t *>address(self.before[1])
-            self.old.reach = max(self.moved.max(), self.group_reach.max())
             self.moved[...] = self.group_reach[...] = self.group_moved[...] = 0
-        self.real_centers = real
-        self.b.c_square = np.square(real).sum(axis=1).max() * more
-        self.b.proof = 2 * self.b.unit * (x_square + self.b.c_square) * more + 1e-36
-        self.b.root = sqrt(self.b.proof) * more
-        self.b.reach = max(self.moved.max(), self.group_reach.max())
-        for g in range(self.n_groups):
-            part = np.ascontiguousarray(centers[self.groups[g]])
-            rows.kernels.pack_centers(&part[0, 0], self.group_size[g], rows.d, PANEL_WIDTH,
-                                      self.panel_start + self.first_column[g] * rows.d * size,
-                                      self.bias + self.first_column[g] * size)
+            self.b.reach = 0
+
+    cdef double _real(self, double value) noexcept nogil:
+        """As the kernels see it."""
+        return <double>(<float>value) if self.rows.kernels.itemsize == 4 else value
+
+    def forget(self):
+        """Every row is open in the next E-step."""
+        self.upper[...] = 0
+        self.codes[:, : self.n_groups] = 0
 
     cdef Work _work(self, char *memory) noexcept nogil:
         cdef Work w
