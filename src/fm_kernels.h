@@ -128,11 +128,11 @@ typedef struct {
 
 /* Bounds of the distances of rows to centres (kernels/bounds.inc.h). */
 typedef struct {
-    int32_t *labels;   /* (n) */
-    float *upper;      /* (n) */
-    int16_t *codes;    /* (n, stride) */
-    ptrdiff_t stride;  /* groups rounded up to 8 */
-    float step;        /* a lower bound's code is in units of it */
+    int32_t *labels;            /* (n) */
+    float *upper;               /* (n) */
+    int16_t *codes;             /* (n, stride) */
+    ptrdiff_t stride;           /* groups rounded up to 8 */
+    float step;                 /* a lower bound's code is in units of it */
     const int32_t *group_of;    /* (k) */
     const float *moved;         /* (k) how far a centre has moved since the bounds began */
     const float *group_reach;   /* (groups) how far the farthest of a group has, */

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""E-steps of one run of K-means: plain scans, or bounds where they pay.  The labels are the same."""
+"""E-steps of one run of K-means: plain scans, or bounds where they pay, to the same labels."""
 
 import math
 
@@ -70,8 +70,8 @@ class Assignment:
         if self.why_none:
             self.groups = 0
         self.bounds = None
-        self.renewed = False  # they have just been extended, and every row was open
-        self.everywhere = False  # bounds hold for all rows, else for the probes
+        self.everywhere = False  # bounds serve all rows, else the probes
+        self.extend = False  # to all rows in the next E-step
         n_probes = max(1, min(MAX_PROBES, int(rows.n * self._dense_cost() / PROBE_NANOSECONDS)))
         size = max(1, int(rows.n * PROBED_PART / n_probes))
         middles = [(2 * i + 1) * rows.n // (2 * n_probes) for i in range(n_probes)]
@@ -93,6 +93,10 @@ class Assignment:
                 parts = rows.empty_sums(n_parts, self.k) if n_parts > 1 else sums[np.newaxis]
             for first, last, bounded in self._stretches(start, stop):
                 if bounded:
+                    if self.steps == 1:  # bounds are of rows that have a label
+                        n_changed += rows.assign(
+                            first, last, centers, labels, 1, parts, self.weights
+                        )
                     few = (last - first) * self._dense_cost() < PROBE_NANOSECONDS / 20
                     n_changed += self.bounds.assign(
                         first, last, labels, 1 if few else threads, parts, self.weights
@@ -109,10 +113,14 @@ class Assignment:
 
     def _prepare(self, centers, spread):
         """Bounds for these centres, if any are used; returns whether they are new."""
-        fresh = self.bounds is None and self.groups > 0 and spread > 0
+        fresh = self.extend or (
+            self.bounds is None and self.groups > 0 and (spread > 0 or not self.forced)
+        )
         if fresh:
+            # Before the first E-step a guess that is too large only makes the codes coarse.
+            spread = spread or math.sqrt(self.x_square) / 4
             self.bounds = GroupBounds(self.rows, centers, self.groups, spread)
-            self.everywhere = self.forced
+            self.everywhere, self.extend = self.extend or self.forced, False
         if self.bounds is not None:
             self.bounds.move(centers, self.x_square)
             self.bounds.products = self.bounds.rows_open = self.bounds.groups_open = 0
@@ -170,13 +178,9 @@ class Assignment:
             *(found / served for found in (bounds.rows_open, bounds.groups_open, bounds.products))
         )
         if not self.everywhere:
-            if cost < WORTHWHILE * self._dense_cost():
-                self.everywhere = self.renewed = True
-        elif not self.renewed and cost > self._dense_cost():
-            self.everywhere = False
-            bounds.forget()
-        else:
-            self.renewed = False
+            self.extend = cost < WORTHWHILE * self._dense_cost()
+        elif cost > self._dense_cost():
+            self.bounds, self.everywhere = None, False
 
     @property
     def algorithm(self):

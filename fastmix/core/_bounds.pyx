@@ -217,11 +217,6 @@ cdef class GroupBounds:
         """As the kernels see it."""
         return <double>(<float>value) if self.rows.kernels.itemsize == 4 else value
 
-    def forget(self):
-        """Every row is open in the next E-step."""
-        self.upper[...] = 0
-        self.codes[:, : self.n_groups] = 0
-
     cdef Work _work(self, char *memory) noexcept nogil:
         cdef Work w
         cdef Py_ssize_t size = self.rows.kernels.itemsize, n = self.piece_rows
