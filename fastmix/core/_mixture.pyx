@@ -62,11 +62,12 @@ cdef class MixtureRows(MixtureMemory):
     # ------------------------------------------------------------ passes over rows start .. stop
 
     def expect(self, Py_ssize_t start, Py_ssize_t stop, factors, int n_threads, *, weights=None,
-               moments=None, log_prob=None, responsibilities=None, labels=None):
+               moments=None, log_prob=None, log_joint=None, responsibilities=None,
+               labels=None):
         """E-step (PRML 9.13) of framed rows start .. stop; start is a multiple of slot_rows.
 
-        Adds the moments of the range to ``moments``, and writes ln p(x) (n,), responsibilities
-        (n, k) and labels (n,) int32 where given: C-contiguous, indexed by row.
+        Adds the moments of the range to ``moments``, and writes ln p(x) (n,), ln p(x, z_k = 1) and
+        responsibilities (n, k) and labels (n,) int32 where given: C-contiguous, indexed by row.
         """
         cdef Pass p
         memset(&p, 0, sizeof(Pass))
@@ -74,6 +75,8 @@ cdef class MixtureRows(MixtureMemory):
         self._pack_factors(factors, &p)
         if log_prob is not None:
             p.log_prob = <double *>address(log_prob)
+        if log_joint is not None:
+            p.log_joint = <double *>address(log_joint)
         if responsibilities is not None:
             p.responsibilities = <double *>address(responsibilities)
         if labels is not None:
@@ -151,6 +154,8 @@ cdef class MixtureRows(MixtureMemory):
                 self.kernels.pack(&self.x, &b, self.pack_offset, self.scale, m.tiles, upcoming,
                                   m.pack)
                 self._distances(&b, p, &m)
+                if p.log_joint != NULL:
+                    self._write_joint(&b, p, &m)
                 self.mixture.softmax(m.shares, b.count, p.k, self._share_stride(p.k), p.constants,
                                      p.greatest, m.log_prob, m.entropy if p.moments else NULL)
                 self._place_far(&b, p, &m)

@@ -73,6 +73,7 @@ cdef struct Pass:
     const int32_t *given_labels
     const double *given
     double *log_prob
+    double *log_joint
     double *responsibilities
     int32_t *labels
 
@@ -89,6 +90,8 @@ cdef class MixtureMemory(TileRows):
     cdef bint _few(self, const Pass *p) noexcept nogil
     cdef int _pack_factors(self, factors, Pass *p) except -1
     cdef void _place_far(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil
+    cdef int _sized(self, Py_ssize_t row, Memory *m) noexcept nogil
+    cdef void _write_joint(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil
     cdef void _place(self, Py_ssize_t row, Py_ssize_t i, const Pass *p,
                      Memory *m) noexcept nogil
     cdef double _distance(self, const double *y, const Pass *p, Py_ssize_t j,

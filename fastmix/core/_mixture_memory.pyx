@@ -152,18 +152,9 @@ cdef class MixtureMemory(TileRows):
                 self._place(b.start + i, i, p, m)
 
     cdef void _place(self, Py_ssize_t row, Py_ssize_t i, const Pass *p, Memory *m) noexcept nogil:
-        cdef fm_block b
-        cdef Py_ssize_t stride = self._share_stride(p.k), t, j, best = -1
-        cdef double most = 0, least = INFINITY, square
-        cdef int exponent = 0
-        b.rows, b.start, b.count = NULL, row, 1
-        self.isa.moments.frame_rows(&self.x, &b, self.grid.offset, self.scale, m.y)
-        for t in range(self.d):
-            m.y[t] = max(-DBL_MAX, min(DBL_MAX, m.y[t]))
-            most = max(most, fabs(m.y[t]))
-        frexp(most, &exponent)
-        for t in range(self.d):
-            m.y[t] = ldexp(m.y[t], -exponent)
+        cdef Py_ssize_t stride = self._share_stride(p.k), j, best = -1
+        cdef double least = INFINITY, square
+        cdef int exponent = self._sized(row, m)
         for j in range(p.k):
             if p.log_factors[j] == -INFINITY:
                 continue
@@ -178,6 +169,42 @@ cdef class MixtureMemory(TileRows):
                 (<float *>m.shares)[j * stride + i] = j == best
             else:
                 (<double *>m.shares)[j * stride + i] = j == best
+
+    cdef int _sized(self, Py_ssize_t row, Memory *m) noexcept nogil:
+        """A row over 2^exponent, the size of its largest entry, into y; returns the exponent."""
+        cdef fm_block b
+        cdef Py_ssize_t t
+        cdef double most = 0
+        cdef int exponent = 0
+        b.rows, b.start, b.count = NULL, row, 1
+        self.isa.moments.frame_rows(&self.x, &b, self.grid.offset, self.scale, m.y)
+        for t in range(self.d):
+            m.y[t] = max(-DBL_MAX, min(DBL_MAX, m.y[t]))
+            most = max(most, fabs(m.y[t]))
+        frexp(most, &exponent)
+        for t in range(self.d):
+            m.y[t] = ldexp(m.y[t], -exponent)
+        return exponent
+
+    cdef void _write_joint(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil:
+        """ln p(x, z_k = 1) of a block, whose shares are squared distances yet."""
+        cdef Py_ssize_t stride = self._share_stride(p.k), i, j
+        cdef double square, value
+        cdef int exponent
+        for i in range(b.count):
+            for j in range(p.k):
+                if self.kernels.itemsize == 4:
+                    square = (<float *>m.shares)[j * stride + i]
+                else:
+                    square = (<double *>m.shares)[j * stride + i]
+                value = p.log_factors[j] - square / 2
+                if p.log_factors[j] == -INFINITY:
+                    value = -INFINITY
+                elif not value >= -DBL_MAX:  # NaN too, as in _place_far
+                    exponent = self._sized(b.start + i, m)
+                    square = self._distance(m.y, p, j, exponent)
+                    value = p.log_factors[j] - ldexp(square, 2 * exponent) / 2
+                p.log_joint[(b.start + i) * p.k + j] = value
 
     cdef double _distance(self, const double *y, const Pass *p, Py_ssize_t j,
                           int exponent) noexcept nogil:
