@@ -58,9 +58,12 @@ typedef struct {
     double (*pack_constants)(const double *constants, ptrdiff_t k, void *packed);
 
     /* In place: squared distances become responsibilities, exactly zero below the cut-off and zero
-     * from count on.  log_prob (count); entropy (count) of each row, or NULL. */
-    void (*softmax)(void *terms, ptrdiff_t count, ptrdiff_t k, ptrdiff_t stride,
-                    const void *constants, double greatest, double *log_prob, double *entropy);
+     * from count on.  log_prob (count); entropy (count) of each row, or NULL.  Returns the live
+     * pairs of the last tile, or -1 where the log_prob of a row is not finite; expected, what the
+     * block before returned (0 for the first), decides how they are computed, and no bit. */
+    ptrdiff_t (*softmax)(void *terms, ptrdiff_t count, ptrdiff_t k, ptrdiff_t stride,
+                         const void *constants, double greatest, ptrdiff_t expected,
+                         double *log_prob, double *entropy);
 
     /* The list of rows with r w > 0 (w indexed as r, NULL: 1), their r w, and how many; both arrays
      * have room for eight more than the rows. */

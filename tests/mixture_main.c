@@ -9,6 +9,7 @@
  * standard error says which; 2: no table of that name runs here; 3: no memory.
  */
 #include <math.h>
+#include <string.h>
 
 #include "c_program.h"
 #include "fm_kernels.h"
@@ -165,7 +166,20 @@ static void check_softmax(const fm_isa *isa, int single, ptrdiff_t k, ptrdiff_t 
     for (ptrdiff_t i = 0; i < count; i++)
         w[i] = floor(3 * uniform(&state));
     const double greatest = mixture->pack_constants(constants, k, packed);
-    mixture->softmax(terms, count, k, stride, packed, greatest, log_prob, entropy);
+    void *other = take(k * stride, size);
+    double *other_prob = TAKE(count, double);
+    memcpy(other, terms, (size_t)(k * stride * size));
+    const ptrdiff_t live =
+        mixture->softmax(terms, count, k, stride, packed, greatest, 0, log_prob, entropy);
+    check(0 < live && live <= k * 64, "live pairs", k, count);
+    /* Neither what was expected nor the entropies change a bit of the others. */
+    mixture->softmax(other, count, k, stride, packed, greatest, k * 64, other_prob, NULL);
+    for (ptrdiff_t j = 0; j < k; j++)
+        check(!memcmp((char *)other + j * stride * size, (char *)terms + j * stride * size,
+                      (size_t)(count * size)),
+              "softmax as expected", k, count);
+    check(!memcmp(other_prob, log_prob, (size_t)count * sizeof(double)), "log_prob as expected", k,
+          count);
     for (ptrdiff_t i = 0; i < count; i++) {
         long double top = -INFINITY, sum = 0, mixed = 0;
         for (ptrdiff_t j = 0; j < k; j++)
@@ -204,6 +218,23 @@ static void check_softmax(const fm_isa *isa, int single, ptrdiff_t k, ptrdiff_t 
         check(expected == found, "select_rows", k, count);
         for (ptrdiff_t i = count; i < (count + 15) / 16 * 16; i++)
             check(wide[i] == 0 && get(row, i, single) == 0, "padding", k, count);
+    }
+}
+
+/* A row without a finite term is reported, wherever it stands. */
+static void check_infinite(const fm_isa *isa, int single, ptrdiff_t count)
+{
+    const fm_mixture_kernels *mixture = single ? isa->mixture_f32 : isa->mixture_f64;
+    const ptrdiff_t size = single ? 4 : 8, stride = (count + 63) / 64 * 64, k = 2;
+    void *terms = take(k * stride, size), *packed = take(k, size);
+    double *log_prob = TAKE(count, double), constants[2] = {0, 0};
+    const double greatest = mixture->pack_constants(constants, k, packed);
+    for (ptrdiff_t far = 0; far < count; far++) {
+        for (ptrdiff_t i = 0; i < k * stride; i++)
+            set(terms, i, single, i % stride == far ? INFINITY : 1);
+        const ptrdiff_t live =
+            mixture->softmax(terms, count, k, stride, packed, greatest, 0, log_prob, NULL);
+        check(live == -1, "row without a finite term", k, count);
     }
 }
 
@@ -332,6 +363,8 @@ static void check_table(const fm_isa *isa)
                 check_softmax(isa, single, k, counts[c]);
                 release_all();
             }
+            check_infinite(isa, single, counts[c]);
+            release_all();
         }
     }
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {

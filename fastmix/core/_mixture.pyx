@@ -63,15 +63,17 @@ cdef class MixtureRows(MixtureMemory):
 
     def expect(self, Py_ssize_t start, Py_ssize_t stop, factors, int n_threads, *, weights=None,
                moments=None, log_prob=None, log_joint=None, responsibilities=None,
-               labels=None):
+               labels=None, bint entropy=True):
         """E-step (PRML 9.13) of framed rows start .. stop; start is a multiple of slot_rows.
 
         Adds the moments of the range to ``moments``, and writes ln p(x) (n,), ln p(x, z_k = 1) and
         responsibilities (n, k) and labels (n,) int32 where given: C-contiguous, indexed by row.
+        The M-step needs no entropy, which the moments can go without.
         """
         cdef Pass p
         memset(&p, 0, sizeof(Pass))
         p.kind, p.source, p.k = KINDS[factors.covariance_type], MIXTURE, len(factors.means)
+        p.entropy = moments is not None and entropy
         self._pack_factors(factors, &p)
         if log_prob is not None:
             p.log_prob = <double *>address(log_prob)
@@ -156,9 +158,11 @@ cdef class MixtureRows(MixtureMemory):
                 self._distances(&b, p, &m)
                 if p.log_joint != NULL:
                     self._write_joint(&b, p, &m)
-                self.mixture.softmax(m.shares, b.count, p.k, self._share_stride(p.k), p.constants,
-                                     p.greatest, m.log_prob, m.entropy if p.moments else NULL)
-                self._place_far(&b, p, &m)
+                m.live = self.mixture.softmax(m.shares, b.count, p.k, self._share_stride(p.k),
+                                              p.constants, p.greatest, m.live, m.log_prob,
+                                              m.entropy if p.entropy else NULL)
+                if m.live < 0:
+                    self._place_far(&b, p, &m)
                 self._write(&b, p, &m)
             if p.moments:
                 self._add(&b, p, &m, &s)
@@ -220,7 +224,8 @@ cdef class MixtureRows(MixtureMemory):
         self.isa.moments.add_lanes(m.mass, NULL, b.count, s.mass)
         if p.source == MIXTURE:
             self.isa.moments.add_lanes(m.log_prob, w, b.count, s.log_prob)
-            self.isa.moments.add_lanes(m.entropy, w, b.count, s.entropy)
+            if p.entropy:
+                self.isa.moments.add_lanes(m.entropy, w, b.count, s.entropy)
         if few:
             self.isa.moments.frame_columns(&self.x, b, self.grid.offset, self.scale, m.y, rows)
         else:

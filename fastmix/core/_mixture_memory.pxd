@@ -38,6 +38,7 @@ cdef struct Memory:
     double *scratch
     int32_t *list
     int32_t *everyone
+    Py_ssize_t live  # pairs that are not zero, in the last tile of the block before
     Py_ssize_t bytes
 
 
@@ -60,6 +61,7 @@ cdef struct Pass:
     int kind
     int source
     int moments
+    int entropy  # wanted of the moments
     Py_ssize_t k
     const char *panel
     Py_ssize_t panel_bytes

@@ -72,6 +72,7 @@ cdef class MixtureMemory(TileRows):
         m.list = <int32_t *>_take(&at, (rows + 8) * sizeof(int32_t))
         m.everyone = <int32_t *>_take(&at, (rows + 8) * sizeof(int32_t))
         m.bytes = at - memory
+        m.live = 0
         return m
 
     cdef Sums _sums(self, char *memory, const Pass *p) noexcept nogil:
