@@ -171,9 +171,12 @@ static void check_softmax(const fm_isa *isa, int single, ptrdiff_t k, ptrdiff_t 
     memcpy(other, terms, (size_t)(k * stride * size));
     const ptrdiff_t live =
         mixture->softmax(terms, count, k, stride, packed, greatest, 0, log_prob, entropy);
-    check(0 < live && live <= k * 64, "live pairs", k, count);
+    ptrdiff_t positive = 0;
+    for (ptrdiff_t i = 0; i < k * stride; i++)
+        positive += i % stride < count && get(terms, i, single) > 0;
+    check(positive <= live && live < positive + k * 64, "live pairs", k, count);
     /* Neither what was expected nor the entropies change a bit of the others. */
-    mixture->softmax(other, count, k, stride, packed, greatest, k * 64, other_prob, NULL);
+    mixture->softmax(other, count, k, stride, packed, greatest, k * count, other_prob, NULL);
     for (ptrdiff_t j = 0; j < k; j++)
         check(!memcmp((char *)other + j * stride * size, (char *)terms + j * stride * size,
                       (size_t)(count * size)),
@@ -277,6 +280,30 @@ static void check_moments(const fm_isa *isa, ptrdiff_t d, ptrdiff_t count)
                           diagonal);
         moments->spherical(y, d, list + from, share + from, part, squares, weight + 2, round_first,
                            &round);
+    }
+    double *every = TAKE(2 * 7 * stride + 7, double), *shares = TAKE(7 * padded, double);
+    for (ptrdiff_t j = 0; j < 7; j++) /* component 3 is that of the lists */
+        for (ptrdiff_t i = 0; i < count; i++)
+            shares[j * padded + i] = j == 3 ? r[i] : uniform(&state);
+    moments->diagonal_every(y, d, shares, padded, 7, half, every + 14 * stride, every,
+                            every + 7 * stride);
+    moments->diagonal_every(y + half * stride, d, shares + half, padded, 7, count - half,
+                            every + 14 * stride, every, every + 7 * stride);
+    check(!memcmp(every + 3 * stride, diagonal_first, (size_t)d * sizeof(double)) &&
+              !memcmp(every + 10 * stride, diagonal, (size_t)d * sizeof(double)) &&
+              every[14 * stride + 3] == weight[1],
+          "moments of every row", d, count);
+    /* Of reals: with the bits of the lists, whether alone or beside other components. */
+    for (ptrdiff_t j = 0; j < 7; j++) {
+        double *one = TAKE(2 * stride, double), total_weight = 0;
+        int32_t *all = TAKE(count, int32_t);
+        for (ptrdiff_t i = 0; i < count; i++)
+            all[i] = (int32_t)i;
+        moments->diagonal(y, d, all, shares + j * padded, count, &total_weight, one, one + stride);
+        check(!memcmp(one, every + j * stride, (size_t)d * sizeof(double)) &&
+                  !memcmp(one + stride, every + (7 + j) * stride, (size_t)d * sizeof(double)) &&
+                  total_weight == every[14 * stride + j],
+              "moments of every row and list", d, count);
     }
     if (d <= 4) {
         moments->frame_columns(&matrix, &block, offset, 2, columns, padded);

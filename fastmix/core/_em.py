@@ -81,7 +81,7 @@ class Start:
 
 
 def collect(rows, frame, factors, weights, n_threads):
-    """Moments of all rows under the mixture of these factors, less the entropy: one fused E-step."""
+    """Moments of all rows under the mixture of these factors, less the entropy: a fused E-step."""
     kind, (k, d) = factors.covariance_type, factors.means.shape
     moments = Moments(kind, k, d, frame)
     for start, stop, threads in slot_passes(rows, kind, k, n_threads):

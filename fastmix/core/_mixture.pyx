@@ -240,6 +240,9 @@ cdef class MixtureRows(MixtureMemory):
                 found += m.mass[j] > 0
             self.isa.moments.full(m.y, d, m.everyone, m.share, found, s.unused, s.unused + 1,
                                   s.second, m.scratch)
+        if p.kind == DIAG and p.source == MIXTURE and 4 * m.live >= 3 * p.k * b.count:
+            self._add_every(b, p, w, m, s)
+            return
         for j in range(p.k):
             found = 0 if few else self._select(b, p, j, w, m)
             if few:
@@ -256,6 +259,21 @@ cdef class MixtureRows(MixtureMemory):
                 self.isa.moments.spherical(m.y, d, m.list, m.share, found,
                                            NULL if p.kind == TIED else m.squares, s.weight + j,
                                            s.first + j * stride, s.second + j)
+
+    cdef void _add_every(self, const fm_block *b, const Pass *p, const double *w, Memory *m,
+                         Sums *s) noexcept nogil:
+        """Diagonal moments of a block in which nearly every pair has a share: without lists, which
+        change no bit."""
+        cdef Py_ssize_t share_stride = self._share_stride(p.k), j
+        cdef Py_ssize_t stride = FM_MOMENT_STRIDE(self.d)
+        if w == NULL and self.kernels.itemsize == sizeof(double):
+            self.isa.moments.diagonal_every(m.y, self.d, <const double *>m.shares, share_stride,
+                                            p.k, b.count, s.weight, s.first, s.second)
+            return
+        for j in range(p.k):
+            self.isa.moments.diagonal_every(m.y, self.d, self._shares_of_all(b, p, j, w, m), 0, 1,
+                                            b.count, s.weight + j, s.first + j * stride,
+                                            s.second + j * stride)
 
     cdef void _weigh(self, const fm_block *b, const Pass *p, const double *w,
                      Memory *m) noexcept nogil:

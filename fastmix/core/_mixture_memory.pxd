@@ -38,7 +38,7 @@ cdef struct Memory:
     double *scratch
     int32_t *list
     int32_t *everyone
-    Py_ssize_t live  # pairs that are not zero, in the last tile of the block before
+    Py_ssize_t live  # responsibilities that are not zero, in the block before
     Py_ssize_t bytes
 
 

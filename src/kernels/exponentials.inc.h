@@ -109,15 +109,17 @@ FM_INLINE ptrdiff_t FM_NAME(exponentials_dense)(real *restrict terms, ptrdiff_t 
     enum {
         together = sizeof(real) == 8 ? 2 : 1
     };
+    ivec found = (ivec){0};
     for (ptrdiff_t j = 0; j < k; j++)
         for (int first = 0; first < FM_TILE_VECTORS; first += together) {
             real *to = terms + j * stride + first * FM_LANES;
             vec below[together], power[together];
-            ivec live[together], some = (ivec){0};
+            fm_live live[together], some = (ivec){0};
             for (int v = 0; v < together; v++) {
                 below[v] = FM_NAME(below_top)(to + v * FM_LANES, constants[j], top[first + v]);
                 live[v] = fm_not_below(below[v], cutoff);
                 some |= live[v];
+                found -= live[v];
             }
             if (!FM_NAME(any)(some)) {
                 for (int v = 0; v < together; v++)
@@ -135,7 +137,10 @@ FM_INLINE ptrdiff_t FM_NAME(exponentials_dense)(real *restrict terms, ptrdiff_t 
                 fm_store(to + v * FM_LANES, value);
             }
         }
-    return k * FM_TILE_ROWS;
+    ptrdiff_t total = 0;
+    for (int lane = 0; lane < FM_LANES; lane++)
+        total += found[lane];
+    return total;
 }
 #endif
 

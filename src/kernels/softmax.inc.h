@@ -103,7 +103,9 @@ FM_INLINE ptrdiff_t FM_NAME(softmax_block)(real *terms, ptrdiff_t count, ptrdiff
                                            ptrdiff_t expected, int mixed, double *log_prob,
                                            double *entropy)
 {
-    ptrdiff_t i = 0, live = expected;
+    /* Whole tiles: lanes beyond the last row repeat it, and count. */
+    const ptrdiff_t n_tiles = (count + FM_TILE_ROWS - 1) / FM_TILE_ROWS;
+    ptrdiff_t i = 0, live = expected / n_tiles, total = 0;
     int infinite = 0;
     for (; i < count; i += FM_TILE_ROWS) {
         const ptrdiff_t left = count - i;
@@ -119,11 +121,12 @@ FM_INLINE ptrdiff_t FM_NAME(softmax_block)(real *terms, ptrdiff_t count, ptrdiff
         else
             FM_TILE(FM_TILE_ROWS, 0);
 #undef FM_TILE
+        total += live;
     }
     for (const ptrdiff_t end = FM_PADDED(count); i < end; i += FM_LANES)
         for (ptrdiff_t j = 0; j < k; j++)
             fm_store(terms + j * stride + i, (vec){0});
-    return infinite ? -1 : live;
+    return infinite ? -1 : total;
 }
 
 static ptrdiff_t FM_NAME(softmax)(void *terms, ptrdiff_t count, ptrdiff_t k, ptrdiff_t stride,
