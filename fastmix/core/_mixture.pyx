@@ -24,7 +24,7 @@ from fastmix.core._threads cimport enter, leave
 
 from fastmix.core._kernels import aligned_empty
 
-__all__ = ["MixtureRows", "factor", "log"]
+__all__ = ["MixtureRows", "cholesky", "factor", "log"]
 
 # Sums of the slots that are computed at a time; a slot for every thread where that is more.
 cdef Py_ssize_t SUMS_BYTES = 2**26
@@ -42,6 +42,24 @@ def factor(covariance):
     with nogil:
         failed = isa.gaussian.factor(&c[0, 0], d, &p[0, 0], &log_det, &scratch[0, 0])
     return np.asarray(p), log_det, failed
+
+
+def cholesky(matrix):
+    """Lower Cholesky factor of a symmetric (d, d) matrix; all NaN if it is not positive definite."""
+    cdef double[:, ::1] c = np.array(matrix, dtype=np.float64, order="C")
+    cdef Py_ssize_t d = c.shape[0], failed
+    cdef double[:, ::1] p = np.zeros((d, d)), upper = np.zeros((d, d))
+    cdef double log_det = 0
+    cdef const fm_isa *isa = find_isa(None)
+    # By a power of four, so that its root is exact: the kernel wants normal pivots.
+    half = int(np.frexp(np.abs(np.asarray(c).diagonal()).max())[1]) // 2
+    scaled = np.asarray(c)
+    np.ldexp(np.ldexp(scaled, -half, out=scaled), -half, out=scaled)
+    with nogil:
+        failed = isa.gaussian.factor(&c[0, 0], d, &p[0, 0], &log_det, &upper[0, 0])
+    if failed >= 0:
+        return np.full((d, d), np.nan)
+    return np.ldexp(np.ascontiguousarray(np.asarray(upper).T), half)
 
 
 def log(values):
