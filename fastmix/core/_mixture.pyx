@@ -45,7 +45,7 @@ def factor(covariance):
 
 
 def cholesky(matrix):
-    """Lower Cholesky factor of a symmetric (d, d) matrix; all NaN if it is not positive definite."""
+    """Lower Cholesky factor of a (d, d) matrix; all NaN if it is not positive definite."""
     cdef double[:, ::1] c = np.array(matrix, dtype=np.float64, order="C")
     cdef Py_ssize_t d = c.shape[0], failed
     cdef double[:, ::1] p = np.zeros((d, d)), upper = np.zeros((d, d))

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Parameters of a Gaussian mixture, and their factors: what the E-step needs of them."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
