@@ -24,7 +24,7 @@ FM_INLINE void diagonal_columns(const double *restrict y, ptrdiff_t stride,
     }
     for (ptrdiff_t n = 0; n < count; n++) {
         for (int v = 0; v < vectors; v++) {
-            const vec row = fm_load(y + list[n] * stride + v * FM_LANES);
+            const vec row = fm_load_once(y + list[n] * stride + v * FM_LANES);
             const vec s = fm_rounded(fm_broadcast(r[n]) * row);
             sum[v] += s;
             if (own)
@@ -52,6 +52,7 @@ FM_INLINE void diagonal_all(const double *y, ptrdiff_t d, const int32_t *list, c
                             double *second)
 {
     const ptrdiff_t stride = FM_MOMENT_STRIDE(d), group = FM_DIAGONAL_VECTORS * FM_LANES;
+    const ptrdiff_t pair = 2 * FM_LANES;
 #define FM_COLUMNS(vectors, weight)                                                                \
     diagonal_columns(y + j, stride, list, r, count, vectors, squares, weight, first + j,           \
                      second && !squares ? second + j : second)
@@ -60,10 +61,15 @@ FM_INLINE void diagonal_all(const double *y, ptrdiff_t d, const int32_t *list, c
         FM_COLUMNS(FM_DIAGONAL_VECTORS, weight);
         for (j = group; j + group <= stride; j += group)
             FM_COLUMNS(FM_DIAGONAL_VECTORS, NULL);
+    } else if (stride >= pair) {
+        FM_COLUMNS(2, weight);
+        j = pair;
     } else {
         FM_COLUMNS(1, weight);
         j = FM_LANES;
     }
+    for (; j + pair <= stride; j += pair)
+        FM_COLUMNS(2, NULL);
     for (; j < stride; j += FM_LANES)
         FM_COLUMNS(1, NULL);
 #undef FM_COLUMNS
