@@ -18,7 +18,7 @@ from fastmix.core._kernels cimport (
 )
 from fastmix.core._mixture_memory cimport (
     DIAG, FULL, GIVEN, LABELS, MIXTURE, SPHERICAL, TIED, Memory, MixtureMemory, Pass,
-    Sums,
+    TOGETHER, Sums,
 )
 from fastmix.core._threads cimport enter, leave
 
@@ -207,31 +207,6 @@ cdef class MixtureRows(MixtureMemory):
         else:
             self.mixture.spherical(m.tiles, b.count, self.d, p.panel, p.k, m.shares, stride)
 
-    cdef inline double _share(self, const Memory *m, Py_ssize_t at) noexcept nogil:
-        if self.kernels.itemsize == 4:
-            return (<float *>m.shares)[at]
-        return (<double *>m.shares)[at]
-
-    cdef void _write(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil:
-        """What the caller wants of every row of a block."""
-        cdef Py_ssize_t stride = self._share_stride(p.k), i, j
-        cdef double most, value
-        if p.log_prob != NULL:
-            for i in range(b.count):
-                p.log_prob[b.start + i] = m.log_prob[i]
-        if p.responsibilities != NULL:
-            for i in range(b.count):
-                for j in range(p.k):
-                    p.responsibilities[(b.start + i) * p.k + j] = self._share(m, j * stride + i)
-        if p.labels != NULL:
-            for i in range(b.count):
-                most = -1
-                for j in range(p.k):
-                    value = self._share(m, j * stride + i)
-                    if value > most:
-                        most = value
-                        p.labels[b.start + i] = j
-
     cdef void _add(self, const fm_block *b, const Pass *p, Memory *m, Sums *s) noexcept nogil:
         """The moments of a block."""
         cdef Py_ssize_t d = self.d, stride = FM_MOMENT_STRIDE(d), rows = self._block_rows(p.k)
@@ -282,16 +257,21 @@ cdef class MixtureRows(MixtureMemory):
                          Sums *s) noexcept nogil:
         """Diagonal moments of a block in which nearly every pair has a share: without lists, which
         change no bit."""
-        cdef Py_ssize_t share_stride = self._share_stride(p.k), j
-        cdef Py_ssize_t stride = FM_MOMENT_STRIDE(self.d)
+        cdef Py_ssize_t share_stride = self._share_stride(p.k), some, i, j = 0
+        cdef Py_ssize_t stride = FM_MOMENT_STRIDE(self.d), wide_stride = self._wide_stride(p.k)
         if w == NULL and self.kernels.itemsize == sizeof(double):
             self.isa.moments.diagonal_every(m.y, self.d, <const double *>m.shares, share_stride,
                                             p.k, b.count, s.weight, s.first, s.second)
             return
-        for j in range(p.k):
-            self.isa.moments.diagonal_every(m.y, self.d, self._shares_of_all(b, p, j, w, m), 0, 1,
-                                            b.count, s.weight + j, s.first + j * stride,
+        while j < p.k:
+            some = min(TOGETHER, p.k - j)
+            for i in range(some):
+                self.mixture.widen(m.shares + (j + i) * share_stride * self.kernels.itemsize, w,
+                                   b.count, m.wide + i * wide_stride)
+            self.isa.moments.diagonal_every(m.y, self.d, m.wide, wide_stride, some, b.count,
+                                            s.weight + j, s.first + j * stride,
                                             s.second + j * stride)
+            j += some
 
     cdef void _weigh(self, const fm_block *b, const Pass *p, const double *w,
                      Memory *m) noexcept nogil:

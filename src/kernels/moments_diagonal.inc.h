@@ -24,7 +24,8 @@ FM_INLINE void diagonal_columns(const double *restrict y, ptrdiff_t stride,
     }
     for (ptrdiff_t n = 0; n < count; n++) {
         for (int v = 0; v < vectors; v++) {
-            const vec row = fm_load_once(y + list[n] * stride + v * FM_LANES);
+            const real *from = y + list[n] * stride + v * FM_LANES;
+            const vec row = own ? fm_load_once(from) : fm_load(from);
             const vec s = fm_rounded(fm_broadcast(r[n]) * row);
             sum[v] += s;
             if (own)
