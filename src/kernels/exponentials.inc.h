@@ -47,6 +47,16 @@ FM_INLINE ptrdiff_t FM_NAME(exponentials_dense)(real *restrict terms, ptrdiff_t 
     return found;
 }
 
+FM_INLINE void FM_NAME(exps_at)(real *at, int count)
+{
+    vec power[4];
+    for (int v = 0; v < count; v++)
+        power[v] = fm_load(at + v * FM_LANES);
+    FM_NAME(exps)(power, count);
+    for (int v = 0; v < count; v++)
+        fm_store(at + v * FM_LANES, power[v]);
+}
+
 /* Components whose live pairs stand side by side: 4 KiB of them in a tile. */
 #define FM_PACKED_COMPONENTS 16
 /* Pairs are packed where fewer were live in the tile before. */
@@ -73,14 +83,11 @@ FM_INLINE ptrdiff_t FM_NAME(exponentials_packed)(real *restrict terms, ptrdiff_t
             }
         for (int v = 0; v < 4; v++)
             fm_store(packed + found + v * FM_LANES, (vec){0});
-        for (ptrdiff_t i = 0; i < found; i += 4 * FM_LANES) {
-            vec power[4];
-            for (int v = 0; v < 4; v++)
-                power[v] = fm_load(packed + i + v * FM_LANES);
-            FM_NAME(exps)(power, 4);
-            for (int v = 0; v < 4; v++)
-                fm_store(packed + i + v * FM_LANES, power[v]);
-        }
+        ptrdiff_t i = 0;
+        for (; i + 2 * FM_LANES < found; i += 4 * FM_LANES)
+            FM_NAME(exps_at)(packed + i, 4);
+        if (i < found)
+            FM_NAME(exps_at)(packed + i, 2);
         total += found;
         found = 0;
         for (ptrdiff_t j = 0; j < some; j++, terms += stride)
