@@ -170,7 +170,9 @@ class Starter:
             budget = max(PASSES * self.rows.n, SHORT_RUNS * SHORT_ITERATIONS * LEAST_SAMPLE)
             runs = min(SHORT_RUNS, budget // (SHORT_ITERATIONS * len(points)))
             runs = 1 if self.k == 1 else max(1, runs)
-        standard = np.ascontiguousarray((points / self.deviations).astype(self.rows.dtype))
+        # In place where the short runs do not need them: 21 MB of a sample of 20,640 x 128 rows.
+        into = points if runs == 1 else None
+        standard = np.divide(points, self.deviations, out=into).astype(self.rows.dtype, copy=False)
         best = None
         if runs > 1:
             sample, frame = self._sample_rows(points, everything)
