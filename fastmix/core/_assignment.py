@@ -17,6 +17,9 @@ SUMS_BYTES = 2**28
 # Bytes a row that bounds may take where half of a row is less.
 LEAST_BOUND_BYTES = 24
 
+# Groups of centres at most: each has lists of rows in every thread.
+MAX_GROUPS = 1024
+
 # Nanoseconds a row on one thread (Zen 4; only the ratios matter), fitted to the E-steps of eleven
 # fits in both dtypes, most of them within a tenth.  A plain scan: of each column, centre, and
 # product of both.  With bounds: of each byte of codes, of an open row, each of its columns, each
@@ -57,7 +60,9 @@ class Assignment:
         self.first_bounded = None
         self.forced = algorithm == "elkan"
         # Codes of two bytes, in eights.
-        self.groups = min(math.ceil(k / PANEL_WIDTH), int(memory // rows.n) // 16 * 8)
+        self.groups = min(
+            math.ceil(k / PANEL_WIDTH), int(memory // rows.n) // 16 * 8, MAX_GROUPS
+        )
         self.why_none = None
         if algorithm == "lloyd":
             self.why_none = "asked for"

@@ -145,10 +145,10 @@ cdef class GroupBounds:
         stride = (self.n_groups + 7) // 8 * 8  # Cython divides as C does
         self.upper = np.zeros(n, dtype=np.float32)
         self.codes = np.zeros((n, stride), dtype=np.int16)
-        self.codes[:, self.n_groups :] = 32767
         self.moved = np.zeros(self.k, dtype=np.float32)
         self.group_reach = np.zeros(self.n_groups, dtype=np.float32)
         self.group_moved = np.zeros(stride, dtype=np.int16)
+        self.group_moved[self.n_groups :] = -32768  # so that none of these is open
         self.moves, self.group_moves = self.moved, self.group_reach
         self.group_codes = self.group_moved
         self.panel = aligned_empty(padded(columns * rows.d * size) + columns * size, np.uint8)
@@ -210,7 +210,7 @@ cdef class GroupBounds:
             self.old = self.b
             self.old.moved = <float *>address(self.before[0])
             self.old.group_moved = <int16_t *>address(self.before[1])
-            self.moved[...] = self.group_reach[...] = self.group_moved[...] = 0
+            self.moved[...] = self.group_reach[...] = self.group_moved[: self.n_groups] = 0
             self.b.reach = 0
 
     cdef double _real(self, double value) noexcept nogil:
