@@ -60,9 +60,7 @@ class Assignment:
         self.first_bounded = None
         self.forced = algorithm == "elkan"
         # Codes of two bytes, in eights.
-        self.groups = min(
-            math.ceil(k / PANEL_WIDTH), int(memory // rows.n) // 16 * 8, MAX_GROUPS
-        )
+        self.groups = min(math.ceil(k / PANEL_WIDTH), int(memory // rows.n) // 16 * 8, MAX_GROUPS)
         self.why_none = None
         if algorithm == "lloyd":
             self.why_none = "asked for"
