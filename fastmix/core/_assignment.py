@@ -36,6 +36,10 @@ WORTHWHILE = 0.85
 PROBED_PART, MAX_PROBES, PROBE_NANOSECONDS = 1 / 256, 8, 2e6
 
 
+# A plain scan in less time is not worth the probes.
+LEAST_NANOSECONDS = 1e6
+
+
 class Assignment:
     """The E-steps of one run.
 
@@ -68,7 +72,10 @@ class Assignment:
             self.why_none = "there are no bounds for sparse rows"
         elif k == 1 or self.groups == 0:
             self.why_none = "one cluster" if k == 1 else "no memory for bounds"
-        elif not self.forced and self._bounded_cost(0, 0, 0) > WORTHWHILE * self._dense_cost():
+        elif not self.forced and (
+            self._bounded_cost(0, 0, 0) > WORTHWHILE * self._dense_cost()
+            or rows.n * self._dense_cost() < LEAST_NANOSECONDS
+        ):
             self.why_none = "bounds could not pay"
         if self.why_none:
             self.groups = 0
