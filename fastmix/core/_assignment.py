@@ -8,6 +8,8 @@ import numpy as np
 from fastmix.core._bounds import PANEL_WIDTH, GroupBounds
 from fastmix.core._dense import DenseRows
 from fastmix.core._frame import passes
+from fastmix.core._leading import Leading
+from fastmix.core._prefix import Prefix
 
 __all__ = ["Assignment"]
 
@@ -23,6 +25,11 @@ LEAST_BOUND_BYTES = 24
 DENSE_PRODUCT, PICKED_PRODUCT = 0.018, 0.034
 DENSE_ROW, BOUNDED_ROW, BOUND_BYTE = 6.0, 3.0, 0.08
 OPEN_ROW, OPEN_COLUMN, OPEN_GROUP = 14.0, 0.5, 7.0
+# The same of products of leading coordinates, of groups that they are to rule out.
+LEADING_PRODUCT, LEADING_GROUP = 0.011, 5.0
+
+# Least columns of which the leading ones are looked at.
+LEADING_COLUMNS = 32
 
 # Bounds are taken up, and kept, where they promise this part of a plain scan's time at most.
 WORTHWHILE = 0.85
@@ -59,6 +66,7 @@ class Assignment:
             groups = min(math.ceil(k / PANEL_WIDTH), int(memory // rows.n - 4) // 16 * 8)
         self.groups = max(0, groups)
         self.forced = algorithm == "elkan"
+        self.memory, self.leading, self.axes, self.prefix = memory, None, 0, None
 
     def __call__(self, centers, labels, n_threads, spread, sums=None):
         """Labels (n,) for framed centres, in place; returns how many changed.
@@ -67,12 +75,16 @@ class Assignment:
         its centre, once that is known.
         """
         rows = self.rows
+        if self.steps == 1 and self.groups and rows.d >= LEADING_COLUMNS and spread > 0:
+            self._look_ahead(centers, labels)
         fresh = self.bounds is None and self._worth_taking(spread)
         if fresh:
-            self.bounds = GroupBounds(rows, centers, self.groups, spread)
+            if self.axes and self.prefix is None:
+                self.prefix = self.leading.prefix(self.axes, n_threads)
+            self.bounds = GroupBounds(rows, centers, self.groups, spread, self.prefix)
             self.first_bounded = self.steps if self.first_bounded is None else self.first_bounded
         self.steps += 1
-        assign = self._plain(centers) if self.bounds is None else self._bounded(centers)
+        assign = self._plain(centers) if self.bounds is None else self._bounded(centers, n_threads)
         n_changed, parts = 0, None
         for start, stop, threads in passes(rows, self.k, n_threads):
             if sums is not None and parts is None:
@@ -92,10 +104,10 @@ class Assignment:
 
         return assign
 
-    def _bounded(self, centers):
+    def _bounded(self, centers, n_threads):
         bounds = self.bounds
-        bounds.move(centers, self.x_square)
-        bounds.products = bounds.rows_open = bounds.groups_open = 0
+        bounds.move(centers, self.x_square, n_threads)
+        bounds.products = bounds.rows_open = bounds.groups_open = bounds.groups_guessed = 0
         self.bounded_steps += 1
 
         def assign(start, stop, labels, threads, parts):
@@ -112,8 +124,9 @@ class Assignment:
         """Of one row."""
         return DENSE_ROW + self._product(DENSE_PRODUCT) * self.k * self.rows.d
 
-    def _bounded_cost(self, rows_open, groups_open, products):
-        """Of one row, given how many of these it has on average."""
+    def _bounded_cost(self, rows_open, groups_open, products, guessed=0):
+        """Of one row, given how many of these it has on average; guessed: groups that leading
+        coordinates were to rule out."""
         d = self.rows.d
         return (
             BOUNDED_ROW
@@ -121,10 +134,40 @@ class Assignment:
             + rows_open * (OPEN_ROW + self._product(OPEN_COLUMN) * d)
             + groups_open * OPEN_GROUP
             + products * self._product(PICKED_PRODUCT) * d
+            + guessed * (LEADING_GROUP + LEADING_PRODUCT * self.axes * self.k / self.groups)
         )
 
+    def _look_ahead(self, centers, labels):
+        """Chooses the number of leading coordinates, and the groups that memory leaves with them."""
+        most = int(self.memory // self.rows.n - 20) // 2
+        self.leading = Leading(self.rows, self.k, most)
+        best, dense = self._dense_cost(), self._dense_cost()
+        groups, self.at_once = self.groups, False
+        for m, left in zip(*self.leading.groups_left(centers, labels, groups), strict=True):
+            bytes_left = self.memory // self.rows.n - 4 - Prefix.row_bytes(m)
+            fewer = min(groups, int(bytes_left) // 16 * 8)
+            if fewer < min(groups, 8):
+                continue
+            self.groups, axes, self.axes = fewer, self.axes, m
+            left = min(fewer - 1, left)
+            products = self.k / fewer * (left + 1)
+            # A later E-step has about a third of the groups to rule out.
+            cost = self._bounded_cost(1, left + 1, products, fewer / 3)
+            if cost < best:
+                best, chosen = cost, fewer
+                first = self._bounded_cost(1, left + 1, products, fewer)
+                self.at_once = first < WORTHWHILE * dense
+                print("plan", m, fewer, left, cost / dense, first / dense)
+            else:
+                self.axes = axes
+        self.groups = chosen if self.axes else groups
+
     def _worth_taking(self, spread):
-        if not self.groups or self.changed == self.rows.n or not spread > 0:
+        if not self.groups or not spread > 0:
+            return False
+        if self.axes and self.at_once:
+            return self.steps == 1 or self.changed < self.retry
+        if self.changed == self.rows.n:
             return False
         if self.forced:
             return True
@@ -145,7 +188,8 @@ class Assignment:
         found = self.bounds
         self.products += found.products
         self.rows_scanned += found.rows_open
-        cost = self._bounded_cost(found.rows_open / n, found.groups_open / n, found.products / n)
+        cost = self._bounded_cost(found.rows_open / n, found.groups_open / n, found.products / n,
+                                  found.groups_guessed / n)
         if not fresh and not self.forced and cost > self._dense_cost():
             self.bounds = None
             self.retry = self.changed / 2

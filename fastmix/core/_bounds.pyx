@@ -15,6 +15,7 @@ from libc.stdint cimport int16_t, int32_t
 from fastmix.core._kernels cimport (
     FM_BOUND_ROWS, FM_SUM_ROWS, address, fm_block, fm_bounds, fm_found, fm_open,
 )
+from fastmix.core._prefix cimport Prefix
 from fastmix.core._threads cimport Locks, enter, leave
 from fastmix.core._tiles cimport TileRows, padded
 
@@ -24,6 +25,7 @@ __all__ = ["PANEL_WIDTH", "GroupBounds", "group_centers"]
 
 # Centres in the lanes of the kernel; groups are multiples of it, as far as K allows.
 PANEL_WIDTH = 8
+cdef Py_ssize_t PANELS = PANEL_WIDTH
 
 # Rows of one piece of work: they are read as many times as there are groups open for them, and
 # stay in the second-level cache meanwhile.
@@ -98,10 +100,13 @@ cdef class GroupBounds:
     n_groups : int
     spread : float
         About the distance of a row to its centre.
+    prefix : Prefix or None
+        Leading coordinates, from which groups are ruled out first.
     """
 
     cdef readonly Py_ssize_t n_groups
-    cdef public Py_ssize_t products, rows_open, groups_open
+    cdef public Py_ssize_t products, rows_open, groups_open, groups_guessed
+    cdef Prefix prefix
     cdef TileRows rows
     cdef list groups
     cdef object upper, codes, group_of, position, order, first, sizes
@@ -115,9 +120,10 @@ cdef class GroupBounds:
     cdef char *panel_start
     cdef char *bias
 
-    def __init__(self, TileRows rows, centers, Py_ssize_t n_groups, double spread):
+    def __init__(self, TileRows rows, centers, Py_ssize_t n_groups, double spread,
+                 Prefix prefix=None):
         cdef Py_ssize_t size = rows.kernels.itemsize, n = rows.n, columns
-        self.rows, self.k = rows, len(centers)
+        self.rows, self.k, self.prefix = rows, len(centers), prefix
         self.groups = group_centers(centers, n_groups)
         self.n_groups = len(self.groups)
         self.sizes = np.array([len(members) for members in self.groups], dtype=np.intp)
@@ -159,7 +165,7 @@ cdef class GroupBounds:
         """How far the groups have moved, in codes, rounded up."""
         return np.minimum(np.ceil(self.group_reach * (1 + 1e-6) / self.b.step), 32767)
 
-    def move(self, centers, double x_square):
+    def move(self, centers, double x_square, int n_threads):
         """The centres of the next E-step, (k, d) float64 in the frame; x_square bounds |x|^2."""
         cdef TileRows rows = self.rows
         cdef Py_ssize_t g, size = rows.kernels.itemsize
@@ -191,6 +197,8 @@ cdef class GroupBounds:
             rows.kernels.pack_centers(&part[0, 0], self.group_size[g], rows.d, PANEL_WIDTH,
                                       self.panel_start + self.first_column[g] * rows.d * size,
                                       self.bias + self.first_column[g] * size)
+        if self.prefix is not None:
+            self.prefix.move(real, self.order, n_threads)
 
     cdef Work _work(self, char *memory) noexcept nogil:
         cdef Work w
@@ -218,7 +226,7 @@ cdef class GroupBounds:
         w.framed = take(&at, size * n * self.rows.d)
         w.scratch = take(&at, size * self.rows.d)
         w.sums = <double *>take(&at, sizeof(double) * FM_SUM_ROWS * self.rows.stride)
-        w.products = <Py_ssize_t *>take(&at, 3 * sizeof(Py_ssize_t))
+        w.products = <Py_ssize_t *>take(&at, 4 * sizeof(Py_ssize_t))
         w.bytes = at - memory
         return w
 
@@ -238,7 +246,7 @@ cdef class GroupBounds:
         self.b.labels = self.old.labels = &labels[0]
         for t in range(n_threads):
             products = self._work(memory + t * bytes).products
-            products[0] = products[1] = products[2] = 0
+            products[0] = products[1] = products[2] = products[3] = 0
         enter()
         for piece in prange(n_pieces, nogil=True, num_threads=n_threads, schedule="dynamic"):
             n_changed += self._assign(start + piece * self.piece_rows, stop, memory, w, to, locks)
@@ -248,6 +256,7 @@ cdef class GroupBounds:
             self.products += products[0]
             self.rows_open += products[1]
             self.groups_open += products[2]
+            self.groups_guessed += products[3]
         return n_changed
 
     cdef Py_ssize_t _assign(self, Py_ssize_t start, Py_ssize_t stop, char *memory,
@@ -322,6 +331,12 @@ cdef class GroupBounds:
         """Open rows against a group that their lists name."""
         cdef fm_found f
         cdef Py_ssize_t count, at = 0
+        if self.prefix is not None:
+            w.products[3] += w.open.counts[g]
+            w.open.counts[g] = self.rows.isa.exact.prefix_scan(
+                &self.b, &self.prefix.p, g, self.first_column[g] // PANELS,
+                (self.group_size[g] + PANELS - 1) // PANELS, start, &w.open,
+                w.open.lists + g * w.open.room, w.open.counts[g])
         f.first = 0
         while at < w.open.counts[g]:
             count = min(FM_BOUND_ROWS, w.open.counts[g] - at)
