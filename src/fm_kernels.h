@@ -179,6 +179,7 @@ typedef struct {
     double step, error; /* distances: one unit of q, and how far q may be off */
     double reach_square; /* |x|^2 of the rows in range */
     const int32_t *panels, *biases; /* of the centres: [panel][pair][8] two int16, [panel][8] */
+    const int32_t *column_of;       /* (k) where in the panels a centre is */
 } fm_prefix;
 
 /* Kernels in float64 on the user's rows, without fused multiply-adds: one set of bits. */
@@ -210,6 +211,8 @@ typedef struct {
     ptrdiff_t (*prefix_scan)(const fm_bounds *b, const fm_prefix *p, ptrdiff_t group,
                              ptrdiff_t panel, ptrdiff_t n_panels, ptrdiff_t start,
                              const fm_open *open, int32_t *list, ptrdiff_t count);
+    void (*prefix_wanted)(const fm_bounds *b, fm_open *open, ptrdiff_t start, ptrdiff_t count,
+                          ptrdiff_t few);
 
     /* sums[added[i]] += statistics of row i, sums[removed[i]] -= the same (removed NULL, or < 0:
      * nothing to remove).  w is indexed by row, added and removed by position in the block.

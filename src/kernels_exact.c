@@ -40,6 +40,7 @@ const fm_isa FM_TABLE(fm_isa) = {
               .bounds_renew = bounds_renew,
               .prefix_quantise = prefix_quantise,
               .prefix_scan = prefix_scan,
+              .prefix_wanted = prefix_wanted,
               .accumulate = accumulate,
               .residuals = residuals,
               .add_exact = add_exact,

@@ -33,6 +33,10 @@ cdef Py_ssize_t PIECE_BYTES = 262144
 cdef Py_ssize_t MAX_PIECE_ROWS = 16384
 cdef Py_ssize_t MIN_PIECE_ROWS = 1024
 
+# A row is first looked at without reading it where leading coordinates are to rule out so few groups
+# that this costs less than to read it.
+cdef double FEW = 7.0
+
 # Codes are 15 bits: this many times the spread of the distances is half of their range.
 cdef double HALF_RANGE = 4.0
 cdef int HALF_CODES = 16383
@@ -107,12 +111,13 @@ cdef class GroupBounds:
     cdef readonly Py_ssize_t n_groups
     cdef public Py_ssize_t products, rows_open, groups_open, groups_guessed
     cdef Prefix prefix
+    cdef Py_ssize_t few
     cdef TileRows rows
     cdef list groups
     cdef object upper, codes, group_of, position, order, first, sizes
     cdef object moved, group_reach, group_moved, real_centers, panel, memory
     cdef fm_bounds b, old
-    cdef bint renewing
+    cdef bint renewing, known, loose
     cdef object before
     cdef Py_ssize_t k, piece_rows
     cdef Py_ssize_t[::1] first_column, group_size
@@ -144,6 +149,7 @@ cdef class GroupBounds:
         self.upper = np.zeros(n, dtype=np.float32)
         self.codes = np.zeros((n, stride), dtype=np.int16)
         self.codes[:, self.n_groups :] = 32767
+        self.real_centers = np.zeros((self.k, rows.d))
         self.moved = np.zeros(self.k, dtype=np.float32)
         self.group_reach = np.zeros(self.n_groups, dtype=np.float32)
         self.group_moved = np.zeros(stride, dtype=np.int16)
@@ -159,6 +165,9 @@ cdef class GroupBounds:
         self.b.moved = <float *>address(self.moved)
         self.b.group_reach = <float *>address(self.group_reach)
         self.b.group_moved = <int16_t *>address(self.group_moved)
+        if prefix is not None:
+            prefix.arrange(self.order, self.k)
+            self.few = max(1, int(FEW * rows.d / (60 + prefix.width)))
         self.b.unit = 2 * (rows.d + 8) * (2.0**-24 if size == 4 else 2.0**-53)
 
     def _in_codes(self):
@@ -171,9 +180,8 @@ cdef class GroupBounds:
         cdef Py_ssize_t g, size = rows.kernels.itemsize
         cdef double[:, ::1] part
         more = 1 + 1e-6  # covers the rounding of what is computed here
-        real = centers.astype(rows.dtype).astype(np.float64)
-        if self.real_centers is not None:
-            shift = np.sqrt(np.square(real - self.real_centers).sum(axis=1))
+        squares, shift = self._squares(centers)
+        if self.known:
             self.moved[...] = (self.moved + shift) * more
             for g in range(self.n_groups):
                 self.group_reach[g] = (self.group_reach[g] + shift[self.groups[g]].max()) * more
@@ -187,8 +195,7 @@ cdef class GroupBounds:
             self.old.group_moved = <int16_t *>address(self.before[1])
             self.old.reach = max(self.moved.max(), self.group_reach.max())
             self.moved[...] = self.group_reach[...] = self.group_moved[...] = 0
-        self.real_centers = real
-        self.b.c_square = np.square(real).sum(axis=1).max() * more
+        self.b.c_square = squares.max() * more
         self.b.proof = 2 * self.b.unit * (x_square + self.b.c_square) * more + 1e-36
         self.b.root = sqrt(self.b.proof) * more
         self.b.reach = max(self.moved.max(), self.group_reach.max())
@@ -198,7 +205,28 @@ cdef class GroupBounds:
                                       self.panel_start + self.first_column[g] * rows.d * size,
                                       self.bias + self.first_column[g] * size)
         if self.prefix is not None:
-            self.prefix.move(real, self.order, n_threads)
+            self.prefix.move(self.real_centers, shift if self.known else np.ones(self.k), n_threads)
+        self.loose, self.known = self.known, True
+
+    def _squares(self, const double[:, ::1] centers):
+        """real_centers = centers in the compute dtype; their squares, and how far each has moved."""
+        cdef Py_ssize_t j, t, d = self.rows.d
+        cdef bint single = self.rows.kernels.itemsize == 4
+        cdef double value, gap, square, far
+        cdef double[:, ::1] real = self.real_centers
+        squares, shift = np.empty(self.k), np.empty(self.k)
+        cdef double[::1] square_of = squares, shift_of = shift
+        with nogil:
+            for j in range(self.k):
+                square = far = 0
+                for t in range(d):
+                    value = <float>centers[j, t] if single else centers[j, t]
+                    gap = value - real[j, t]
+                    real[j, t] = value
+                    square += value * value
+                    far += gap * gap
+                square_of[j], shift_of[j] = square, sqrt(far)
+        return squares, shift
 
     cdef Work _work(self, char *memory) noexcept nogil:
         cdef Work w
@@ -267,8 +295,17 @@ cdef class GroupBounds:
         cdef int part
         if self.renewing:
             self.rows.isa.exact.bounds_renew(&self.old, start, n)
-        n = self.rows.isa.exact.bounds_open(&self.b, start, n, w.list)
-        self._sort(&w, start, n)
+        changed = self.rows.isa.exact.bounds_open(&self.b, start, n, w.list)
+        self._sort(&w, start, changed)
+        if self.loose and self.prefix is not None:
+            for g in range(self.n_groups):
+                w.open.counts[g] = 0
+            self.rows.isa.exact.prefix_wanted(&self.b, &w.open, start, changed, self.few)
+            for g in range(self.n_groups):
+                self._guess(&w, start, g)
+            changed = self.rows.isa.exact.bounds_open(&self.b, start, n, w.list)
+            self._sort(&w, start, changed)
+        n = changed
         block.rows, block.start, block.count = w.rows, 0, n
         self.rows.kernels.gather(&self.rows.x, &block, self.rows.pack_offset, self.rows.scale,
                                  w.places, w.framed, w.open.squares, w.scratch)
@@ -327,16 +364,20 @@ cdef class GroupBounds:
             self.rows.isa.exact.bounds_wanted(&self.b, &w.open, g, start, at, count)
             at += count
 
+    cdef void _guess(self, Work *w, Py_ssize_t start, Py_ssize_t g) noexcept nogil:
+        """Takes off the list of a group the rows that leading coordinates rule out."""
+        w.products[3] += w.open.counts[g]
+        w.open.counts[g] = self.rows.isa.exact.prefix_scan(
+            &self.b, &self.prefix.p, g, self.first_column[g] // PANELS,
+            (self.group_size[g] + PANELS - 1) // PANELS, start, &w.open,
+            w.open.lists + g * w.open.room, w.open.counts[g])
+
     cdef void _other(self, Work *w, Py_ssize_t start, Py_ssize_t g) noexcept nogil:
         """Open rows against a group that their lists name."""
         cdef fm_found f
         cdef Py_ssize_t count, at = 0
         if self.prefix is not None:
-            w.products[3] += w.open.counts[g]
-            w.open.counts[g] = self.rows.isa.exact.prefix_scan(
-                &self.b, &self.prefix.p, g, self.first_column[g] // PANELS,
-                (self.group_size[g] + PANELS - 1) // PANELS, start, &w.open,
-                w.open.lists + g * w.open.room, w.open.counts[g])
+            self._guess(w, start, g)
         f.first = 0
         while at < w.open.counts[g]:
             count = min(FM_BOUND_ROWS, w.open.counts[g] - at)

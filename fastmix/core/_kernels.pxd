@@ -102,6 +102,7 @@ cdef extern from "fm_kernels.h" nogil:
         double step, error, reach_square
         const int32_t *panels
         const int32_t *biases
+        const int32_t *column_of
 
     ctypedef struct fm_exact_kernels:
         Py_ssize_t (*bounds_open)(const fm_bounds *b, Py_ssize_t start, Py_ssize_t count,
@@ -128,6 +129,8 @@ cdef extern from "fm_kernels.h" nogil:
                                   Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t start,
                                   const fm_open *open, int32_t *list,
                                   Py_ssize_t count) noexcept nogil
+        void (*prefix_wanted)(const fm_bounds *b, fm_open *open, Py_ssize_t start,
+                              Py_ssize_t count, Py_ssize_t few) noexcept nogil
         Py_ssize_t (*changes)(const int32_t *now, const fm_block *block, int32_t *labels,
                               Py_ssize_t *changed, int32_t *added,
                               int32_t *removed) noexcept nogil

@@ -17,12 +17,12 @@ COUNTS = [8, 12, 16, 24, 32, 48, 64, 96, 128]
 # Rows of the sample: at most 16 d (d leading axes of a sample of so many hold nearly what those of
 # all rows do), at most so many elements, and so few that to find the axes takes about as long as an
 # E-step.
-ROWS_PER_COLUMN = 16
+ROWS_PER_COLUMN = 8
 SAMPLE_ELEMENTS = 2**22
 
 # Passes of the subspace iteration.  The axes need not be eigenvectors: after three they held within
 # 0.5 % of the variance that eigenvectors hold (definitions, 96 axes).
-PASSES = 3
+PASSES = 2
 
 # Operations between two looks at pending signals.
 CALL_FLOPS = 4e8
@@ -31,7 +31,7 @@ CALL_FLOPS = 4e8
 REACH = 1.5
 
 # Rows on which the axes are tried.
-TRIED_ROWS = 256
+TRIED_ROWS = 128
 
 
 class Leading:

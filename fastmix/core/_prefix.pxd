@@ -12,12 +12,17 @@ cdef class Prefix:
     cdef fm_prefix p
     cdef TileRows rows
     cdef double reach
-    cdef object axes, codes, half, panels, biases, memory, offsets, shift
+    cdef object axes, codes, half, panels, biases, memory, offsets, shift, column_of
     cdef char *axis
     cdef char *bias
     cdef const void *offset
+    cdef double *shift_at
+    cdef int32_t *panel
+    cdef int32_t *center_bias
 
     cdef Py_ssize_t _bytes(self) noexcept nogil
     cdef void _project(self, const double *x, const double *squares, Py_ssize_t count, double *y,
                        int16_t *to, int32_t *half) noexcept nogil
     cdef void _add_rows(self, Py_ssize_t start, Py_ssize_t stop, char *memory) noexcept nogil
+    cdef void _add_centers(self, const double[:, ::1] centers, const Py_ssize_t[::1] moved,
+                           Py_ssize_t start, char *memory) noexcept nogil

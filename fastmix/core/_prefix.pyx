@@ -85,7 +85,8 @@ cdef class Prefix:
         # Rows less the shift are read at once, which is then what the sum is off by.
         self.offsets = rows.offset + shift
         self.offset = address(self.offsets)
-        self.shift = shift
+        self.shift = np.ascontiguousarray(shift, dtype=np.float64)
+        self.shift_at = <double *>address(self.shift)
         rows.isa.f64.pack_centers(&vectors[0, 0], m, d, PANEL_WIDTH, self.axis, NULL)
         self.axes[padded(8 * columns * d) :] = 0
 
@@ -112,9 +113,9 @@ cdef class Prefix:
         return 4 * ((m + 2) // 2) + 4
 
     cdef Py_ssize_t _bytes(self) noexcept nogil:
-        """Scratch of a thread: rows, their squares, a row, their coordinates."""
+        """Scratch of a thread: rows, their squares, a row, their coordinates, these in codes."""
         return (padded(8 * FM_PROJECTED_ROWS * (self.rows.d + 1)) + padded(8 * self.rows.d)
-                + padded(8 * FM_PROJECTED_ROWS * (self.m + PANEL_WIDTH)))
+                + padded((8 + 2) * FM_PROJECTED_ROWS * (self.m + PANEL_WIDTH)))
 
     cdef void _project(self, const double *x, const double *squares, Py_ssize_t count, double *y,
                        int16_t *to, int32_t *half) noexcept nogil:
@@ -138,49 +139,62 @@ cdef class Prefix:
         self._project(x, squares, count, <double *>(row + padded(8 * d)),
                       self.p.rows + start * self.width, self.p.half + start)
 
-    def move(self, centers, const int32_t[::1] order, int n_threads):
-        """The centres (k, d) of the next E-step; order lists them in panels, -1 where there is
-        none."""
-        cdef Py_ssize_t k = len(centers), columns = order.shape[0], pairs = self.p.pairs, piece
-        cdef Py_ssize_t i, j, t, at, d = self.rows.d
-        cdef const double[:, ::1] shifted = centers - self.shift
-        cdef const double[::1] squares = np.square(shifted).sum(axis=1)
-        if self.panels is None or len(self.panels) != columns:
-            self.panels = aligned_empty((columns, self.width), np.int16)
-        biases = np.empty(columns, dtype=np.int32)
-        codes = np.empty((k, self.width), dtype=np.int16)
-        halves = np.empty(k, dtype=np.int32)
-        cdef int16_t *code = <int16_t *>address(codes)
-        cdef int32_t *half = <int32_t *>address(halves)
-        cdef int32_t *bias = <int32_t *>address(biases)
-        cdef int32_t *panel = <int32_t *>address(self.panels)
-        cdef const int32_t *pair
+    def arrange(self, const int32_t[::1] order, Py_ssize_t k):
+        """order lists the centres in panels, -1 where there is none."""
+        cdef Py_ssize_t i, columns = len(order)
+        self.panels = aligned_empty((columns, self.width), np.int16)
+        self.panels[...] = 0
+        self.biases = np.full(columns, -NONE, dtype=np.int32)
+        self.column_of = np.empty(k, dtype=np.int32)
+        cdef int32_t[::1] column_of = self.column_of
+        for i in range(columns):
+            if order[i] >= 0:
+                column_of[order[i]] = i
+        self.p.panels = self.panel = <int32_t *>address(self.panels)
+        self.p.biases = self.center_bias = <int32_t *>address(self.biases)
+        self.p.column_of = <int32_t *>address(self.column_of)
+
+    def move(self, const double[:, ::1] centers, shift, int n_threads):
+        """The centres (k, d) of the next E-step, of which those are new that moved, by shift (k)."""
+        cdef Py_ssize_t piece, bytes = self._bytes()
+        cdef const Py_ssize_t[::1] moved = np.flatnonzero(shift)
+        cdef Py_ssize_t count = moved.shape[0]
         cdef char *memory
-        if self.memory.size < self._bytes() * n_threads:
-            self.memory = aligned_empty(self._bytes() * n_threads, np.uint8)
+        if self.memory.size < bytes * n_threads:
+            self.memory = aligned_empty(bytes * n_threads, np.uint8)
         memory = <char *>address(self.memory)
         enter()
-        for piece in prange((k + FM_PROJECTED_ROWS - 1) // FM_PROJECTED_ROWS, nogil=True,
+        for piece in prange((count + FM_PROJECTED_ROWS - 1) // FM_PROJECTED_ROWS, nogil=True,
                             num_threads=n_threads, schedule="dynamic"):
-            self._project(&shifted[piece * FM_PROJECTED_ROWS, 0],
-                          &squares[piece * FM_PROJECTED_ROWS],
-                          min(FM_PROJECTED_ROWS, k - piece * FM_PROJECTED_ROWS),
-                          <double *>(memory + threadid() * self._bytes()),
-                          code + piece * FM_PROJECTED_ROWS * self.width,
-                          half + piece * FM_PROJECTED_ROWS)
+            self._add_centers(centers, moved, piece * FM_PROJECTED_ROWS,
+                              memory + threadid() * bytes)
         leave()
-        for i in range(columns):
-            j = order[i]
-            at = i // PANEL_WIDTH * pairs * PANEL_WIDTH + i % PANEL_WIDTH
-            if j < 0:
-                bias[i] = -NONE
-                for t in range(pairs):
-                    panel[at + t * PANEL_WIDTH] = 0
-                continue
+
+    cdef void _add_centers(self, const double[:, ::1] centers, const Py_ssize_t[::1] moved,
+                           Py_ssize_t start, char *memory) noexcept nogil:
+        cdef Py_ssize_t count = min(FM_PROJECTED_ROWS, moved.shape[0] - start), d = self.rows.d
+        cdef Py_ssize_t i, j, t, column
+        cdef double *x = <double *>memory
+        cdef double *squares = x + FM_PROJECTED_ROWS * d
+        cdef double *y = <double *>(memory + padded(8 * FM_PROJECTED_ROWS * (d + 1)) + padded(8 * d))
+        cdef double square, value
+        cdef int16_t *codes = <int16_t *>(y + FM_PROJECTED_ROWS * (self.m + PANEL_WIDTH))
+        cdef int32_t *to
+        cdef const int32_t *pair
+        cdef int32_t[64] half
+        for i in range(count):
+            square = 0
+            for t in range(d):
+                value = centers[moved[start + i], t] - self.shift_at[t]
+                x[i * d + t] = value
+                square += value * value
+            squares[i] = square
+        self._project(x, squares, count, y, codes, half)
+        for i in range(count):
+            column = self.p.column_of[moved[start + i]]
             # Rounded towards zero, so that no half is underestimated.
-            bias[i] = -half[j] if half[j] >= 0 else NONE
-            pair = <const int32_t *>(code + j * self.width)
-            for t in range(pairs):
-                panel[at + t * PANEL_WIDTH] = pair[t]
-        self.biases = biases
-        self.p.panels, self.p.biases = panel, bias
+            self.center_bias[column] = -half[i] if half[i] >= 0 else NONE
+            pair = <const int32_t *>(codes + i * self.width)
+            to = self.panel + column // PANEL_WIDTH * self.p.pairs * PANEL_WIDTH
+            for t in range(self.p.pairs):
+                to[t * PANEL_WIDTH + column % PANEL_WIDTH] = pair[t]

@@ -91,17 +91,19 @@ FM_INLINE fm_int8 greatest_lanes(const fm_int8 a[8])
 }
 #undef FM_MIX
 
-/* max_c q_x . q_c - |q_c|^2 / 2 of eight rows over the centres of n_panels panels.  Not inlined:
- * GCC 12 then keeps the accumulators in registers, and not what its caller will need. */
+/* max_c q_x . q_c - |q_c|^2 / 2 of eight rows over the centres of n_panels panels, where not NULL
+ * without the skip[r]-th.  Not inlined: GCC 12 then keeps the accumulators in registers, and not what
+ * its caller will need. */
 static __attribute__((noinline)) void prefix_scores(const int16_t *const row[8], ptrdiff_t pairs,
                                                     const int32_t *panel, const int32_t *bias,
-                                                    ptrdiff_t n_panels, fm_int8 *greatest)
+                                                    ptrdiff_t n_panels, const int32_t *skip,
+                                                    int32_t *greatest)
 {
     fm_int8 best = (fm_int8){0} - 2 * (FM_PREFIX_NONE - 1);
-    for (ptrdiff_t p = 0; p < n_panels; p++, bias += 8) {
+    for (ptrdiff_t p = 0; p < n_panels; p++) {
         fm_int8 acc[8];
         for (int r = 0; r < 8; r++)
-            acc[r] = *(const fm_int8 *)bias;
+            acc[r] = *(const fm_int8 *)(bias + 8 * p);
         for (ptrdiff_t t = 0; t < pairs; t++, panel += 8) {
             const fm_center_pairs centers = fm_center_pairs_of(panel);
             FM_UNROLL
@@ -111,9 +113,16 @@ static __attribute__((noinline)) void prefix_scores(const int16_t *const row[8],
                 acc[r] = fm_add_products(acc[r], centers, both);
             }
         }
+        if (skip) {
+            const fm_int8 lane = (fm_int8){0, 1, 2, 3, 4, 5, 6, 7} + (int32_t)(8 * p);
+            for (int r = 0; r < 8; r++) {
+                const fm_int8 hidden = lane == skip[r];
+                acc[r] = (hidden & -FM_PREFIX_NONE) | (~hidden & acc[r]);
+            }
+        }
         best = greater_of(best, greatest_lanes(acc));
     }
-    *greatest = best;
+    *(fm_int8 *)greatest = best;
 }
 
 /* Raises the codes of rows list[0 .. count) for a group of n_panels panels from `panel` on to what
@@ -123,36 +132,73 @@ static ptrdiff_t prefix_scan(const fm_bounds *b, const fm_prefix *p, ptrdiff_t g
                              ptrdiff_t panel, ptrdiff_t n_panels, ptrdiff_t start,
                              const fm_open *open, int32_t *list, ptrdiff_t count)
 {
+    enum { ROWS = 64 };
     const float inverse = 1 / b->step, slack = FM_BOUND_ROUNDING * b->reach;
-    const float moved = b->group_reach[group], unit = (float)p->step, error = 2 * (float)p->error;
-    const int16_t shift = b->group_moved[group];
+    const float moved = b->group_reach[group], error = 2 * (float)p->error;
+    const float unit = (float)p->step * (1 - FM_BOUND_ROUNDING);
+    const int32_t shift = b->group_moved[group], column = (int32_t)(8 * panel);
     const int32_t *panels = p->panels + panel * p->pairs * 8, *biases = p->biases + panel * 8;
     ptrdiff_t found = 0;
-    for (ptrdiff_t i = 0; i < count; i += 8) {
-        const int left = count - i < 8 ? (int)(count - i) : 8;
-        const int16_t *row[8];
-        int32_t half[8], at[8];
-        int16_t needed[8];
-        for (int r = 0; r < 8; r++) {
-            at[r] = list[i + (r < left ? r : left - 1)];
-            const ptrdiff_t x = start + open->rows[at[r]];
+    for (ptrdiff_t i = 0; i < count; i += ROWS) {
+        const ptrdiff_t left = count - i < ROWS ? count - i : ROWS;
+        const int16_t *row[ROWS];
+        int16_t *code[ROWS];
+        int32_t half[ROWS], skip[ROWS], score[ROWS], proven[ROWS], needed[ROWS], skips = 0;
+        float near[ROWS];
+        for (ptrdiff_t r = 0; r < left; r++) {
+            const ptrdiff_t at = list[i + r], x = start + open->rows[at];
+            const int32_t label = b->labels[x];
             row[r] = p->rows + x * 2 * p->pairs;
             half[r] = p->half[x];
+            near[r] = open->near[at];
+            code[r] = b->codes + x * b->stride + group;
+            skip[r] = b->group_of[label] == group ? p->column_of[label] - column : -1;
+            skips |= ~skip[r];
         }
-        fm_int8 score;
-        prefix_scores(row, p->pairs, panels, biases, n_panels, &score);
-        for (int r = 0; r < 8; r++)
-            needed[r] = code_needed(b, open->near[at[r]] + slack, inverse);
-        for (int r = 0; r < left; r++) {
+        for (ptrdiff_t r = left; r < (left + 7) / 8 * 8; r++)
+            row[r] = row[left - 1], skip[r] = -1;
+        for (ptrdiff_t r = 0; r < left; r += 8)
+            prefix_scores(row + r, p->pairs, panels, biases, n_panels, skips + 1 ? skip + r : NULL,
+                          score + r);
+        for (ptrdiff_t r = 0; r < left; r++) {
             const int32_t gap = half[r] - score[r];
-            const float apart = __builtin_sqrtf(2 * (float)(gap > 0 ? gap : 0));
-            const float low = apart * (1 - FM_BOUND_ROUNDING) * unit - error;
-            int16_t *code = b->codes + (start + open->rows[at[r]]) * b->stride + group;
-            const int16_t proven = code_of(low > 0 ? low : 0, moved, inverse);
-            *code = proven > *code ? proven : *code;
-            list[found] = at[r];
-            found += needed[r] == FM_CODE_HALF || *code < shift + needed[r];
+            const float low = __builtin_sqrtf(2 * (float)(gap > 0 ? gap : 0)) * unit - error;
+            proven[r] = code_of(low > 0 ? low : 0, moved, inverse);
+            const int32_t least = code_needed(b, near[r] + slack, inverse);
+            needed[r] = least < FM_CODE_HALF ? least + shift : FM_CODE_NONE;
+        }
+        for (ptrdiff_t r = 0; r < left; r++) {
+            const int32_t known = proven[r] > *code[r] ? proven[r] : *code[r];
+            *code[r] = (int16_t)known;
+            list[found] = list[i + r];
+            found += known < needed[r];
         }
     }
     return found;
+}
+
+/* The first count open rows, with what is known of the distance to their labels' centres: lists
+ * those that at most `few` groups are open for with these groups. */
+static void prefix_wanted(const fm_bounds *b, fm_open *open, ptrdiff_t start, ptrdiff_t count,
+                          ptrdiff_t few)
+{
+    const float inverse = 1 / b->step, slack = FM_BOUND_ROUNDING * b->reach;
+    for (ptrdiff_t p = 0; p < count; p++) {
+        const ptrdiff_t x = start + open->rows[p];
+        const int16_t *code = b->codes + x * b->stride;
+        ptrdiff_t found = 0;
+        open->near[p] = b->upper[x] + b->moved[b->labels[x]];
+        const int16_t needed = code_needed(b, open->near[p] + slack, inverse);
+        for (ptrdiff_t g = 0; g < b->stride && found <= few; g += 8)
+            found += __builtin_popcountll(
+                eight_flags(groups_open(code + g, b->group_moved + g, needed)));
+        if (found > few)
+            continue;
+        for (ptrdiff_t g = 0; g < b->stride; g += 8)
+            for (uint64_t left = eight_flags(groups_open(code + g, b->group_moved + g, needed)); left;
+                 left &= left - 1) {
+                const ptrdiff_t group = g + __builtin_ctzll(left);
+                open->lists[group * open->room + open->counts[group]++] = (int32_t)p;
+            }
+    }
 }
