@@ -86,7 +86,9 @@ class Assignment:
         self.steps += 1
         assign = self._plain(centers) if self.bounds is None else self._bounded(centers, n_threads)
         n_changed, parts = 0, None
-        for start, stop, threads in passes(rows, self.k, n_threads):
+        # A call of bounded rows takes as many as the last E-step had time for.
+        scanned = self.k if fresh or self.bounds is None else math.ceil(self.k * self.share)
+        for start, stop, threads in passes(rows, scanned, n_threads):
             if sums is not None and parts is None:
                 n_parts = max(1, min(threads, SUMS_BYTES // sums.nbytes))
                 parts = rows.empty_sums(n_parts, self.k) if n_parts > 1 else sums[np.newaxis]
@@ -157,7 +159,6 @@ class Assignment:
                 best, chosen = cost, fewer
                 first = self._bounded_cost(1, left + 1, products, fewer)
                 self.at_once = first < WORTHWHILE * dense
-                print("plan", m, fewer, left, cost / dense, first / dense)
             else:
                 self.axes = axes
         self.groups = chosen if self.axes else groups
@@ -190,6 +191,7 @@ class Assignment:
         self.rows_scanned += found.rows_open
         cost = self._bounded_cost(found.rows_open / n, found.groups_open / n, found.products / n,
                                   found.groups_guessed / n)
+        self.share = min(1.0, 2 * cost / self._dense_cost())
         if not fresh and not self.forced and cost > self._dense_cost():
             self.bounds = None
             self.retry = self.changed / 2
@@ -203,7 +205,8 @@ class Assignment:
         """Why these E-steps were computed as they were."""
         if self.first_bounded is None:
             return "bounds would not pay" if self.groups else "bounds are not used here"
+        axes = f" and {self.axes} leading coordinates" if self.axes else ""
         return (
-            f"bounds for {self.groups} groups of centres in {self.bounded_steps} of {self.steps} "
-            f"E-steps, first in number {self.first_bounded + 1}"
+            f"bounds for {self.groups} groups of centres{axes} in {self.bounded_steps} of "
+            f"{self.steps} E-steps, first in number {self.first_bounded + 1}"
         )

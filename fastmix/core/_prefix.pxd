@@ -11,8 +11,8 @@ cdef class Prefix:
     cdef readonly Py_ssize_t m, width
     cdef fm_prefix p
     cdef TileRows rows
-    cdef double reach
-    cdef object axes, codes, half, panels, biases, memory, offsets, shift, column_of
+    cdef readonly object codes, half, panels, biases, column_of
+    cdef object axes, memory, offsets, shift
     cdef char *axis
     cdef char *bias
     cdef const void *offset

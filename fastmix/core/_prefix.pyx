@@ -78,7 +78,7 @@ cdef class Prefix:
             + 2 * unit * (reach + norm(rows.offset) + norm(shift))
         ) * (1 + 1e-5)
 
-        columns = -(-m // PANEL_WIDTH) * PANEL_WIDTH
+        columns = (m + PANEL_WIDTH - 1) // PANEL_WIDTH * PANEL_WIDTH  # division as in C
         self.axes = aligned_empty(padded(8 * columns * d) + 8 * columns, np.uint8)
         self.axis = <char *>address(self.axes)
         self.bias = self.axis + padded(8 * columns * d)
@@ -106,6 +106,16 @@ cdef class Prefix:
                 self._add_rows(start + piece * FM_PROJECTED_ROWS, stop,
                                memory + threadid() * self._bytes())
             leave()
+
+    @property
+    def step(self):
+        """Distance of one unit of the codes."""
+        return self.p.step
+
+    @property
+    def error(self):
+        """How far the code of a row or centre may be off, as a distance."""
+        return self.p.error
 
     @staticmethod
     def row_bytes(Py_ssize_t m):

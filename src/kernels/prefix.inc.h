@@ -158,7 +158,7 @@ static ptrdiff_t prefix_scan(const fm_bounds *b, const fm_prefix *p, ptrdiff_t g
         for (ptrdiff_t r = left; r < (left + 7) / 8 * 8; r++)
             row[r] = row[left - 1], skip[r] = -1;
         for (ptrdiff_t r = 0; r < left; r += 8)
-            prefix_scores(row + r, p->pairs, panels, biases, n_panels, skips + 1 ? skip + r : NULL,
+            prefix_scores(row + r, p->pairs, panels, biases, n_panels, skips ? skip + r : NULL,
                           score + r);
         for (ptrdiff_t r = 0; r < left; r++) {
             const int32_t gap = half[r] - score[r];
