@@ -140,7 +140,7 @@ def test_halves_bound_the_squares_of_the_codes(rng, isa, dtype):
 def test_rows_and_centers_beyond_the_reach_are_scanned_in_full(rng, isa, dtype, fault):
     X = decaying(rng, 500, 40).astype(dtype)
     rows, Y = framed(X, isa)
-    axes, shift, reach = axes_of(Y, 8)
+    axes, shift, _ = axes_of(Y, 8)
     norms = np.sqrt(np.square(Y - shift).sum(axis=1))
     part = {"half of the rows": np.median(norms), "one row": np.sort(norms)[-2]}.get(fault, 1e-6)
     prefix = Prefix(rows, axes, part * (1 + 1e-9), shift, 1)

@@ -28,8 +28,10 @@ OPEN_ROW, OPEN_COLUMN, OPEN_GROUP = 14.0, 0.5, 7.0
 # The same of products of leading coordinates, of groups that they are to rule out.
 LEADING_PRODUCT, LEADING_GROUP = 0.011, 5.0
 
-# Least columns of which the leading ones are looked at.
-LEADING_COLUMNS = 32
+# Least columns of which the leading ones are looked at, and the part of its groups that a row has
+# open in the E-steps after the first ones: one in so many (definitions, K=1000: 124 in the first
+# with bounds, 40 after seven, 10 after twenty).
+LEADING_COLUMNS, LATER = 32, 3
 
 # Bounds are taken up, and kept, where they promise this part of a plain scan's time at most.
 WORTHWHILE = 0.85
@@ -66,7 +68,7 @@ class Assignment:
             groups = min(math.ceil(k / PANEL_WIDTH), int(memory // rows.n - 4) // 16 * 8)
         self.groups = max(0, groups)
         self.forced = algorithm == "elkan"
-        self.memory, self.leading, self.axes, self.prefix = memory, None, 0, None
+        self.memory, self.axes, self.prefix, self.at_once = memory, 0, None, False
 
     def __call__(self, centers, labels, n_threads, spread, sums=None):
         """Labels (n,) for framed centres, in place; returns how many changed.
@@ -86,7 +88,7 @@ class Assignment:
         self.steps += 1
         assign = self._plain(centers) if self.bounds is None else self._bounded(centers, n_threads)
         n_changed, parts = 0, None
-        # A call of bounded rows takes as many as the last E-step had time for.
+        # Calls of as many rows as the cost of the last E-step allows.
         scanned = self.k if fresh or self.bounds is None else math.ceil(self.k * self.share)
         for start, stop, threads in passes(rows, scanned, n_threads):
             if sums is not None and parts is None:
@@ -140,28 +142,25 @@ class Assignment:
         )
 
     def _look_ahead(self, centers, labels):
-        """Chooses the number of leading coordinates, and the groups that memory leaves with them."""
-        most = int(self.memory // self.rows.n - 20) // 2
-        self.leading = Leading(self.rows, self.k, most)
-        best, dense = self._dense_cost(), self._dense_cost()
-        groups, self.at_once = self.groups, False
-        for m, left in zip(*self.leading.groups_left(centers, labels, groups), strict=True):
-            bytes_left = self.memory // self.rows.n - 4 - Prefix.row_bytes(m)
-            fewer = min(groups, int(bytes_left) // 16 * 8)
-            if fewer < min(groups, 8):
-                continue
-            self.groups, axes, self.axes = fewer, self.axes, m
-            left = min(fewer - 1, left)
-            products = self.k / fewer * (left + 1)
-            # A later E-step has about a third of the groups to rule out.
-            cost = self._bounded_cost(1, left + 1, products, fewer / 3)
-            if cost < best:
-                best, chosen = cost, fewer
-                first = self._bounded_cost(1, left + 1, products, fewer)
-                self.at_once = first < WORTHWHILE * dense
-            else:
-                self.axes = axes
-        self.groups = chosen if self.axes else groups
+        """Chooses how many leading coordinates to use, and how many groups memory leaves them."""
+        n, k, whole, dense = self.rows.n, self.k, self.groups, self._dense_cost()
+        row_bytes = int(self.memory // n) - 4
+        self.leading = Leading(self.rows, k, self.memory)
+        best, choice = min(dense, self._bounded_cost(1, whole / LATER, k / LATER)), (whole, 0)
+        for m, left in zip(*self.leading.groups_left(centers, labels, whole), strict=True):
+            self.groups = min(whole, (row_bytes - Prefix.row_bytes(m)) // 16 * 8)
+            if self.groups < min(whole, 8):
+                break
+            self.axes = m
+            scanned = 1 + min(self.groups - 1, left)
+            now, later = (
+                self._bounded_cost(1, scanned, k / self.groups * scanned, self.groups / part)
+                for part in (1, LATER)
+            )
+            if later < best:
+                best, choice = later, (self.groups, m)
+                self.at_once = now < WORTHWHILE * dense
+        self.groups, self.axes = choice
 
     def _worth_taking(self, spread):
         if not self.groups or not spread > 0:
@@ -189,9 +188,10 @@ class Assignment:
         found = self.bounds
         self.products += found.products
         self.rows_scanned += found.rows_open
-        cost = self._bounded_cost(found.rows_open / n, found.groups_open / n, found.products / n,
-                                  found.groups_guessed / n)
-        self.share = min(1.0, 2 * cost / self._dense_cost())
+        cost = self._bounded_cost(
+            found.rows_open / n, found.groups_open / n, found.products / n, found.groups_guessed / n
+        )
+        self.share = min(1.0, max(0.2, 2 * cost / self._dense_cost()))
         if not fresh and not self.forced and cost > self._dense_cost():
             self.bounds = None
             self.retry = self.changed / 2

@@ -290,34 +290,32 @@ cdef class GroupBounds:
     cdef Py_ssize_t _assign(self, Py_ssize_t start, Py_ssize_t stop, char *memory,
                             const double *weights, double *sums, Locks locks) noexcept nogil:
         cdef Work w = self._work(memory + threadid() * self._work(NULL).bytes)
-        cdef Py_ssize_t n = min(self.piece_rows, stop - start), changed, g
+        cdef Py_ssize_t n = min(self.piece_rows, stop - start), count, changed, g
         cdef fm_block block
         cdef int part
         if self.renewing:
             self.rows.isa.exact.bounds_renew(&self.old, start, n)
-        changed = self.rows.isa.exact.bounds_open(&self.b, start, n, w.list)
-        self._sort(&w, start, changed)
-        if self.loose and self.prefix is not None:
-            for g in range(self.n_groups):
-                w.open.counts[g] = 0
-            self.rows.isa.exact.prefix_wanted(&self.b, &w.open, start, changed, self.few)
-            for g in range(self.n_groups):
-                self._guess(&w, start, g)
-            changed = self.rows.isa.exact.bounds_open(&self.b, start, n, w.list)
-            self._sort(&w, start, changed)
-        n = changed
-        block.rows, block.start, block.count = w.rows, 0, n
-        self.rows.kernels.gather(&self.rows.x, &block, self.rows.pack_offset, self.rows.scale,
-                                 w.places, w.framed, w.open.squares, w.scratch)
         for g in range(self.n_groups):
             w.open.counts[g] = 0
+        count = self.rows.isa.exact.bounds_open(&self.b, start, n, w.list)
+        self._sort(&w, start, count)
+        if self.loose and self.prefix is not None:
+            self.rows.isa.exact.prefix_wanted(&self.b, &w.open, start, count, self.few)
+            for g in range(self.n_groups):
+                self._guess(&w, start, g)
+                w.open.counts[g] = 0
+            count = self.rows.isa.exact.bounds_open(&self.b, start, n, w.list)
+            self._sort(&w, start, count)
+        block.rows, block.start, block.count = w.rows, 0, count
+        self.rows.kernels.gather(&self.rows.x, &block, self.rows.pack_offset, self.rows.scale,
+                                 w.places, w.framed, w.open.squares, w.scratch)
         for g in range(self.n_groups):
             self._own(&w, start, g)
         for g in range(self.n_groups):
             self._other(&w, start, g)
-        changed = self.rows.isa.exact.bounds_close(&self.b, &w.open, start, n, w.changed,
+        changed = self.rows.isa.exact.bounds_close(&self.b, &w.open, start, count, w.changed,
                                                    w.added, w.removed)
-        w.products[1] += n
+        w.products[1] += count
         if sums != NULL and changed:
             block.rows, block.start, block.count = w.changed, 0, changed
             part = locks.acquire(threadid())

@@ -183,10 +183,11 @@ cdef class Prefix:
     cdef void _add_centers(self, const double[:, ::1] centers, const Py_ssize_t[::1] moved,
                            Py_ssize_t start, char *memory) noexcept nogil:
         cdef Py_ssize_t count = min(FM_PROJECTED_ROWS, moved.shape[0] - start), d = self.rows.d
-        cdef Py_ssize_t i, j, t, column
+        cdef Py_ssize_t i, t, column
         cdef double *x = <double *>memory
         cdef double *squares = x + FM_PROJECTED_ROWS * d
-        cdef double *y = <double *>(memory + padded(8 * FM_PROJECTED_ROWS * (d + 1)) + padded(8 * d))
+        cdef double *y = <double *>(memory + padded(8 * FM_PROJECTED_ROWS * (d + 1))
+                                    + padded(8 * d))
         cdef double square, value
         cdef int16_t *codes = <int16_t *>(y + FM_PROJECTED_ROWS * (self.m + PANEL_WIDTH))
         cdef int32_t *to

@@ -195,8 +195,8 @@ static void prefix_wanted(const fm_bounds *b, fm_open *open, ptrdiff_t start, pt
         if (found > few)
             continue;
         for (ptrdiff_t g = 0; g < b->stride; g += 8)
-            for (uint64_t left = eight_flags(groups_open(code + g, b->group_moved + g, needed)); left;
-                 left &= left - 1) {
+            for (uint64_t left = eight_flags(groups_open(code + g, b->group_moved + g, needed));
+                 left; left &= left - 1) {
                 const ptrdiff_t group = g + __builtin_ctzll(left);
                 open->lists[group * open->room + open->counts[group]++] = (int32_t)p;
             }
