@@ -13,7 +13,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import N_THREADS, data, kmeans, measure, memory, mixtures, rates
+from benchmarks import N_THREADS, data, fits, kmeans, measure, memory, mixtures, rates
 
 
 def cpu_model():
@@ -124,6 +124,49 @@ def _per_iteration(options, works, task_class):
 
 def lloyd(options):
     _per_iteration(options, data.WORKS, kmeans.LloydTask)
+
+
+def whole_fits(options):
+    table = Table(
+        *("work", "shape", "dtype", "scikit-learn, s", "peers at as many iterations, s"),
+        *("fastmix lloyd, s", "fastmix auto, s", "scikit-learn / auto", "target"),
+        *("best peer / auto", "target", "lloyd / auto", "iterations", "products left"),
+        *("objective against scikit-learn's", "auto = lloyd"),
+    )
+    for name in options.work or data.WORKS:
+        for dtype in options.dtype:
+            work = data.named(name, options.scale)
+            X = work.make(dtype, options.seed)
+            start = kmeans.starting_centers(X, work.n_clusters, options.seed)
+            for library in kmeans.LIBRARIES:
+                fits.fit(library, X[: max(2000, work.least_rows)], start, "lloyd")
+            plain, dense = fits.fit("fastmix", X, start, "lloyd")
+            auto, model = fits.fit("fastmix", X, start, "auto")
+            slow, expected = fits.fit("scikit-learn", X, start, "lloyd")
+            peers = {
+                peer: fits.peer_fit(peer, X, start, model.n_iter_)[0] for peer in fits.peers_for(X)
+            }
+            same = (dense.labels_ == model.labels_).all() and dense.inertia_ == model.inertia_
+            report = model.fit_report_
+            found, theirs = (kmeans.objective(X, m.cluster_centers_) for m in (model, expected))
+            table.row(
+                name,
+                _shape(X, work.n_clusters),
+                dtype,
+                f"{slow:.4g}",
+                ", ".join(f"{peer} {seconds:.4g}" for peer, seconds in peers.items()),
+                f"{plain:.4g}",
+                f"{auto:.4g}",
+                f"{slow / auto:.2f}",
+                _target(work.target_fit),
+                f"{min(peers.values()) / auto:.2f}" if peers else "",
+                _target(work.target_fit_peers),
+                f"{plain / auto:.2f}",
+                f"{expected.n_iter_}, {model.n_iter_}",
+                f"{report['products'] / (report['e_steps'] * X.shape[0] * work.n_clusters):.3f}",
+                f"{(found - theirs) / theirs:+.1e}",
+                "yes" if same else "NO",
+            )
 
 
 def mixture(options):
@@ -296,6 +339,8 @@ def parser():
         sub = command(function, name, text)
         sub.add_argument("--work", nargs="+", choices=works, help="all of them by default")
         sub.add_argument("--more", type=int, default=more, help="iterations after the first")
+    sub = command(whole_fits, "fits", "whole fits to convergence, beside every peer installed")
+    sub.add_argument("--work", nargs="+", choices=data.WORKS, help="all of them by default")
     sub = command(seeding, "seeding", "greedy k-means++: seconds and potential")
     sub.add_argument("--seeds", type=int, default=3)
     sub = command(tiny, "tiny", "whole fits of 150 x 4")

@@ -13,6 +13,7 @@ _LAZY = {
     "assign": "fastmix.core",
     "kmeans": "fastmix.core",
     "kmeans_plusplus": "fastmix.core",
+    "log_prob": "fastmix.core",
     "show_versions": "fastmix.core",
 }
 _MODULES = ("callbacks", "core", "model_file")

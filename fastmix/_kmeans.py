@@ -65,8 +65,8 @@ class KMeans(
         Accepted because scikit-learn has it; X is never written.
     algorithm : {"auto", "lloyd", "elkan"}, default="auto"
         "lloyd" compares every row with every centre in every iteration, "elkan" only those that
-        bounds of the distances cannot rule out, "auto" does so where it pays; ``fit_report_`` says what
-        was done.  The result has the same bits.
+        bounds of the distances cannot rule out, "auto" does so where it pays; ``fit_report_`` says
+        what was done.  The result has the same bits.
     bounds_memory : int or None, default=None
         Most bytes that bounds may take beyond X, of which more make them tighter; None: half as
         much as X, and at least 24 a row.
@@ -92,7 +92,8 @@ class KMeans(
     fit_report_ : dict
         What ran and why: algorithm, reason, isa, n_threads, dtype, n_iter, stopped ("strict",
         "tol", "max_iter", "callback" or "interrupt"), e_steps, products (row-centre products),
-        rows_scanned, rows_changed, seconds per phase, repairs (iteration, cluster, row) and objective_trace.
+        rows_scanned, rows_changed, seconds per phase, repairs (iteration, cluster, row) and
+        objective_trace.
     n_features_in_ : int
         Number of columns seen in fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -101,10 +102,10 @@ class KMeans(
     Notes
     -----
     An iteration costs n K d multiply-adds on tiles with rows in the SIMD lanes, fewer where bounds
-    rule centres out (Ding et al., Yinyang K-means, ICML 2015, with margins for rounding).  Sums are exact and
-    independent of order, so that the result has the same bits for any number of threads; see
-    the README for the promises.  On Ctrl-C, fit raises KeyboardInterrupt and leaves the best state
-    in the attributes, with ``fit_report_["stopped"] == "interrupt"``.
+    rule centres out ("yinyang" in the report: Ding et al., ICML 2015, with margins for rounding).
+    Sums are exact and independent of order, so that the result has the same bits for any number of
+    threads; see the README for the promises.  On Ctrl-C, fit raises KeyboardInterrupt and leaves
+    the best state in the attributes, with ``fit_report_["stopped"] == "interrupt"``.
 
     References
     ----------
@@ -205,16 +206,11 @@ class KMeans(
             X = self._validated(X, reset=True)
             weights, factor = as_weights(sample_weight, X.shape[0])
             n_init = self._resolve_n_init()
-            init = core.check_arguments(
-                X.shape,
-                k,
-                self.init,
-                n_init,
-                self.max_iter,
-                self.tol,
-                self.algorithm,
-                self.bounds_memory,
-            )
+            options = {
+                name: getattr(self, name)
+                for name in ("max_iter", "tol", "algorithm", "bounds_memory")
+            }
+            init = core.check_arguments(X.shape, k, self.init, n_init, **options)
             if self.algorithm == "elkan" and k == 1:
                 warnings.warn(
                     "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' "
@@ -229,11 +225,8 @@ class KMeans(
                 factor=factor,
                 init=init,
                 n_init=n_init,
-                max_iter=self.max_iter,
-                tol=self.tol,
+                **options,
                 random_state=self.random_state,
-                algorithm=self.algorithm,
-                bounds_memory=self.bounds_memory,
                 n_threads=self.n_threads,
                 callbacks=core.as_callbacks(self.callbacks),
                 verbose=self.verbose,

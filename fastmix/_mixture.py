@@ -11,10 +11,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from fastmix._mixture_fitted import FittedMixture
-from fastmix._mixture_given import check_given, model_of
 from fastmix._mixture_verbose import Printer
 from fastmix.core import _mixture_fit as core
 from fastmix.core._fit import as_callbacks
+from fastmix.core._mixture_given import check_given, model_of
 from fastmix.core._mixture_start import INIT_PARAMS
 from fastmix.core._parameters import COVARIANCE_TYPES
 from fastmix.core._validation import as_count, as_weights, result_dtype
@@ -212,7 +212,8 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
         Returns
         -------
         model : GaussianMixture
-            Ready for predict, score, sample and a warm-started fit.
+            Ready for predict, score, bic, sample and a warm-started fit.  Of the fitted attributes
+            it lacks ``log_likelihood_``, which needs rows: see ``score``.
 
         Raises
         ------
@@ -225,6 +226,8 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
         model._model, model._dtype, model.n_features_in_ = built, dtype, d
         model.converged_, model.n_iter_ = True, 0
         model.lower_bound_, model.lower_bounds_ = -np.inf, []
+        model.objective_trace_ = np.empty(0)
+        model.fit_report_ = core.report_of_parameters(built)
         return model
 
     # ------------------------------------------------------------------ fit
@@ -286,6 +289,7 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
                 )
             weights, factor = as_weights(sample_weight, len(X))
             given = check_given(self, k, X.shape[1])
+            self._warn_few_rows(X, weights)
             result = core.fit(
                 X,
                 k,
@@ -331,6 +335,19 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
         if mine != (model.parameters.covariance_type, model.parameters.means.shape):
             return None
         return model, self.lower_bound_
+
+    def _warn_few_rows(self, X, weights):
+        """Warn where the rows about their mean cannot span the columns."""
+        n_rows = len(X) if weights is None else np.count_nonzero(weights)
+        if self.covariance_type in ("full", "tied") and n_rows <= X.shape[1]:
+            warnings.warn(
+                f"no covariance of {n_rows} rows in {X.shape[1]} columns has full rank: with "
+                f"covariance_type={self.covariance_type!r} the fit is of reg_covar="
+                f"{self.reg_covar!r} as much as of the data; use 'diag' or 'spherical', or fewer "
+                "columns",
+                UserWarning,
+                stacklevel=5,
+            )
 
     def _warn_drowned(self):
         warnings.warn(

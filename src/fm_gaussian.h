@@ -58,9 +58,13 @@ typedef struct {
     double (*pack_constants)(const double *constants, ptrdiff_t k, void *packed);
 
     /* In place: squared distances become responsibilities, exactly zero below the cut-off and zero
-     * from count on.  log_prob (count); entropy (count) of each row, or NULL. */
-    void (*softmax)(void *terms, ptrdiff_t count, ptrdiff_t k, ptrdiff_t stride,
-                    const void *constants, double greatest, double *log_prob, double *entropy);
+     * from count on.  log_prob (count); entropy (count) of each row, or NULL.  Returns how
+     * many are not zero, those of a last tile's spare rows too, or -1 where the log_prob of a row is
+     * not finite; expected, what the block before returned (0 for the first), decides how they are
+     * computed, and no bit. */
+    ptrdiff_t (*softmax)(void *terms, ptrdiff_t count, ptrdiff_t k, ptrdiff_t stride,
+                         const void *constants, double greatest, ptrdiff_t expected,
+                         double *log_prob, double *entropy);
 
     /* The list of rows with r w > 0 (w indexed as r, NULL: 1), their r w, and how many; both arrays
      * have room for eight more than the rows. */
@@ -94,6 +98,11 @@ typedef struct {
     /* second (FM_MOMENT_STRIDE(d)) += sum r y^2. */
     void (*diagonal)(const double *y, ptrdiff_t d, const int32_t *list, const double *r,
                      ptrdiff_t count, double *weight, double *first, double *second);
+    /* The same of k components over all rows, r [component][r_stride] as from widen: for blocks in
+     * which nearly all pairs have a share.  weight (k), first and second (k, FM_MOMENT_STRIDE(d)). */
+    void (*diagonal_every)(const double *y, ptrdiff_t d, const double *r, ptrdiff_t r_stride,
+                           ptrdiff_t k, ptrdiff_t count, double *weight, double *first,
+                           double *second);
     /* second (1) += sum r |y|^2; squares NULL: weight and first alone, for tied components. */
     void (*spherical)(const double *y, ptrdiff_t d, const int32_t *list, const double *r,
                       ptrdiff_t count, const double *squares, double *weight, double *first,

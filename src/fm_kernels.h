@@ -135,18 +135,19 @@ typedef struct {
 
 /* Bounds of the distances of rows to centres (kernels/bounds.inc.h). */
 typedef struct {
-    int32_t *labels;   /* (n) */
-    float *upper;      /* (n) */
-    int16_t *codes;    /* (n, stride) */
-    ptrdiff_t stride;  /* groups rounded up to 8 */
-    float step;        /* a lower bound's code is in units of it */
-    const int32_t *group_of;    /* (k) */
-    const float *moved;         /* (k) how far a centre has moved since the bounds began */
-    const float *group_reach;   /* (groups) how far the farthest of a group has, */
-    const int16_t *group_moved; /* (stride) and the same in codes, rounded up */
-    float reach;                /* the greatest of these */
-    float proof, root;          /* what a difference of squares must exceed; its square root */
-    double c_square, unit;      /* |x|^2 - 2 s is right within unit (|x|^2 + c_square) */
+    int32_t *labels;          /* (n) */
+    float *upper;             /* (n) */
+    int16_t *codes;           /* (n, stride) */
+    ptrdiff_t stride;         /* groups rounded up to 8 */
+    float step;               /* a lower bound's code is in units of it */
+    const int32_t *group_of;  /* (k) */
+    const float *moved;       /* (k) how far a centre has moved since the bounds began */
+    const float *group_reach; /* (groups) how far the farthest of a group has, */
+    const int16_t
+        *group_moved;      /* (stride) the same in codes, rounded up; beyond the groups least */
+    float reach;           /* the greatest of these */
+    float proof, root;     /* what a difference of squares must exceed; its square root */
+    double c_square, unit; /* |x|^2 - 2 s is right within unit (|x|^2 + c_square) */
 } fm_bounds;
 
 /* Rows of one call whose label is not proven. */

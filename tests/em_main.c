@@ -199,7 +199,8 @@ static uint64_t pass(const problem *p, enum type type, const parameters *at, sum
             const double *w = p->w ? p->w + start : NULL;
             p->tile->pack(&p->x, &block, p->offset, 1, tiles, (fm_memory){0}, scratch);
             distances(p, type, at, tiles, block.count, r, scratch);
-            p->mixture->softmax(r, block.count, k, STRIDE, constants, greatest, log_prob, entropy);
+            p->mixture->softmax(r, block.count, k, STRIDE, constants, greatest, 0, log_prob,
+                                entropy);
             moments->add_lanes(log_prob, w, block.count, s.log_prob);
             moments->add_lanes(entropy, w, block.count, s.entropy);
             if (few)

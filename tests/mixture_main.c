@@ -9,6 +9,7 @@
  * standard error says which; 2: no table of that name runs here; 3: no memory.
  */
 #include <math.h>
+#include <string.h>
 
 #include "c_program.h"
 #include "fm_kernels.h"
@@ -165,7 +166,23 @@ static void check_softmax(const fm_isa *isa, int single, ptrdiff_t k, ptrdiff_t 
     for (ptrdiff_t i = 0; i < count; i++)
         w[i] = floor(3 * uniform(&state));
     const double greatest = mixture->pack_constants(constants, k, packed);
-    mixture->softmax(terms, count, k, stride, packed, greatest, log_prob, entropy);
+    void *other = take(k * stride, size);
+    double *other_prob = TAKE(count, double);
+    memcpy(other, terms, (size_t)(k * stride * size));
+    const ptrdiff_t live =
+        mixture->softmax(terms, count, k, stride, packed, greatest, 0, log_prob, entropy);
+    ptrdiff_t positive = 0;
+    for (ptrdiff_t i = 0; i < k * stride; i++)
+        positive += i % stride < count && get(terms, i, single) > 0;
+    check(positive <= live && live < positive + k * 64, "live pairs", k, count);
+    /* Neither what was expected nor the entropies change a bit of the others. */
+    mixture->softmax(other, count, k, stride, packed, greatest, k * count, other_prob, NULL);
+    for (ptrdiff_t j = 0; j < k; j++)
+        check(!memcmp((char *)other + j * stride * size, (char *)terms + j * stride * size,
+                      (size_t)(count * size)),
+              "softmax as expected", k, count);
+    check(!memcmp(other_prob, log_prob, (size_t)count * sizeof(double)), "log_prob as expected", k,
+          count);
     for (ptrdiff_t i = 0; i < count; i++) {
         long double top = -INFINITY, sum = 0, mixed = 0;
         for (ptrdiff_t j = 0; j < k; j++)
@@ -204,6 +221,23 @@ static void check_softmax(const fm_isa *isa, int single, ptrdiff_t k, ptrdiff_t 
         check(expected == found, "select_rows", k, count);
         for (ptrdiff_t i = count; i < (count + 15) / 16 * 16; i++)
             check(wide[i] == 0 && get(row, i, single) == 0, "padding", k, count);
+    }
+}
+
+/* A row without a finite term is reported, wherever it stands. */
+static void check_infinite(const fm_isa *isa, int single, ptrdiff_t count)
+{
+    const fm_mixture_kernels *mixture = single ? isa->mixture_f32 : isa->mixture_f64;
+    const ptrdiff_t size = single ? 4 : 8, stride = (count + 63) / 64 * 64, k = 2;
+    void *terms = take(k * stride, size), *packed = take(k, size);
+    double *log_prob = TAKE(count, double), constants[2] = {0, 0};
+    const double greatest = mixture->pack_constants(constants, k, packed);
+    for (ptrdiff_t far = 0; far < count; far++) {
+        for (ptrdiff_t i = 0; i < k * stride; i++)
+            set(terms, i, single, i % stride == far ? INFINITY : 1);
+        const ptrdiff_t live =
+            mixture->softmax(terms, count, k, stride, packed, greatest, 0, log_prob, NULL);
+        check(live == -1, "row without a finite term", k, count);
     }
 }
 
@@ -246,6 +280,30 @@ static void check_moments(const fm_isa *isa, ptrdiff_t d, ptrdiff_t count)
                           diagonal);
         moments->spherical(y, d, list + from, share + from, part, squares, weight + 2, round_first,
                            &round);
+    }
+    double *every = TAKE(2 * 7 * stride + 7, double), *shares = TAKE(7 * padded, double);
+    for (ptrdiff_t j = 0; j < 7; j++) /* component 3 is that of the lists */
+        for (ptrdiff_t i = 0; i < count; i++)
+            shares[j * padded + i] = j == 3 ? r[i] : uniform(&state);
+    moments->diagonal_every(y, d, shares, padded, 7, half, every + 14 * stride, every,
+                            every + 7 * stride);
+    moments->diagonal_every(y + half * stride, d, shares + half, padded, 7, count - half,
+                            every + 14 * stride, every, every + 7 * stride);
+    check(!memcmp(every + 3 * stride, diagonal_first, (size_t)d * sizeof(double)) &&
+              !memcmp(every + 10 * stride, diagonal, (size_t)d * sizeof(double)) &&
+              every[14 * stride + 3] == weight[1],
+          "moments of every row", d, count);
+    /* Of reals: with the bits of the lists, whether alone or beside other components. */
+    for (ptrdiff_t j = 0; j < 7; j++) {
+        double *one = TAKE(2 * stride, double), total_weight = 0;
+        int32_t *all = TAKE(count, int32_t);
+        for (ptrdiff_t i = 0; i < count; i++)
+            all[i] = (int32_t)i;
+        moments->diagonal(y, d, all, shares + j * padded, count, &total_weight, one, one + stride);
+        check(!memcmp(one, every + j * stride, (size_t)d * sizeof(double)) &&
+                  !memcmp(one + stride, every + (7 + j) * stride, (size_t)d * sizeof(double)) &&
+                  total_weight == every[14 * stride + j],
+              "moments of every row and list", d, count);
     }
     if (d <= 4) {
         moments->frame_columns(&matrix, &block, offset, 2, columns, padded);
@@ -332,6 +390,8 @@ static void check_table(const fm_isa *isa)
                 check_softmax(isa, single, k, counts[c]);
                 release_all();
             }
+            check_infinite(isa, single, counts[c]);
+            release_all();
         }
     }
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {

@@ -23,6 +23,12 @@ def factor(covariance):
     return inverse, -np.log(np.diagonal(lower)).sum(), -1
 
 
+def cholesky(matrix):
+    """Lower Cholesky factor of a (d, d) matrix; all NaN if it is not positive definite."""
+    lower, info = lapack.dpotrf(np.asarray(matrix, dtype=np.float64), lower=1)
+    return np.full(lower.shape, np.nan) if info else np.tril(lower)
+
+
 def log(values):
     """Natural logarithm of positive finite values."""
     return np.log(np.asarray(values, dtype=np.float64))
@@ -43,11 +49,15 @@ def squared_mahalanobis(rows, factors):
     return out
 
 
+def log_terms(rows, factors):
+    """ln p(x, z_k = 1) of framed rows, (n, k)."""
+    constants = factors.log_weights + factors.log_det - rows.shape[1] / 2 * np.log(2 * np.pi)
+    return constants - squared_mahalanobis(rows, factors) / 2
+
+
 def expectation(rows, factors):
     """ln p(x) (PRML 9.12) and responsibilities (9.13) of framed rows, with the cut-off."""
-    d = rows.shape[1]
-    terms = factors.log_weights + factors.log_det - d / 2 * np.log(2 * np.pi)
-    terms = terms - squared_mahalanobis(rows, factors) / 2
+    terms = log_terms(rows, factors)
     most = terms.max(axis=1, keepdims=True)
     powers = np.where(terms >= most - CUTOFF, np.exp(terms - most), 0.0)
     sums = powers.sum(axis=1, keepdims=True)
@@ -89,9 +99,12 @@ class ReferenceRows(TileRows):
         return np.ones(end - at) if weights is None else weights[at:end]
 
     def expect(self, start, stop, factors, n_threads, *, weights=None, moments=None,
-               log_prob=None, responsibilities=None, labels=None):  # fmt: skip
+               log_prob=None, log_joint=None, responsibilities=None, labels=None,
+               entropy=True):  # fmt: skip
         for at, end, rows in self._slots(start, stop):
             densities, r, best = expectation(rows, factors)
+            if log_joint is not None:
+                log_joint[at:end] = log_terms(rows, factors)
             if log_prob is not None:
                 log_prob[at:end] = densities
             if responsibilities is not None:
@@ -103,7 +116,8 @@ class ReferenceRows(TileRows):
                 add_moments(moments, rows, r, w)
                 moments.log_likelihood += w @ densities
                 with np.errstate(divide="ignore", invalid="ignore"):
-                    moments.entropy -= w @ np.where(r > 0, r * np.log(r), 0.0).sum(axis=1)
+                    shared = np.where(r > 0, r * np.log(r), 0.0).sum(axis=1)
+                moments.entropy -= w @ shared if entropy else 0.0
 
     def gather(self, start, stop, labels, n_threads, *, moments, weights=None):
         for at, end, rows in self._slots(start, stop):
@@ -122,5 +136,6 @@ def stand_in():
         import fastmix.core._mixture  # noqa: F401
     except ModuleNotFoundError:
         module = types.ModuleType("fastmix.core._mixture")
-        module.MixtureRows, module.factor, module.log = ReferenceRows, factor, log
+        module.MixtureRows, module.log = ReferenceRows, log
+        module.factor, module.cholesky = factor, cholesky
         sys.modules[module.__name__] = module

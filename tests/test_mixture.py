@@ -2,6 +2,7 @@
 """What a mixture's fit computes: published optima, laws, singularities, offsets."""
 
 import importlib.resources
+import warnings
 
 import numpy as np
 import pytest
@@ -332,6 +333,20 @@ def test_large_reg_covar_warns(rng):
     X = rng.normal(size=(100, 2)) * [1.0, 1e-3]
     with pytest.warns(UserWarning, match="reg_covar=1e-06 is a tenth or more of the variance"):
         GaussianMixture(1).fit(X)
+
+
+@pytest.mark.parametrize("kind, warns", list(zip(TYPES, (True, True, False, False), strict=True)))
+@pytest.mark.parametrize("n_rows", [4, 5])
+def test_rows_too_few_for_full_rank_warn_once(rng, kind, warns, n_rows):
+    X, weights = rng.normal(size=(8, 4)), (np.arange(8) < n_rows).astype(float)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        GaussianMixture(1, covariance_type=kind, n_init=2).fit(X, sample_weight=weights)
+    texts = [str(warning.message) for warning in caught if "full rank" in str(warning.message)]
+    expected = ["no covariance of 4 rows in 4 columns has full rank"]
+    # Five rows about their mean span four columns.
+    assert [text.partition(":")[0] for text in texts] == (expected if warns and n_rows == 4 else [])
+    assert all(warning.filename == __file__ for warning in caught)
 
 
 @pytest.mark.parametrize("unit", [1e-160, 1e160])

@@ -273,6 +273,21 @@ def test_model_from_parameters_is_the_model(X, kind):
     assert more.n_iter_ == 1
 
 
+def test_model_from_parameters_has_the_attributes_of_a_fit(X):
+    fitted = GaussianMixture(2, random_state=0).fit(X)
+    model = GaussianMixture.from_parameters(
+        fitted.weights_, fitted.means_, fitted.covariances_, random_state=0
+    )
+    # All but the likelihood of rows that it has never seen.
+    assert set(vars(fitted)) - set(vars(model)) == {"log_likelihood_"}
+    assert set(model.fit_report_) == set(fitted.fit_report_)
+    assert model.fit_report_["stopped"] == "given"
+    assert model.objective_trace_.shape == (0,)
+    assert model.lower_bounds_ == []
+    assert_allclose(model.bic(X), fitted.bic(X), rtol=1e-11)
+    assert model.sample(3)[0].shape == (3, 2)
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -283,6 +298,7 @@ def test_model_from_parameters_is_the_model(X, kind):
         ({"covariances": [[[1.0]], [[-1.0]]]}, "should be symmetric, positive-definite"),
         ({"covariances": [1.0, 1.0]}, "'full covariance' should have the shape of"),
         ({"weights": ["a", "b"]}, "'weights' must be numeric"),
+        ({"covariance_type": "round"}, "covariance_type must be one of"),
     ],
 )
 def test_bad_parameters_are_refused(change, message):

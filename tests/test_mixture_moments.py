@@ -169,7 +169,18 @@ def test_cholesky_is_that_of_lapack(rng, d):
 
 
 def test_cholesky_of_an_indefinite_matrix_is_nan():
-    assert np.isnan(cholesky(np.array([[1.0, 2.0], [2.0, 1.0]]))[1, 1])
+    assert np.isnan(cholesky(np.array([[1.0, 2.0], [2.0, 1.0]]))).all()
+    assert np.isnan(cholesky(np.zeros((2, 2)))).all()
+
+
+@pytest.mark.parametrize("exponent", [-1040, -601, 600, 1001])
+def test_cholesky_in_any_unit_is_exactly_that(rng, exponent):
+    A = np.round(rng.normal(size=(5, 5)) * 16)
+    matrix = A @ A.T + np.eye(5)
+    unit = exponent // 2 * 2
+    expected = np.ldexp(cholesky(matrix), unit // 2)
+    # Integers below 2^14 are exact in any of these units.
+    assert_array_equal(cholesky(np.ldexp(matrix, unit)), expected)
 
 
 @pytest.mark.parametrize("d", [1, 2, 5])

@@ -108,7 +108,7 @@ def test_distances_of_codes_are_no_greater_than_those_of_the_points(rng, isa, dt
     order = np.append(rng.permutation(K), [-1] * 8).astype(np.int32)
     prefix.arrange(order, K)
     centers = np.concatenate([Y[: K // 2], Y[K // 2 : K] * 0.5 + Y[:20] * 0.5])
-    prefix.move(centers.astype(dtype).astype(np.float64), np.ones(K), 1)
+    prefix.move(centers, np.arange(K), 1)
     pairs = prefix.panels.view(np.int32).reshape(-1, prefix.width // 2, 8)
     codes = pairs.transpose(0, 2, 1).copy().view(np.int16).reshape(-1, prefix.width)
     codes = codes[prefix.column_of].astype(np.float64)
@@ -176,7 +176,7 @@ def test_axes_that_are_not_orthonormal_loosen_the_bounds_only(rng, dtype):
 def test_leading_axes_are_orthonormal_and_hold_the_variance(rng):
     X = decaying(rng, 4000, 90).astype(np.float32)
     rows, Y = framed(X)
-    leading = Leading(rows, 100, 64)
+    leading = Leading(rows, 100, 10**9)
     assert leading.counts == [m for m in COUNTS if m <= 45]
     axes = leading.axes
     np.testing.assert_allclose(axes @ axes.T, np.eye(len(axes)), atol=1e-12)

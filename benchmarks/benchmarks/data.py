@@ -132,6 +132,8 @@ class Work:
     n_clusters: int
     target: float | None = None
     target_float64: float | None = None
+    target_fit: float | None = None  # of a whole fit: scikit-learn, the fastest of all peers
+    target_fit_peers: float | None = None
 
     def target_for(self, dtype, peer="scikit-learn"):
         """The ratio peer / fastmix to reach, or None."""
@@ -179,22 +181,61 @@ class MixtureWork(Work):
 
 
 _ALL = [
-    Work("blobs_10Mx2_k8", blobs, 10_000_000, 2, 8, target=5),
-    Work("blobs_2Mx16_k64", blobs, 2_000_000, 16, 64, target=3),
-    Work("blobs_1Mx32_k256", blobs, 1_000_000, 32, 256, target=2.8),
-    Work("uniform_1Mx32_k256", uniform, 1_000_000, 32, 256, target=2.8),
-    Work("decay_200kx128_k1000", decay, 200_000, 128, 1000, target=1.6, target_float64=1.45),
-    Work("decay_100kx768_k1000", decay, 100_000, 768, 1000, target=2),
-    Work("pixels_k64", pixels, 546_560, 3, 64, target=8),
-    Work("patches_k256", patches, 133_140, 192, 256, target=1.7),
+    Work("blobs_10Mx2_k8", blobs, 10_000_000, 2, 8, target=5, target_fit=8, target_fit_peers=7),
+    Work("blobs_2Mx16_k64", blobs, 2_000_000, 16, 64, target=3, target_fit=12, target_fit_peers=10),
+    Work(
+        "blobs_1Mx32_k256",
+        blobs,
+        1_000_000,
+        32,
+        256,
+        target=2.8,
+        target_fit=12,
+        target_fit_peers=10,
+    ),
+    Work(
+        "uniform_1Mx32_k256",
+        uniform,
+        1_000_000,
+        32,
+        256,
+        target=2.8,
+        target_fit=6,
+        target_fit_peers=5,
+    ),
+    Work(
+        "decay_200kx128_k1000",
+        decay,
+        200_000,
+        128,
+        1000,
+        target=1.6,
+        target_float64=1.45,
+        target_fit=8,
+        target_fit_peers=3,
+    ),
+    Work(
+        "decay_100kx768_k1000",
+        decay,
+        100_000,
+        768,
+        1000,
+        target=2,
+        target_fit=8,
+        target_fit_peers=2.5,
+    ),
+    Work("pixels_k64", pixels, 546_560, 3, 64, target=8, target_fit=14, target_fit_peers=12),
+    Work("patches_k256", patches, 133_140, 192, 256, target=1.7, target_fit=10, target_fit_peers=8),
     Work("tall_20Mx1_k5", blobs, 20_000_000, 1, 5),
     Work("wide_2kx4000_k10", blobs, 2_000, 4_000, 10),
-    Work("sparse_100kx10k_k100", sparse, 100_000, 10_000, 100),
+    Work("sparse_100kx10k_k100", sparse, 100_000, 10_000, 100, target_fit=3),
 ]
 if os.environ.get("FASTMIX_BENCH_DEFINITIONS"):
     _ALL += [
-        Work("definitions_k500", definitions, 50_000, 384, 500),
-        Work("definitions_k1000", definitions, 50_000, 384, 1000),
+        Work("definitions_k500", definitions, 50_000, 384, 500, target_fit=10, target_fit_peers=3),
+        Work(
+            "definitions_k1000", definitions, 50_000, 384, 1000, target_fit=10, target_fit_peers=3
+        ),
     ]
 
 WORKS = {work.name: work for work in _ALL}

@@ -20,6 +20,7 @@ _LAZY = {
     "Moments": "fastmix.core._moments",
     "canonical_order": "fastmix.core._gaussians",
     "conditional": "fastmix.core._gaussians",
+    "log_prob": "fastmix.core._mixture_density",
     "marginal": "fastmix.core._gaussians",
 }
 
@@ -31,6 +32,7 @@ __all__ = [
     "conditional",
     "kmeans",
     "kmeans_plusplus",
+    "log_prob",
     "marginal",
     "show_versions",
     "versions",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""E-steps of one run of K-means: plain scans, or bounds where they pay.  The labels are the same."""
+"""E-steps of one run of K-means: plain scans, or bounds where they pay, to the same labels."""
 
 import math
 
@@ -19,22 +19,30 @@ SUMS_BYTES = 2**28
 # Bytes a row that bounds may take where half of a row is less.
 LEAST_BOUND_BYTES = 24
 
-# Nanoseconds on one thread (Zen 4), of which only the ratios matter: a multiply-add of the plain
-# scan and of the scores of picked rows, what a row costs either way, and what an open row, each of
-# its columns and each of its groups adds.  The first line is for float32; float64 takes twice that.
-DENSE_PRODUCT, PICKED_PRODUCT = 0.018, 0.034
-DENSE_ROW, BOUNDED_ROW, BOUND_BYTE = 6.0, 3.0, 0.08
-OPEN_ROW, OPEN_COLUMN, OPEN_GROUP = 14.0, 0.5, 7.0
-# The same of products of leading coordinates, of groups that they are to rule out.
-LEADING_PRODUCT, LEADING_GROUP = 0.011, 5.0
+# Groups of centres at most: each has lists of rows in every thread.
+MAX_GROUPS = 1024
+
+# Nanoseconds a row on one thread (Zen 4; only the ratios matter), fitted to the E-steps of eleven
+# fits in both dtypes, most of them within a tenth.  A plain scan: of each column, centre, and
+# product of both.  With bounds: of each byte of codes, of an open row, each of its columns, each
+# group of centres that it meets, and each product.  What goes by column doubles in float64.
+DENSE_COLUMN, DENSE_CENTER, DENSE_PRODUCT = 0.29, 0.027, 0.0172
+BOUND_BYTE, OPEN_ROW, OPEN_COLUMN, OPEN_GROUP, OPEN_PRODUCT = 0.24, 13.5, 0.6, 2.5, 0.025
+# The same of a group that leading coordinates are to rule out, and of a product of these.
+LEADING_GROUP, LEADING_PRODUCT = 8.0, 0.011
 
 # Least columns of which the leading ones are looked at, and the part of its groups that a row has
 # open in the E-steps after the first ones: one in so many (definitions, K=1000: 124 in the first
 # with bounds, 40 after seven, 10 after twenty).
 LEADING_COLUMNS, LATER = 32, 3
 
-# Bounds are taken up, and kept, where they promise this part of a plain scan's time at most.
+# Bounds are extended from the probes to all rows where they promise this part of a plain scan's
+# time at most, and given up where they take more than all of it.
 WORTHWHILE = 0.85
+
+# The probes: this part of the rows, in at most so many stretches, one for so much time of a plain
+# scan; shorter stretches are not worth a second thread.
+PROBED_PART, MAX_PROBES, PROBE_NANOSECONDS = 1 / 256, 8, 2e6
 
 
 class Assignment:
@@ -46,10 +54,10 @@ class Assignment:
     weights : ndarray of shape (n,) or None
     k : int
     algorithm : {"auto", "lloyd", "elkan"}
-        "lloyd" scans every row; "elkan" uses bounds from the second E-step on; "auto" decides from
-        counts alone: rows, columns, clusters, labels that changed, and what bounds left open.
+        "lloyd" scans every row; "elkan" uses bounds from the second E-step on; "auto" tries them on
+        few rows, and takes them up where what they leave open there, counted, is worth it.
     memory : int
-        Bytes that the bounds may take.
+        Bytes that the bounds may take beyond one float a row.
     reach : ndarray of shape (d,)
         Bounds the framed rows.
     """
@@ -57,94 +65,130 @@ class Assignment:
     def __init__(self, rows, weights, k, algorithm, memory, reach):
         self.rows, self.weights, self.k = rows, weights, k
         self.x_square = float(np.square(reach).sum()) * (1 + 1e-6)
-        self.bounds = None
         self.products = self.rows_scanned = self.steps = self.bounded_steps = 0
         self.first_bounded = None
-        self.changed = rows.n  # rows whose label the last E-step changed
-        self.retry = rows.n  # bounds are thought of when fewer change
-        groups = 0
-        if isinstance(rows, DenseRows) and algorithm != "lloyd" and k > 1:
-            # Codes of two bytes, in eights.
-            groups = min(math.ceil(k / PANEL_WIDTH), int(memory // rows.n - 4) // 16 * 8)
-        self.groups = max(0, groups)
         self.forced = algorithm == "elkan"
-        self.memory, self.axes, self.prefix, self.at_once = memory, 0, None, False
+        # Codes of two bytes, in eights.
+        self.groups = min(math.ceil(k / PANEL_WIDTH), int(memory // rows.n) // 16 * 8, MAX_GROUPS)
+        self.why_none = None
+        if algorithm == "lloyd":
+            self.why_none = "asked for"
+        elif not isinstance(rows, DenseRows):
+            self.why_none = "there are no bounds for sparse rows"
+        elif k == 1 or self.groups == 0:
+            self.why_none = "one cluster" if k == 1 else "no memory for bounds"
+        elif not self.forced and self._bounded_cost(0, 0, 0) > WORTHWHILE * self._dense_cost():
+            self.why_none = "bounds could not pay"
+        if self.why_none:
+            self.groups = 0
+        self.memory, self.axes, self.prefix, self.share = memory, 0, None, 1.0
+        self.bounds = None
+        self.everywhere = False  # bounds serve all rows, else the probes
+        self.extend = False  # to all rows in the next E-step
+        n_probes = max(1, min(MAX_PROBES, int(rows.n * self._dense_cost() / PROBE_NANOSECONDS)))
+        size = max(1, int(rows.n * PROBED_PART / n_probes))
+        middles = [(2 * i + 1) * rows.n // (2 * n_probes) for i in range(n_probes)]
+        self.probes = [(middle, min(rows.n, middle + size)) for middle in middles]
 
     def __call__(self, centers, labels, n_threads, spread, sums=None):
         """Labels (n,) for framed centres, in place; returns how many changed.
 
         sums (k, 2, stride), where given, follow the labels.  spread: about the distance of a row to
-        its centre, once that is known.
+        its centre, zero before the first E-step.
         """
         rows = self.rows
         if self.steps == 1 and self.groups and rows.d >= LEADING_COLUMNS and spread > 0:
             self._look_ahead(centers, labels)
-        fresh = self.bounds is None and self._worth_taking(spread)
-        if fresh:
-            if self.axes and self.prefix is None:
-                self.prefix = self.leading.prefix(self.axes, n_threads)
-            self.bounds = GroupBounds(rows, centers, self.groups, spread, self.prefix)
-            self.first_bounded = self.steps if self.first_bounded is None else self.first_bounded
+        fresh = self._prepare(centers, spread, n_threads)
         self.steps += 1
-        assign = self._plain(centers) if self.bounds is None else self._bounded(centers, n_threads)
-        n_changed, parts = 0, None
         # Calls of as many rows as the cost of the last E-step allows.
-        scanned = self.k if fresh or self.bounds is None else math.ceil(self.k * self.share)
-        for start, stop, threads in passes(rows, scanned, n_threads):
+        met = math.ceil(self.k * self.share) if self.everywhere and not fresh else self.k
+        n_changed, parts = 0, None
+        for start, stop, threads in passes(rows, met, n_threads):
             if sums is not None and parts is None:
                 n_parts = max(1, min(threads, SUMS_BYTES // sums.nbytes))
                 parts = rows.empty_sums(n_parts, self.k) if n_parts > 1 else sums[np.newaxis]
-            n_changed += assign(start, stop, labels, threads, parts)
+            for first, last, bounded in self._stretches(start, stop):
+                if bounded:
+                    if self.steps == 1:  # bounds are of rows that have a label
+                        n_changed += rows.assign(
+                            first, last, centers, labels, 1, parts, self.weights
+                        )
+                    few = (last - first) * self._dense_cost() < PROBE_NANOSECONDS / 20
+                    n_changed += self.bounds.assign(
+                        first, last, labels, 1 if few else threads, parts, self.weights
+                    )
+                else:
+                    n_changed += rows.assign(
+                        first, last, centers, labels, threads, parts, self.weights
+                    )
         if parts is not None and len(parts) > 1:
             for part in parts:
                 sums += part
-        self.changed = n_changed
         self._count(fresh)
         return n_changed
 
-    def _plain(self, centers):
-        def assign(start, stop, labels, threads, parts):
-            return self.rows.assign(start, stop, centers, labels, threads, parts, self.weights)
+    def _prepare(self, centers, spread, n_threads):
+        """Bounds for these centres, if any are used; returns whether they are new."""
+        fresh = self.extend or (
+            self.bounds is None and self.groups > 0 and (spread > 0 or not self.forced)
+        )
+        if fresh:
+            # Before the first E-step a guess that is too large only makes the codes coarse.
+            spread = spread or math.sqrt(self.x_square) / 4
+            self.everywhere, self.extend = self.extend or self.forced, False
+            if self.everywhere and self.axes and self.prefix is None:
+                self.prefix = self.leading.prefix(self.axes, n_threads)
+            self.bounds = GroupBounds(
+                self.rows, centers, self.groups, spread, self.prefix if self.everywhere else None
+            )
+        if self.bounds is not None:
+            self.bounds.move(centers, self.x_square, n_threads)
+            self.bounds.products = self.bounds.rows_open = self.bounds.groups_open = 0
+            self.bounds.groups_guessed = 0
+            self.bounded_steps += self.everywhere
+            if self.everywhere and self.first_bounded is None:
+                self.first_bounded = self.steps
+        return fresh
 
-        return assign
-
-    def _bounded(self, centers, n_threads):
-        bounds = self.bounds
-        bounds.move(centers, self.x_square, n_threads)
-        bounds.products = bounds.rows_open = bounds.groups_open = bounds.groups_guessed = 0
-        self.bounded_steps += 1
-
-        def assign(start, stop, labels, threads, parts):
-            return bounds.assign(start, stop, labels, threads, parts, self.weights)
-
-        return assign
+    def _stretches(self, start, stop):
+        """Rows start .. stop as stretches (first, last, whether bounds serve them)."""
+        if self.bounds is None or self.everywhere:
+            yield start, stop, self.everywhere
+            return
+        for first, last in self.probes:
+            first, last = max(first, start), min(last, stop)
+            if first < last:
+                if start < first:
+                    yield start, first, False
+                yield first, last, True
+                start = last
+        if start < stop:
+            yield start, stop, False
 
     # ------------------------------------------------------------ what pays
 
-    def _product(self, nanoseconds):
-        return nanoseconds * self.rows.dtype.itemsize / 4
-
     def _dense_cost(self):
-        """Of one row."""
-        return DENSE_ROW + self._product(DENSE_PRODUCT) * self.k * self.rows.d
+        """Nanoseconds of a row, on average."""
+        size = self.rows.d * self.rows.dtype.itemsize / 4
+        return DENSE_COLUMN * size + (DENSE_CENTER + DENSE_PRODUCT * size) * self.k
 
-    def _bounded_cost(self, rows_open, groups_open, products, guessed=0):
-        """Of one row, given how many of these it has on average; guessed: groups that leading
-        coordinates were to rule out."""
-        d = self.rows.d
+    def _bounded_cost(self, rows_open, groups_open, products, groups_guessed=0):
+        """The same with bounds that leave open so many of each for a row, on average, and so many
+        groups for its leading coordinates."""
+        size = self.rows.d * self.rows.dtype.itemsize / 4
         return (
-            BOUNDED_ROW
-            + BOUND_BYTE * 2 * math.ceil(self.groups / 8) * 8
-            + rows_open * (OPEN_ROW + self._product(OPEN_COLUMN) * d)
-            + groups_open * OPEN_GROUP
-            + products * self._product(PICKED_PRODUCT) * d
-            + guessed * (LEADING_GROUP + LEADING_PRODUCT * self.axes * self.k / self.groups)
+            BOUND_BYTE * 2 * math.ceil(self.groups / 8) * 8
+            + (OPEN_ROW + OPEN_COLUMN * size) * rows_open
+            + OPEN_GROUP * groups_open
+            + OPEN_PRODUCT * size * products
+            + groups_guessed * (LEADING_GROUP + LEADING_PRODUCT * self.axes * self.k / self.groups)
         )
 
     def _look_ahead(self, centers, labels):
         """Chooses how many leading coordinates to use, and how many groups memory leaves them."""
         n, k, whole, dense = self.rows.n, self.k, self.groups, self._dense_cost()
-        row_bytes = int(self.memory // n) - 4
+        row_bytes = int(self.memory // n)
         self.leading = Leading(self.rows, k, self.memory)
         best, choice = min(dense, self._bounded_cost(1, whole / LATER, k / LATER)), (whole, 0)
         for m, left in zip(*self.leading.groups_left(centers, labels, whole), strict=True):
@@ -159,42 +203,33 @@ class Assignment:
             )
             if later < best:
                 best, choice = later, (self.groups, m)
-                self.at_once = now < WORTHWHILE * dense
+                self.extend = now < WORTHWHILE * dense
         self.groups, self.axes = choice
 
-    def _worth_taking(self, spread):
-        if not self.groups or not spread > 0:
-            return False
-        if self.axes and self.at_once:
-            return self.steps == 1 or self.changed < self.retry
-        if self.changed == self.rows.n:
-            return False
-        if self.forced:
-            return True
-        if self.changed >= self.retry:
-            return False
-        # The part of the row-centre products that bounds left open on the shapes of the benchmarks
-        # was 0.1 to 1.7 times this root.
-        share = min(1.0, 1.2 * math.sqrt(self.changed / self.rows.n))
-        cost = self._bounded_cost(min(1.0, 4 * share), self.groups * share, self.k * share)
-        return cost < WORTHWHILE * self._dense_cost()
-
     def _count(self, fresh):
-        n = self.rows.n
-        if self.bounds is None:
-            self.products += n * self.k
-            self.rows_scanned += n
+        """Adds up what the E-step did, and decides how the next is to be done."""
+        n, bounds = self.rows.n, self.bounds
+        probed = sum(last - first for first, last in self.probes)
+        served = 0 if bounds is None else n if self.everywhere else probed
+        self.products += (n - served) * self.k
+        self.rows_scanned += n - served
+        if bounds is None:
             return
-        found = self.bounds
-        self.products += found.products
-        self.rows_scanned += found.rows_open
+        self.products += bounds.products
+        self.rows_scanned += bounds.rows_open
+        if fresh or self.forced:
+            return
         cost = self._bounded_cost(
-            found.rows_open / n, found.groups_open / n, found.products / n, found.groups_guessed / n
+            bounds.rows_open / served,
+            bounds.groups_open / served,
+            bounds.products / served,
+            bounds.groups_guessed / served,
         )
         self.share = min(1.0, max(0.2, 2 * cost / self._dense_cost()))
-        if not fresh and not self.forced and cost > self._dense_cost():
-            self.bounds = None
-            self.retry = self.changed / 2
+        if not self.everywhere:
+            self.extend = cost < WORTHWHILE * self._dense_cost()
+        elif cost > self._dense_cost():
+            self.bounds, self.everywhere = None, False
 
     @property
     def algorithm(self):
@@ -204,8 +239,8 @@ class Assignment:
     def reason(self):
         """Why these E-steps were computed as they were."""
         if self.first_bounded is None:
-            return "bounds would not pay" if self.groups else "bounds are not used here"
-        axes = f" and {self.axes} leading coordinates" if self.axes else ""
+            return self.why_none or "bounds would not have paid"
+        axes = f" and {self.axes} leading coordinates" if self.prefix else ""
         return (
             f"bounds for {self.groups} groups of centres{axes} in {self.bounded_steps} of "
             f"{self.steps} E-steps, first in number {self.first_bounded + 1}"

@@ -19,13 +19,13 @@ from fastmix.core._prefix cimport Prefix
 from fastmix.core._threads cimport Locks, enter, leave
 from fastmix.core._tiles cimport TileRows, padded
 
+from fastmix.core._groups import PANEL_WIDTH, group_centers
 from fastmix.core._kernels import aligned_empty
 
 __all__ = ["PANEL_WIDTH", "GroupBounds", "group_centers"]
 
 # Centres in the lanes of the kernel; groups are multiples of it, as far as K allows.
-PANEL_WIDTH = 8
-cdef Py_ssize_t PANELS = PANEL_WIDTH
+cdef Py_ssize_t PANEL_COLUMNS = PANEL_WIDTH
 
 # Rows of one piece of work: they are read as many times as there are groups open for them, and
 # stay in the second-level cache meanwhile.
@@ -33,8 +33,8 @@ cdef Py_ssize_t PIECE_BYTES = 262144
 cdef Py_ssize_t MAX_PIECE_ROWS = 16384
 cdef Py_ssize_t MIN_PIECE_ROWS = 1024
 
-# A row is first looked at without reading it where leading coordinates are to rule out so few groups
-# that this costs less than to read it.
+# A row is looked at without reading it first where leading coordinates are to rule out so few
+# groups that this costs less than to read it.
 cdef double FEW = 7.0
 
 # Codes are 15 bits: this many times the spread of the distances is half of their range.
@@ -60,31 +60,6 @@ cdef struct Work:
     double *sums
     Py_ssize_t *products
     Py_ssize_t bytes
-
-
-def group_centers(centers, Py_ssize_t n_groups):
-    """Groups of near centres, whose sizes fill panels: a list of arrays of indices, ascending.
-
-    Cut in two again and again, across the axis along which the part's centres vary most.
-    """
-    def split(members, groups):
-        first = groups // 2
-        size = 0
-        if groups > 1:
-            size = round(len(members) * first / groups / PANEL_WIDTH) * PANEL_WIDTH
-        if not 0 < size < len(members):
-            return [np.sort(members)]
-        points = centers[members] - centers[members].mean(axis=0)
-        axis = points[np.argmax(np.square(points).sum(axis=1))]
-        for _ in range(8):  # power iteration: any axis serves
-            norm = np.sqrt(np.square(axis).sum())
-            if not norm > 0:
-                break
-            axis = points.T @ (points @ (axis / norm))
-        order = members[np.argsort(points @ axis, kind="stable")]
-        return split(order[:size], first) + split(order[size:], groups - first)
-
-    return split(np.arange(len(centers)), n_groups)
 
 
 cdef char *take(char **at, Py_ssize_t bytes) noexcept nogil:
@@ -115,13 +90,19 @@ cdef class GroupBounds:
     cdef TileRows rows
     cdef list groups
     cdef object upper, codes, group_of, position, order, first, sizes
-    cdef object moved, group_reach, group_moved, real_centers, panel, memory
+    cdef object moved, group_reach, group_moved, panel, memory
     cdef fm_bounds b, old
-    cdef bint renewing, known, loose
+    cdef bint renewing, loose
     cdef object before
     cdef Py_ssize_t k, piece_rows
     cdef Py_ssize_t[::1] first_column, group_size
     cdef int32_t[::1] center_at, position_of
+    cdef Py_ssize_t[::1] member
+    cdef double[:, ::1] grouped
+    cdef float[::1] moves, group_moves
+    cdef unsigned char[::1] stirred  # whether a centre is new
+    cdef int16_t[::1] group_codes
+    cdef bint started
     cdef char *panel_start
     cdef char *bias
 
@@ -144,15 +125,19 @@ cdef class GroupBounds:
             self.group_of[members] = g
         self.first_column, self.group_size = self.first, self.sizes
         self.center_at, self.position_of = self.order, self.position
+        self.member = np.concatenate(self.groups)
+        self.grouped = np.zeros((self.k, rows.d))
 
         stride = (self.n_groups + 7) // 8 * 8  # Cython divides as C does
         self.upper = np.zeros(n, dtype=np.float32)
         self.codes = np.zeros((n, stride), dtype=np.int16)
-        self.codes[:, self.n_groups :] = 32767
-        self.real_centers = np.zeros((self.k, rows.d))
         self.moved = np.zeros(self.k, dtype=np.float32)
         self.group_reach = np.zeros(self.n_groups, dtype=np.float32)
         self.group_moved = np.zeros(stride, dtype=np.int16)
+        self.group_moved[self.n_groups :] = -32768  # so that none of these is open
+        self.stirred = np.zeros(self.k, dtype=np.uint8)
+        self.moves, self.group_moves = self.moved, self.group_reach
+        self.group_codes = self.group_moved
         self.panel = aligned_empty(padded(columns * rows.d * size) + columns * size, np.uint8)
         self.panel_start = <char *>address(self.panel)
         self.bias = self.panel_start + padded(columns * rows.d * size)
@@ -170,63 +155,60 @@ cdef class GroupBounds:
             self.few = max(1, int(FEW * rows.d / (60 + prefix.width)))
         self.b.unit = 2 * (rows.d + 8) * (2.0**-24 if size == 4 else 2.0**-53)
 
-    def _in_codes(self):
-        """How far the groups have moved, in codes, rounded up."""
-        return np.minimum(np.ceil(self.group_reach * (1 + 1e-6) / self.b.step), 32767)
-
-    def move(self, centers, double x_square, int n_threads):
+    def move(self, const double[:, ::1] centers, double x_square, int n_threads=1):
         """The centres of the next E-step, (k, d) float64 in the frame; x_square bounds |x|^2."""
-        cdef TileRows rows = self.rows
-        cdef Py_ssize_t g, size = rows.kernels.itemsize
-        cdef double[:, ::1] part
-        more = 1 + 1e-6  # covers the rounding of what is computed here
-        squares, shift = self._squares(centers)
-        if self.known:
-            self.moved[...] = (self.moved + shift) * more
-            for g in range(self.n_groups):
-                self.group_reach[g] = (self.group_reach[g] + shift[self.groups[g]].max()) * more
-        self.group_moved[: self.n_groups] = self._in_codes()
-        self.renewing = self.group_moved.max() > HALF_CODES
+        cdef Py_ssize_t g, p, t, size = self.rows.kernels.itemsize, d = self.rows.d, column
+        cdef double shift, square, farthest, now, value, reach = 0, c_square = 0
+        cdef double more = 1 + 1e-6  # covers the rounding of what is computed here
+        cdef int most = 0
+        p = 0
+        for g in range(self.n_groups):
+            farthest = 0
+            first = p
+            for p in range(p, p + self.group_size[g]):
+                shift = square = 0
+                for t in range(d):
+                    value = centers[self.member[p], t]
+                    now = self._real(value)
+                    shift += (now - self._real(self.grouped[p, t])) ** 2
+                    square += now * now
+                    self.grouped[p, t] = value
+                self.stirred[self.member[p]] = shift > 0 or not self.started
+                shift = sqrt(shift) if self.started else 0
+                farthest = max(farthest, shift)
+                c_square = max(c_square, square)
+                self.moves[self.member[p]] = (self.moves[self.member[p]] + shift) * more
+                reach = max(reach, self.moves[self.member[p]])
+            p += 1
+            self.group_moves[g] = (self.group_moves[g] + farthest) * more
+            reach = max(reach, self.group_moves[g])
+            now = ceil(self.group_moves[g] * more / self.b.step)
+            self.group_codes[g] = <int16_t>min(now, 32767.0)
+            most = max(most, self.group_codes[g])
+            column = self.first_column[g]
+            self.rows.kernels.pack_centers(&self.grouped[first, 0], self.group_size[g], d,
+                                           PANEL_COLUMNS, self.panel_start + column * d * size,
+                                           self.bias + column * size)
+        if self.prefix is not None:
+            self.prefix.move(centers, np.flatnonzero(self.stirred), n_threads)
+        self.loose, self.started = self.started, True
+        self.b.reach = reach
+        self.b.c_square = c_square * more
+        self.b.proof = 2 * self.b.unit * (x_square + self.b.c_square) * more + 1e-36
+        self.b.root = sqrt(self.b.proof) * more
+        self.renewing = most > HALF_CODES
         if self.renewing:
             # Beyond the range of the codes: the next E-step takes off what has been added.
             self.before = self.moved.copy(), self.group_moved.copy()
             self.old = self.b
             self.old.moved = <float *>address(self.before[0])
             self.old.group_moved = <int16_t *>address(self.before[1])
-            self.old.reach = max(self.moved.max(), self.group_reach.max())
-            self.moved[...] = self.group_reach[...] = self.group_moved[...] = 0
-        self.b.c_square = squares.max() * more
-        self.b.proof = 2 * self.b.unit * (x_square + self.b.c_square) * more + 1e-36
-        self.b.root = sqrt(self.b.proof) * more
-        self.b.reach = max(self.moved.max(), self.group_reach.max())
-        for g in range(self.n_groups):
-            part = np.ascontiguousarray(centers[self.groups[g]])
-            rows.kernels.pack_centers(&part[0, 0], self.group_size[g], rows.d, PANEL_WIDTH,
-                                      self.panel_start + self.first_column[g] * rows.d * size,
-                                      self.bias + self.first_column[g] * size)
-        if self.prefix is not None:
-            self.prefix.move(self.real_centers, shift if self.known else np.ones(self.k), n_threads)
-        self.loose, self.known = self.known, True
+            self.moved[...] = self.group_reach[...] = self.group_moved[: self.n_groups] = 0
+            self.b.reach = 0
 
-    def _squares(self, const double[:, ::1] centers):
-        """real_centers = centers in the compute dtype; their squares, and how far each has moved."""
-        cdef Py_ssize_t j, t, d = self.rows.d
-        cdef bint single = self.rows.kernels.itemsize == 4
-        cdef double value, gap, square, far
-        cdef double[:, ::1] real = self.real_centers
-        squares, shift = np.empty(self.k), np.empty(self.k)
-        cdef double[::1] square_of = squares, shift_of = shift
-        with nogil:
-            for j in range(self.k):
-                square = far = 0
-                for t in range(d):
-                    value = <float>centers[j, t] if single else centers[j, t]
-                    gap = value - real[j, t]
-                    real[j, t] = value
-                    square += value * value
-                    far += gap * gap
-                square_of[j], shift_of[j] = square, sqrt(far)
-        return squares, shift
+    cdef double _real(self, double value) noexcept nogil:
+        """As the kernels see it."""
+        return <double>(<float>value) if self.rows.kernels.itemsize == 4 else value
 
     cdef Work _work(self, char *memory) noexcept nogil:
         cdef Work w
@@ -366,8 +348,8 @@ cdef class GroupBounds:
         """Takes off the list of a group the rows that leading coordinates rule out."""
         w.products[3] += w.open.counts[g]
         w.open.counts[g] = self.rows.isa.exact.prefix_scan(
-            &self.b, &self.prefix.p, g, self.first_column[g] // PANELS,
-            (self.group_size[g] + PANELS - 1) // PANELS, start, &w.open,
+            &self.b, &self.prefix.p, g, self.first_column[g] // PANEL_COLUMNS,
+            (self.group_size[g] + PANEL_COLUMNS - 1) // PANEL_COLUMNS, start, &w.open,
             w.open.lists + g * w.open.room, w.open.counts[g])
 
     cdef void _other(self, Work *w, Py_ssize_t start, Py_ssize_t g) noexcept nogil:

@@ -81,11 +81,12 @@ class Start:
 
 
 def collect(rows, frame, factors, weights, n_threads):
-    """Moments of all rows under the mixture of these factors: one fused E-step."""
+    """Moments of all rows under the mixture of these factors, less the entropy: a fused E-step."""
     kind, (k, d) = factors.covariance_type, factors.means.shape
     moments = Moments(kind, k, d, frame)
     for start, stop, threads in slot_passes(rows, kind, k, n_threads):
-        rows.expect(start, stop, factors, threads, weights=weights, moments=moments)
+        rows.expect(start, stop, factors, threads, weights=weights, moments=moments, entropy=False)
+    moments.entropy = np.nan
     return moments
 
 

@@ -168,8 +168,8 @@ def _hook(callbacks, verbose, frame, factor, max_iter, init, began):
     return after_iteration
 
 
-def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, algorithm, bounds_memory,
-        n_threads, callbacks, verbose, keep=None):  # fmt: skip
+def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, algorithm,
+        bounds_memory, n_threads, callbacks, verbose, keep=None):  # fmt: skip
     """Fit validated rows; keep(result), where given, receives the best state of an interrupted fit.
 
     weights and factor are those of as_weights, init that of check_arguments.

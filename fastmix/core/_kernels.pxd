@@ -213,9 +213,9 @@ cdef extern from "fm_kernels.h" nogil:
                           Py_ssize_t k, void *out, Py_ssize_t stride) noexcept nogil
         double (*pack_constants)(const double *constants, Py_ssize_t k,
                                  void *packed) noexcept nogil
-        void (*softmax)(void *terms, Py_ssize_t count, Py_ssize_t k, Py_ssize_t stride,
-                        const void *constants, double greatest, double *log_prob,
-                        double *entropy) noexcept nogil
+        Py_ssize_t (*softmax)(void *terms, Py_ssize_t count, Py_ssize_t k, Py_ssize_t stride,
+                              const void *constants, double greatest, Py_ssize_t expected,
+                              double *log_prob, double *entropy) noexcept nogil
         Py_ssize_t (*select_rows)(const void *r, const double *w, Py_ssize_t count, int32_t *list,
                                   double *out) noexcept nogil
         void (*widen)(const void *r, const double *w, Py_ssize_t count, double *out) noexcept nogil
@@ -233,6 +233,9 @@ cdef extern from "fm_kernels.h" nogil:
         void (*diagonal)(const double *y, Py_ssize_t d, const int32_t *list, const double *r,
                          Py_ssize_t count, double *weight, double *first,
                          double *second) noexcept nogil
+        void (*diagonal_every)(const double *y, Py_ssize_t d, const double *r, Py_ssize_t r_stride,
+                               Py_ssize_t k, Py_ssize_t count, double *weight, double *first,
+                               double *second) noexcept nogil
         void (*spherical)(const double *y, Py_ssize_t d, const int32_t *list, const double *r,
                           Py_ssize_t count, const double *squares, double *weight, double *first,
                           double *second) noexcept nogil

@@ -6,7 +6,7 @@ All of it steers work and reaches no result: _prefix.pyx proves what any axes ca
 
 import numpy as np
 
-from fastmix.core._bounds import group_centers
+from fastmix.core._groups import group_centers
 from fastmix.core._prefix import Prefix
 
 __all__ = ["COUNTS", "Leading"]

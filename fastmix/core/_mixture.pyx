@@ -18,13 +18,13 @@ from fastmix.core._kernels cimport (
 )
 from fastmix.core._mixture_memory cimport (
     DIAG, FULL, GIVEN, LABELS, MIXTURE, SPHERICAL, TIED, Memory, MixtureMemory, Pass,
-    Sums,
+    TOGETHER, Sums,
 )
 from fastmix.core._threads cimport enter, leave
 
 from fastmix.core._kernels import aligned_empty
 
-__all__ = ["MixtureRows", "factor", "log"]
+__all__ = ["MixtureRows", "cholesky", "factor", "log"]
 
 # Sums of the slots that are computed at a time; a slot for every thread where that is more.
 cdef Py_ssize_t SUMS_BYTES = 2**26
@@ -42,6 +42,24 @@ def factor(covariance):
     with nogil:
         failed = isa.gaussian.factor(&c[0, 0], d, &p[0, 0], &log_det, &scratch[0, 0])
     return np.asarray(p), log_det, failed
+
+
+def cholesky(matrix):
+    """Lower Cholesky factor of a (d, d) matrix; all NaN if it is not positive definite."""
+    cdef double[:, ::1] c = np.array(matrix, dtype=np.float64, order="C")
+    cdef Py_ssize_t d = c.shape[0], failed
+    cdef double[:, ::1] p = np.zeros((d, d)), upper = np.zeros((d, d))
+    cdef double log_det = 0
+    cdef const fm_isa *isa = find_isa(None)
+    # By a power of four, so that its root is exact: the kernel wants normal pivots.
+    half = int(np.frexp(np.abs(np.asarray(c).diagonal()).max())[1]) // 2
+    scaled = np.asarray(c)
+    np.ldexp(np.ldexp(scaled, -half, out=scaled), -half, out=scaled)
+    with nogil:
+        failed = isa.gaussian.factor(&c[0, 0], d, &p[0, 0], &log_det, &upper[0, 0])
+    if failed >= 0:
+        return np.full((d, d), np.nan)
+    return np.ldexp(np.ascontiguousarray(np.asarray(upper).T), half)
 
 
 def log(values):
@@ -62,18 +80,23 @@ cdef class MixtureRows(MixtureMemory):
     # ------------------------------------------------------------ passes over rows start .. stop
 
     def expect(self, Py_ssize_t start, Py_ssize_t stop, factors, int n_threads, *, weights=None,
-               moments=None, log_prob=None, responsibilities=None, labels=None):
+               moments=None, log_prob=None, log_joint=None, responsibilities=None,
+               labels=None, bint entropy=True):
         """E-step (PRML 9.13) of framed rows start .. stop; start is a multiple of slot_rows.
 
-        Adds the moments of the range to ``moments``, and writes ln p(x) (n,), responsibilities
-        (n, k) and labels (n,) int32 where given: C-contiguous, indexed by row.
+        Adds the moments of the range to ``moments``, and writes ln p(x) (n,), ln p(x, z_k = 1) and
+        responsibilities (n, k) and labels (n,) int32 where given: C-contiguous, indexed by row.
+        The M-step needs no entropy, which the moments can go without.
         """
         cdef Pass p
         memset(&p, 0, sizeof(Pass))
         p.kind, p.source, p.k = KINDS[factors.covariance_type], MIXTURE, len(factors.means)
+        p.entropy = moments is not None and entropy
         self._pack_factors(factors, &p)
         if log_prob is not None:
             p.log_prob = <double *>address(log_prob)
+        if log_joint is not None:
+            p.log_joint = <double *>address(log_joint)
         if responsibilities is not None:
             p.responsibilities = <double *>address(responsibilities)
         if labels is not None:
@@ -151,9 +174,13 @@ cdef class MixtureRows(MixtureMemory):
                 self.kernels.pack(&self.x, &b, self.pack_offset, self.scale, m.tiles, upcoming,
                                   m.pack)
                 self._distances(&b, p, &m)
-                self.mixture.softmax(m.shares, b.count, p.k, self._share_stride(p.k), p.constants,
-                                     p.greatest, m.log_prob, m.entropy if p.moments else NULL)
-                self._place_far(&b, p, &m)
+                if p.log_joint != NULL:
+                    self._write_joint(&b, p, &m)
+                m.live = self.mixture.softmax(m.shares, b.count, p.k, self._share_stride(p.k),
+                                              p.constants, p.greatest, m.live, m.log_prob,
+                                              m.entropy if p.entropy else NULL)
+                if m.live < 0:
+                    self._place_far(&b, p, &m)
                 self._write(&b, p, &m)
             if p.moments:
                 self._add(&b, p, &m, &s)
@@ -180,31 +207,6 @@ cdef class MixtureRows(MixtureMemory):
         else:
             self.mixture.spherical(m.tiles, b.count, self.d, p.panel, p.k, m.shares, stride)
 
-    cdef inline double _share(self, const Memory *m, Py_ssize_t at) noexcept nogil:
-        if self.kernels.itemsize == 4:
-            return (<float *>m.shares)[at]
-        return (<double *>m.shares)[at]
-
-    cdef void _write(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil:
-        """What the caller wants of every row of a block."""
-        cdef Py_ssize_t stride = self._share_stride(p.k), i, j
-        cdef double most, value
-        if p.log_prob != NULL:
-            for i in range(b.count):
-                p.log_prob[b.start + i] = m.log_prob[i]
-        if p.responsibilities != NULL:
-            for i in range(b.count):
-                for j in range(p.k):
-                    p.responsibilities[(b.start + i) * p.k + j] = self._share(m, j * stride + i)
-        if p.labels != NULL:
-            for i in range(b.count):
-                most = -1
-                for j in range(p.k):
-                    value = self._share(m, j * stride + i)
-                    if value > most:
-                        most = value
-                        p.labels[b.start + i] = j
-
     cdef void _add(self, const fm_block *b, const Pass *p, Memory *m, Sums *s) noexcept nogil:
         """The moments of a block."""
         cdef Py_ssize_t d = self.d, stride = FM_MOMENT_STRIDE(d), rows = self._block_rows(p.k)
@@ -215,7 +217,8 @@ cdef class MixtureRows(MixtureMemory):
         self.isa.moments.add_lanes(m.mass, NULL, b.count, s.mass)
         if p.source == MIXTURE:
             self.isa.moments.add_lanes(m.log_prob, w, b.count, s.log_prob)
-            self.isa.moments.add_lanes(m.entropy, w, b.count, s.entropy)
+            if p.entropy:
+                self.isa.moments.add_lanes(m.entropy, w, b.count, s.entropy)
         if few:
             self.isa.moments.frame_columns(&self.x, b, self.grid.offset, self.scale, m.y, rows)
         else:
@@ -230,6 +233,9 @@ cdef class MixtureRows(MixtureMemory):
                 found += m.mass[j] > 0
             self.isa.moments.full(m.y, d, m.everyone, m.share, found, s.unused, s.unused + 1,
                                   s.second, m.scratch)
+        if p.kind == DIAG and p.source == MIXTURE and 4 * m.live >= 3 * p.k * b.count:
+            self._add_every(b, p, w, m, s)
+            return
         for j in range(p.k):
             found = 0 if few else self._select(b, p, j, w, m)
             if few:
@@ -246,6 +252,26 @@ cdef class MixtureRows(MixtureMemory):
                 self.isa.moments.spherical(m.y, d, m.list, m.share, found,
                                            NULL if p.kind == TIED else m.squares, s.weight + j,
                                            s.first + j * stride, s.second + j)
+
+    cdef void _add_every(self, const fm_block *b, const Pass *p, const double *w, Memory *m,
+                         Sums *s) noexcept nogil:
+        """Diagonal moments of a block in which nearly every pair has a share: without lists, which
+        change no bit."""
+        cdef Py_ssize_t share_stride = self._share_stride(p.k), some, i, j = 0
+        cdef Py_ssize_t stride = FM_MOMENT_STRIDE(self.d), wide_stride = self._wide_stride(p.k)
+        if w == NULL and self.kernels.itemsize == sizeof(double):
+            self.isa.moments.diagonal_every(m.y, self.d, <const double *>m.shares, share_stride,
+                                            p.k, b.count, s.weight, s.first, s.second)
+            return
+        while j < p.k:
+            some = min(TOGETHER, p.k - j)
+            for i in range(some):
+                self.mixture.widen(m.shares + (j + i) * share_stride * self.kernels.itemsize, w,
+                                   b.count, m.wide + i * wide_stride)
+            self.isa.moments.diagonal_every(m.y, self.d, m.wide, wide_stride, some, b.count,
+                                            s.weight + j, s.first + j * stride,
+                                            s.second + j * stride)
+            j += some
 
     cdef void _weigh(self, const fm_block *b, const Pass *p, const double *w,
                      Memory *m) noexcept nogil:

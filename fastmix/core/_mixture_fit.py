@@ -27,6 +27,7 @@ __all__ = [
     "fit",
     "labels_of",
     "log_densities",
+    "report_of_parameters",
     "responsibilities_of",
     "user_parameters",
     "weighted_total",
@@ -177,6 +178,28 @@ class _Fit:
         return MixtureResult(model, best.stopped == "tol", best.n_iter, bounds, likelihood, report)
 
 
+def report_of_parameters(model):
+    """The report of a model that no fit has made: the keys of every fit, of no work."""
+    return {
+        "algorithm": "none",
+        "reason": "all parameters given",
+        "isa": isa(),
+        "n_threads": 0,
+        "dtype": str(model.frame.dtype),
+        "covariance_type": model.parameters.covariance_type,
+        "n_iter": 0,
+        "stopped": "given",
+        "starts": [],
+        "agreed": 0,
+        "failed": 0,
+        "repairs": [],
+        "held": [],
+        "rows_scanned": 0,
+        "seconds": {"scan": 0.0, "init": 0.0, "em": 0.0, "final": 0.0, "total": 0.0},
+        "objective_trace": np.empty(0),
+    }
+
+
 def _warm_start(model, lower_bound, frame):
     """A start from a model, moved from its frame to this one."""
     old, parameters, factors = model.frame, model.parameters, model.factors
@@ -257,14 +280,15 @@ def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_i
 # ---------------------------------------------------------------- use of a model
 
 
-def log_densities(X, model, n_threads, labels=None):
-    """ln p(x) (PRML 9.12) of validated rows, (n,) float64; and labels (n,) int32 where given."""
+def log_densities(X, model, n_threads, joint=None):
+    """ln p(x) (PRML 9.12) of validated rows, (n,) float64; and ln p(x, z_k = 1) in joint (n, k)."""
     rows = framed_rows(X, model.frame, n_threads)
     kind, k = model.factors.covariance_type, len(model.factors.means)
     out = np.empty(rows.n)
     for start, stop, threads in slot_passes(rows, kind, k, n_threads):
-        rows.expect(start, stop, model.factors, threads, log_prob=out, labels=labels)
-    out += _log_scale(model.frame)
+        rows.expect(start, stop, model.factors, threads, log_prob=out, log_joint=joint)
+    for densities in (out,) if joint is None else (out, joint):
+        densities += _log_scale(model.frame)
     return out
 
 

@@ -15,6 +15,8 @@ cdef enum:
     LONG_SLOT_ROWS = 4096
     LONG_SLOTS = 64
     MAX_BLOCK_ROWS = 1024
+    # Components whose shares are widened side by side, for diagonal_every.
+    TOGETHER = 4
 
 cdef enum Kind:
     FULL, TIED, DIAG, SPHERICAL
@@ -35,9 +37,11 @@ cdef struct Memory:
     double *entropy
     double *mass
     double *share
+    double *wide
     double *scratch
     int32_t *list
     int32_t *everyone
+    Py_ssize_t live  # responsibilities that are not zero, in the block before
     Py_ssize_t bytes
 
 
@@ -60,6 +64,7 @@ cdef struct Pass:
     int kind
     int source
     int moments
+    int entropy  # wanted of the moments
     Py_ssize_t k
     const char *panel
     Py_ssize_t panel_bytes
@@ -73,6 +78,7 @@ cdef struct Pass:
     const int32_t *given_labels
     const double *given
     double *log_prob
+    double *log_joint
     double *responsibilities
     int32_t *labels
 
@@ -84,11 +90,16 @@ cdef class MixtureMemory(TileRows):
 
     cdef Py_ssize_t _block_rows(self, Py_ssize_t k) noexcept nogil
     cdef Py_ssize_t _share_stride(self, Py_ssize_t k) noexcept nogil
+    cdef Py_ssize_t _wide_stride(self, Py_ssize_t k) noexcept nogil
     cdef Memory _memory(self, char *memory, const Pass *p) noexcept nogil
     cdef Sums _sums(self, char *memory, const Pass *p) noexcept nogil
     cdef bint _few(self, const Pass *p) noexcept nogil
     cdef int _pack_factors(self, factors, Pass *p) except -1
     cdef void _place_far(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil
+    cdef double _share(self, const Memory *m, Py_ssize_t at) noexcept nogil
+    cdef void _write(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil
+    cdef int _sized(self, Py_ssize_t row, Memory *m) noexcept nogil
+    cdef void _write_joint(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil
     cdef void _place(self, Py_ssize_t row, Py_ssize_t i, const Pass *p,
                      Memory *m) noexcept nogil
     cdef double _distance(self, const double *y, const Pass *p, Py_ssize_t j,

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the passes of a mixture keep in memory: blocks, slots, packed parameters; and rows that are
-too far off for the kernels."""
+"""What the passes of a mixture keep in memory and give to the caller: blocks, slots, packed
+parameters, rows of results; and rows that are too far off for the kernels."""
 
 import numpy as np
 
@@ -54,6 +54,10 @@ cdef class MixtureMemory(TileRows):
         """Rows between the shares of two components: an odd number of cache lines."""
         return self._block_rows(k) + 64 // self.kernels.itemsize
 
+    cdef Py_ssize_t _wide_stride(self, Py_ssize_t k) noexcept nogil:
+        """The same of shares as float64."""
+        return self._block_rows(k) + 8
+
     cdef Memory _memory(self, char *memory, const Pass *p) noexcept nogil:
         cdef Memory m
         cdef Py_ssize_t rows = self._block_rows(p.k), size = self.kernels.itemsize
@@ -68,10 +72,13 @@ cdef class MixtureMemory(TileRows):
         m.entropy = <double *>_take(&at, rows * sizeof(double))
         m.mass = <double *>_take(&at, rows * sizeof(double))
         m.share = <double *>_take(&at, (rows + 8) * sizeof(double))
+        m.wide = <double *>_take(&at, TOGETHER * self._wide_stride(p.k) * sizeof(double)
+                                 if p.kind == DIAG else 0)
         m.scratch = <double *>_take(&at, FM_MOMENT_SCRATCH * sizeof(double))
         m.list = <int32_t *>_take(&at, (rows + 8) * sizeof(int32_t))
         m.everyone = <int32_t *>_take(&at, (rows + 8) * sizeof(int32_t))
         m.bytes = at - memory
+        m.live = 0
         return m
 
     cdef Sums _sums(self, char *memory, const Pass *p) noexcept nogil:
@@ -137,6 +144,49 @@ cdef class MixtureMemory(TileRows):
             self.mixture.pack_diagonal(&means[0, 0], P, k, d, p.kind == SPHERICAL, panel)
         return 0
 
+    # ------------------------------------------------------------ what the caller wants of a row
+
+    cdef double _share(self, const Memory *m, Py_ssize_t at) noexcept nogil:
+        if self.kernels.itemsize == 4:
+            return (<float *>m.shares)[at]
+        return (<double *>m.shares)[at]
+
+    cdef void _write(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil:
+        """What the caller wants of every row of a block."""
+        cdef Py_ssize_t stride = self._share_stride(p.k), i, j
+        cdef double most, value
+        if p.log_prob != NULL:
+            for i in range(b.count):
+                p.log_prob[b.start + i] = m.log_prob[i]
+        if p.responsibilities != NULL:
+            for i in range(b.count):
+                for j in range(p.k):
+                    p.responsibilities[(b.start + i) * p.k + j] = self._share(m, j * stride + i)
+        if p.labels != NULL:
+            for i in range(b.count):
+                most = -1
+                for j in range(p.k):
+                    value = self._share(m, j * stride + i)
+                    if value > most:
+                        most = value
+                        p.labels[b.start + i] = j
+
+    cdef void _write_joint(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil:
+        """ln p(x, z_k = 1) of a block, whose shares are squared distances yet."""
+        cdef Py_ssize_t stride = self._share_stride(p.k), i, j
+        cdef double square, value
+        cdef int exponent
+        for i in range(b.count):
+            for j in range(p.k):
+                value = p.log_factors[j] - self._share(m, j * stride + i) / 2
+                if p.log_factors[j] == -INFINITY:
+                    value = -INFINITY
+                elif not value >= -DBL_MAX:  # NaN too, as in _place_far
+                    exponent = self._sized(b.start + i, m)
+                    square = self._distance(m.y, p, j, exponent)
+                    value = p.log_factors[j] - ldexp(square, 2 * exponent) / 2
+                p.log_joint[(b.start + i) * p.k + j] = value
+
     # ------------------------------------------------------------ rows whose squares overflow
 
     cdef void _place_far(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil:
@@ -152,18 +202,9 @@ cdef class MixtureMemory(TileRows):
                 self._place(b.start + i, i, p, m)
 
     cdef void _place(self, Py_ssize_t row, Py_ssize_t i, const Pass *p, Memory *m) noexcept nogil:
-        cdef fm_block b
-        cdef Py_ssize_t stride = self._share_stride(p.k), t, j, best = -1
-        cdef double most = 0, least = INFINITY, square
-        cdef int exponent = 0
-        b.rows, b.start, b.count = NULL, row, 1
-        self.isa.moments.frame_rows(&self.x, &b, self.grid.offset, self.scale, m.y)
-        for t in range(self.d):
-            m.y[t] = max(-DBL_MAX, min(DBL_MAX, m.y[t]))
-            most = max(most, fabs(m.y[t]))
-        frexp(most, &exponent)
-        for t in range(self.d):
-            m.y[t] = ldexp(m.y[t], -exponent)
+        cdef Py_ssize_t stride = self._share_stride(p.k), j, best = -1
+        cdef double least = INFINITY, square
+        cdef int exponent = self._sized(row, m)
         for j in range(p.k):
             if p.log_factors[j] == -INFINITY:
                 continue
@@ -178,6 +219,22 @@ cdef class MixtureMemory(TileRows):
                 (<float *>m.shares)[j * stride + i] = j == best
             else:
                 (<double *>m.shares)[j * stride + i] = j == best
+
+    cdef int _sized(self, Py_ssize_t row, Memory *m) noexcept nogil:
+        """A row over 2^exponent, the size of its largest entry, into y; returns the exponent."""
+        cdef fm_block b
+        cdef Py_ssize_t t
+        cdef double most = 0
+        cdef int exponent = 0
+        b.rows, b.start, b.count = NULL, row, 1
+        self.isa.moments.frame_rows(&self.x, &b, self.grid.offset, self.scale, m.y)
+        for t in range(self.d):
+            m.y[t] = max(-DBL_MAX, min(DBL_MAX, m.y[t]))
+            most = max(most, fabs(m.y[t]))
+        frexp(most, &exponent)
+        for t in range(self.d):
+            m.y[t] = ldexp(m.y[t], -exponent)
+        return exponent
 
     cdef double _distance(self, const double *y, const Pass *p, Py_ssize_t j,
                           int exponent) noexcept nogil:

@@ -158,7 +158,8 @@ class Starter:
         return kmeans.fit(
             points, self.k, weights=weights, factor=1.0, init=init, n_init=1,
             max_iter=1 if seeds_only else 300, tol=1e-4, random_state=random_state,
-            algorithm="auto", n_threads=self.n_threads, callbacks=(), verbose=False,
+            algorithm="auto", bounds_memory=None, n_threads=self.n_threads, callbacks=(),
+            verbose=False,
         )  # fmt: skip
 
     def _from_kmeans(self):
@@ -170,7 +171,9 @@ class Starter:
             budget = max(PASSES * self.rows.n, SHORT_RUNS * SHORT_ITERATIONS * LEAST_SAMPLE)
             runs = min(SHORT_RUNS, budget // (SHORT_ITERATIONS * len(points)))
             runs = 1 if self.k == 1 else max(1, runs)
-        standard = np.ascontiguousarray((points / self.deviations).astype(self.rows.dtype))
+        # In place where the short runs do not need them: 21 MB of a sample of 20,640 x 128 rows.
+        into = points if runs == 1 else None
+        standard = np.divide(points, self.deviations, out=into).astype(self.rows.dtype, copy=False)
         best = None
         if runs > 1:
             sample, frame = self._sample_rows(points, everything)

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Parameters of a Gaussian mixture, and their factors: what the E-step needs of them."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
-from fastmix.core._mixture import factor, log
+from fastmix.core._mixture import cholesky, factor, log
 
 __all__ = [
     "COVARIANCE_TYPES",
@@ -60,16 +59,6 @@ def ordered_sum(values, axis=0):
     if values.shape[axis] == 0:
         return np.zeros(np.delete(values.shape, axis))
     return np.take(np.cumsum(values, axis=axis), -1, axis=axis)
-
-
-def cholesky(matrix):
-    """Lower Cholesky factor of a (d, d) matrix; NaN from the first pivot that is not positive."""
-    d = len(matrix)
-    lower = np.zeros((d, d))
-    for j in range(d):
-        column = matrix[j:, j] - ordered_sum(lower[j:, :j] * lower[j, :j], axis=1)
-        lower[j:, j] = column / math.sqrt(column[0]) if column[0] > 0 else np.nan
-    return lower
 
 
 def n_parameters(covariance_type, k, d):
@@ -139,8 +128,8 @@ def precision_factors(covariance_type, precisions, d):
     for j, matrix in enumerate(stack):
         # The inverse from the inverse Cholesky factor: Q^T Q with Q = factor(precision).
         covariances[j] = 0
-        for row in factor(np.ascontiguousarray(matrix))[0]:
-            covariances[j] += row[:, np.newaxis] * row
+        for i, row in enumerate(factor(np.ascontiguousarray(matrix))[0], start=1):
+            covariances[j, :i, :i] += row[:i, np.newaxis] * row[:i]
     log_det = ordered_sum(log(np.diagonal(P, axis1=1, axis2=2)), axis=1)
     if covariance_type == "tied":
         return covariances[0], P[0], log_det

@@ -8,8 +8,8 @@ that are multiplied with: if V V^T = I + E, then |U - V| <= |E|.  With u = 2^-53
 
 * a product V_t . x of d fused multiply-adds is off by (d + 1) u |V_t| |x|, all m of them and U
   instead of V therefore by a reach, a = 1.01 sqrt(m) (d + 1) u + |E|;
-* r^2 from the computed |x|^2, off by (d + 2) u |x|^2, and from squares of what is off by a reach, is
-  off by b reach^2, b = (2 d + 2 m + 8) u + 3 a, and r by no more than the root of that;
+* r^2 from the computed |x|^2, off by (d + 2) u |x|^2, and from squares of what is off by a reach,
+  is off by b reach^2, b = (2 d + 2 m + 8) u + 3 a, and r by no more than the root of that;
 * rounding to whole steps adds half a step a coordinate;
 * a row is read in float64, while the scores are those of its values in the compute dtype: at most
   2^-24 (float64: u) of |x| before the shift, since the map brings no two points farther apart;
@@ -164,11 +164,9 @@ cdef class Prefix:
         self.p.biases = self.center_bias = <int32_t *>address(self.biases)
         self.p.column_of = <int32_t *>address(self.column_of)
 
-    def move(self, const double[:, ::1] centers, shift, int n_threads):
-        """The centres (k, d) of the next E-step, of which those are new that moved, by shift (k)."""
-        cdef Py_ssize_t piece, bytes = self._bytes()
-        cdef const Py_ssize_t[::1] moved = np.flatnonzero(shift)
-        cdef Py_ssize_t count = moved.shape[0]
+    def move(self, const double[:, ::1] centers, const Py_ssize_t[::1] moved, int n_threads):
+        """The centres (k, d) of the next E-step, of which those listed have moved."""
+        cdef Py_ssize_t piece, bytes = self._bytes(), count = moved.shape[0]
         cdef char *memory
         if self.memory.size < bytes * n_threads:
             self.memory = aligned_empty(bytes * n_threads, np.uint8)
@@ -196,7 +194,10 @@ cdef class Prefix:
         for i in range(count):
             square = 0
             for t in range(d):
-                value = centers[moved[start + i], t] - self.shift_at[t]
+                value = centers[moved[start + i], t]
+                if self.rows.kernels.itemsize == 4:  # as the kernels of the scores see it
+                    value = <float>value
+                value -= self.shift_at[t]
                 x[i * d + t] = value
                 square += value * value
             squares[i] = square

@@ -23,7 +23,7 @@
 #define FM_BOUND_ROUNDING 0x1p-20f
 
 /* Codes are below 2^15; an upper bound, and how far centres have moved, below half of it. */
-#define FM_CODE_NONE 32767 /* of the groups that only fill a row of codes */
+#define FM_CODE_NONE ((int16_t)32767)
 #define FM_CODE_MOST 32766
 #define FM_CODE_HALF 16383
 
@@ -51,8 +51,10 @@ FM_INLINE int16_t code_of(float low, float moved, float inverse)
 FM_INLINE code8 groups_open(const int16_t *codes, const int16_t *moved, int16_t needed)
 {
     const code8 code = *(const code8 *)codes, shift = *(const code8 *)moved;
-    /* Beyond the range of the codes nothing is proven. */
-    const code8 least = needed < FM_CODE_HALF ? shift + needed : (code8){0} + (int16_t)FM_CODE_NONE;
+    /* Beyond the range of the codes nothing is proven; what only fills a row is never open. */
+    if (needed == FM_CODE_HALF)
+        return (code8)(shift >= 0);
+    const code8 least = shift + needed;
     return code < least;
 }
 
@@ -95,9 +97,9 @@ static ptrdiff_t bounds_open(const fm_bounds *b, ptrdiff_t start, ptrdiff_t coun
 FM_INLINE ptrdiff_t list_flags(uint32_t flags, int32_t first, int32_t *to)
 {
 #ifdef __AVX512F__
-    const __m512i position = _mm512_add_epi32(
-        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-        _mm512_set1_epi32(first));
+    const __m512i position =
+        _mm512_add_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                         _mm512_set1_epi32(first));
     _mm512_storeu_si512(to, _mm512_maskz_compress_epi32((__mmask16)flags, position));
     return __builtin_popcount(flags);
 #else
@@ -113,7 +115,9 @@ FM_INLINE ptrdiff_t list_flags(uint32_t flags, int32_t first, int32_t *to)
 static void bounds_wanted(const fm_bounds *b, fm_open *open, ptrdiff_t own, ptrdiff_t start,
                           ptrdiff_t first, ptrdiff_t count)
 {
-    enum { ROOM = 1024 };
+    enum {
+        ROOM = 1024
+    };
     const float inverse = 1 / b->step, slack = FM_BOUND_ROUNDING * b->reach;
     const ptrdiff_t stride = b->stride, room = open->room;
     const int16_t *const codes = b->codes + start * stride, *const moved = b->group_moved;
@@ -147,78 +151,77 @@ static void bounds_wanted(const fm_bounds *b, fm_open *open, ptrdiff_t own, ptrd
     }
 }
 
-#define FM_BOUNDS(suffix, real)                                                                    \
+#define FM_BOUNDS(suffix, real)                                                                      \
     /* What a scan found, as distances: near >= that of the nearest centre, least <= the same,     \
-     * next <= that of the runner-up. */                                                           \
-    static void bounds_distances_##suffix(const fm_bounds *b, const fm_found *f,                   \
-                                          const fm_open *open, ptrdiff_t count,                    \
-                                          float *restrict near, float *restrict least,             \
-                                          float *restrict next)                                    \
-    {                                                                                              \
-        const real *restrict score = f->scores, *restrict second = f->seconds;                     \
-        const real *squares = open->squares;                                                       \
-        const real unit = (real)b->unit, c_square = (real)b->c_square;                             \
-        real square[FM_BOUND_ROWS];                                                                \
-        for (ptrdiff_t i = 0; i < count; i++)                                                      \
-            square[i] = squares[f->list ? f->list[i] : f->first + i];                              \
-        for (ptrdiff_t i = 0; i < count; i++) {                                                    \
-            const real error = unit * (square[i] + c_square);                                      \
-            const float above = (float)(square[i] - 2 * score[i] + error);                         \
-            const float below = (float)(square[i] - 2 * score[i] - error);                         \
-            const float beyond = (float)(square[i] - 2 * second[i] - error);                       \
-            const float finite = beyond < FLT_MAX ? beyond : FLT_MAX;                              \
-            near[i] = __builtin_sqrtf(above > FLT_MIN ? above : FLT_MIN) *                         \
-                      (1 + FM_BOUND_ROUNDING);                                                     \
-            least[i] = __builtin_sqrtf(below > FLT_MIN ? below : 0) * (1 - FM_BOUND_ROUNDING);     \
-            next[i] = __builtin_sqrtf(finite > FLT_MIN ? finite : 0) * (1 - FM_BOUND_ROUNDING);    \
-        }                                                                                          \
-    }                                                                                              \
-                                                                                                   \
+     * next <= that of the runner-up. */ \
+    static void bounds_distances_##suffix(                                                           \
+        const fm_bounds *b, const fm_found *f, const fm_open *open, ptrdiff_t count,                 \
+        float *restrict near, float *restrict least, float *restrict next)                           \
+    {                                                                                                \
+        const real *restrict score = f->scores, *restrict second = f->seconds;                       \
+        const real *squares = open->squares;                                                         \
+        const real unit = (real)b->unit, c_square = (real)b->c_square;                               \
+        real square[FM_BOUND_ROWS];                                                                  \
+        for (ptrdiff_t i = 0; i < count; i++)                                                        \
+            square[i] = squares[f->list ? f->list[i] : f->first + i];                                \
+        for (ptrdiff_t i = 0; i < count; i++) {                                                      \
+            const real error = unit * (square[i] + c_square);                                        \
+            const float above = (float)(square[i] - 2 * score[i] + error);                           \
+            const float below = (float)(square[i] - 2 * score[i] - error);                           \
+            const float beyond = (float)(square[i] - 2 * second[i] - error);                         \
+            const float finite = beyond < FLT_MAX ? beyond : FLT_MAX;                                \
+            near[i] =                                                                                \
+                __builtin_sqrtf(above > FLT_MIN ? above : FLT_MIN) * (1 + FM_BOUND_ROUNDING);        \
+            least[i] = __builtin_sqrtf(below > FLT_MIN ? below : 0) * (1 - FM_BOUND_ROUNDING);       \
+            next[i] = __builtin_sqrtf(finite > FLT_MIN ? finite : 0) * (1 - FM_BOUND_ROUNDING);      \
+        }                                                                                            \
+    }                                                                                                \
+                                                                                                     \
     /* Open rows f->first .. f->first + count have been scanned against the group of their label.  \
-     */                                                                                            \
-    static void bounds_own_##suffix(const fm_bounds *b, const fm_found *f, ptrdiff_t own,          \
-                                    ptrdiff_t start, ptrdiff_t count, fm_open *open)               \
-    {                                                                                              \
-        float *near = open->near + f->first, *least = open->least + f->first;                      \
-        float next[FM_BOUND_ROWS];                                                                 \
-        const real *score = f->scores;                                                             \
-        const float moved = b->group_reach[own], inverse = 1 / b->step;                            \
-        bounds_distances_##suffix(b, f, open, count, near, least, next);                           \
-        for (ptrdiff_t i = 0; i < count; i++) {                                                    \
-            const ptrdiff_t p = f->first + i;                                                      \
-            open->score[p] = (double)score[i];                                                     \
-            open->label[p] = f->order[f->labels[i]];                                               \
-            b->codes[(start + open->rows[p]) * b->stride + own] =                                  \
-                code_of(next[i], moved, inverse);                                                  \
-        }                                                                                          \
-    }                                                                                              \
-                                                                                                   \
-    /* Open rows f->list[0 .. count) have been scanned against another group. */                   \
-    static void bounds_other_##suffix(const fm_bounds *b, const fm_found *f, ptrdiff_t group,      \
-                                      ptrdiff_t start, ptrdiff_t count, fm_open *open)             \
-    {                                                                                              \
-        float near[FM_BOUND_ROWS], least[FM_BOUND_ROWS], next[FM_BOUND_ROWS];                      \
-        const real *score = f->scores;                                                             \
-        const float moved = b->group_reach[group], inverse = 1 / b->step;                          \
-        bounds_distances_##suffix(b, f, open, count, near, least, next);                           \
-        for (ptrdiff_t i = 0; i < count; i++) {                                                    \
-            const ptrdiff_t p = f->list[i];                                                        \
-            int16_t *codes = b->codes + (start + open->rows[p]) * b->stride;                       \
-            const double s = (double)score[i];                                                     \
-            const int32_t label = f->order[f->labels[i]];                                          \
-            float low = least[i];                                                                  \
-            if (s > open->score[p] || (s == open->score[p] && label < open->label[p])) {           \
-                const ptrdiff_t old = b->group_of[open->label[p]];                                 \
-                const int16_t beaten = code_of(open->least[p], b->group_reach[old], inverse);      \
-                codes[old] = beaten < codes[old] ? beaten : codes[old];                            \
-                open->score[p] = s;                                                                \
-                open->label[p] = label;                                                            \
-                open->near[p] = near[i];                                                           \
-                open->least[p] = least[i];                                                         \
-                low = next[i];                                                                     \
-            }                                                                                      \
-            codes[group] = code_of(low, moved, inverse);                                           \
-        }                                                                                          \
+     */ \
+    static void bounds_own_##suffix(const fm_bounds *b, const fm_found *f, ptrdiff_t own,            \
+                                    ptrdiff_t start, ptrdiff_t count, fm_open *open)                 \
+    {                                                                                                \
+        float *near = open->near + f->first, *least = open->least + f->first;                        \
+        float next[FM_BOUND_ROWS];                                                                   \
+        const real *score = f->scores;                                                               \
+        const float moved = b->group_reach[own], inverse = 1 / b->step;                              \
+        bounds_distances_##suffix(b, f, open, count, near, least, next);                             \
+        for (ptrdiff_t i = 0; i < count; i++) {                                                      \
+            const ptrdiff_t p = f->first + i;                                                        \
+            open->score[p] = (double)score[i];                                                       \
+            open->label[p] = f->order[f->labels[i]];                                                 \
+            b->codes[(start + open->rows[p]) * b->stride + own] =                                    \
+                code_of(next[i], moved, inverse);                                                    \
+        }                                                                                            \
+    }                                                                                                \
+                                                                                                     \
+    /* Open rows f->list[0 .. count) have been scanned against another group. */                     \
+    static void bounds_other_##suffix(const fm_bounds *b, const fm_found *f, ptrdiff_t group,        \
+                                      ptrdiff_t start, ptrdiff_t count, fm_open *open)               \
+    {                                                                                                \
+        float near[FM_BOUND_ROWS], least[FM_BOUND_ROWS], next[FM_BOUND_ROWS];                        \
+        const real *score = f->scores;                                                               \
+        const float moved = b->group_reach[group], inverse = 1 / b->step;                            \
+        bounds_distances_##suffix(b, f, open, count, near, least, next);                             \
+        for (ptrdiff_t i = 0; i < count; i++) {                                                      \
+            const ptrdiff_t p = f->list[i];                                                          \
+            int16_t *codes = b->codes + (start + open->rows[p]) * b->stride;                         \
+            const double s = (double)score[i];                                                       \
+            const int32_t label = f->order[f->labels[i]];                                            \
+            float low = least[i];                                                                    \
+            if (s > open->score[p] || (s == open->score[p] && label < open->label[p])) {             \
+                const ptrdiff_t old = b->group_of[open->label[p]];                                   \
+                const int16_t beaten = code_of(open->least[p], b->group_reach[old], inverse);        \
+                codes[old] = beaten < codes[old] ? beaten : codes[old];                              \
+                open->score[p] = s;                                                                  \
+                open->label[p] = label;                                                              \
+                open->near[p] = near[i];                                                             \
+                open->least[p] = least[i];                                                           \
+                low = next[i];                                                                       \
+            }                                                                                        \
+            codes[group] = code_of(low, moved, inverse);                                             \
+        }                                                                                            \
     }
 
 FM_BOUNDS(f32, float)
@@ -227,8 +230,8 @@ FM_BOUNDS(f64, double)
 
 /* Labels and upper bounds of the open rows; lists those whose label changed as `changes` does. */
 static ptrdiff_t bounds_close(const fm_bounds *b, const fm_open *open, ptrdiff_t start,
-                              ptrdiff_t count, ptrdiff_t *restrict changed,
-                              int32_t *restrict added, int32_t *restrict removed)
+                              ptrdiff_t count, ptrdiff_t *restrict changed, int32_t *restrict added,
+                              int32_t *restrict removed)
 {
     const float slack = FM_BOUND_ROUNDING * b->reach;
     ptrdiff_t n = 0;
@@ -252,7 +255,9 @@ static void bounds_renew(const fm_bounds *b, ptrdiff_t start, ptrdiff_t count)
     int16_t *codes = b->codes + start * b->stride;
     for (ptrdiff_t i = start; i < start + count; i++, codes += b->stride) {
         b->upper[i] = (b->upper[i] + b->moved[b->labels[i]]) * (1 + FM_BOUND_ROUNDING) + slack;
-        for (ptrdiff_t g = 0; g < b->stride; g++)
-            codes[g] = codes[g] > b->group_moved[g] ? codes[g] - b->group_moved[g] : 0;
+        for (ptrdiff_t g = 0; g < b->stride; g++) {
+            const int left = codes[g] - (b->group_moved[g] > 0 ? b->group_moved[g] : 0);
+            codes[g] = (int16_t)(left > 0 ? left : 0);
+        }
     }
 }

@@ -40,7 +40,9 @@ static void unpack_second(const double *second, ptrdiff_t d, double *full)
 
 FM_INLINE double log_of(double value)
 {
-    return fm_log(fm_broadcast(value))[0];
+    vec x = fm_broadcast(value);
+    FM_NAME(logs)(&x, 1);
+    return x[0];
 }
 
 /* log of count positive normal numbers. */

@@ -24,7 +24,8 @@ FM_INLINE void diagonal_columns(const double *restrict y, ptrdiff_t stride,
     }
     for (ptrdiff_t n = 0; n < count; n++) {
         for (int v = 0; v < vectors; v++) {
-            const vec row = fm_load(y + list[n] * stride + v * FM_LANES);
+            const real *from = y + list[n] * stride + v * FM_LANES;
+            const vec row = own ? fm_load_once(from) : fm_load(from);
             const vec s = fm_rounded(fm_broadcast(r[n]) * row);
             sum[v] += s;
             if (own)
@@ -52,6 +53,7 @@ FM_INLINE void diagonal_all(const double *y, ptrdiff_t d, const int32_t *list, c
                             double *second)
 {
     const ptrdiff_t stride = FM_MOMENT_STRIDE(d), group = FM_DIAGONAL_VECTORS * FM_LANES;
+    const ptrdiff_t pair = 2 * FM_LANES;
 #define FM_COLUMNS(vectors, weight)                                                                \
     diagonal_columns(y + j, stride, list, r, count, vectors, squares, weight, first + j,           \
                      second && !squares ? second + j : second)
@@ -60,10 +62,15 @@ FM_INLINE void diagonal_all(const double *y, ptrdiff_t d, const int32_t *list, c
         FM_COLUMNS(FM_DIAGONAL_VECTORS, weight);
         for (j = group; j + group <= stride; j += group)
             FM_COLUMNS(FM_DIAGONAL_VECTORS, NULL);
+    } else if (stride >= pair) {
+        FM_COLUMNS(2, weight);
+        j = pair;
     } else {
         FM_COLUMNS(1, weight);
         j = FM_LANES;
     }
+    for (; j + pair <= stride; j += pair)
+        FM_COLUMNS(2, NULL);
     for (; j < stride; j += FM_LANES)
         FM_COLUMNS(1, NULL);
 #undef FM_COLUMNS
@@ -73,6 +80,85 @@ static void moments_diagonal(const double *y, ptrdiff_t d, const int32_t *list, 
                              ptrdiff_t count, double *weight, double *first, double *second)
 {
     diagonal_all(y, d, list, r, count, NULL, weight, first, second);
+}
+
+/* Components that share the loads of the rows, times two vectors of columns, in registers. */
+#if FM_VECTOR_BYTES == 64 || defined(__aarch64__)
+#define FM_DIAGONAL_TOGETHER 4
+#else
+#define FM_DIAGONAL_TOGETHER 2
+#endif
+
+/* Columns [0, vectors) of y, first and second for `together` components, two constants, over all
+ * rows; weight NULL: counted already. */
+FM_INLINE void every_columns(const double *restrict y, ptrdiff_t stride, const double *restrict r,
+                             ptrdiff_t r_stride, ptrdiff_t count, int together, int vectors,
+                             double *restrict weight, double *restrict first,
+                             double *restrict second)
+{
+    double total[FM_DIAGONAL_TOGETHER];
+    vec sum[FM_DIAGONAL_TOGETHER][2], square[FM_DIAGONAL_TOGETHER][2];
+    for (int c = 0; c < together; c++) {
+        total[c] = weight ? weight[c] : 0;
+        for (int v = 0; v < vectors; v++) {
+            sum[c][v] = fm_load(first + c * stride + v * FM_LANES);
+            square[c][v] = fm_load(second + c * stride + v * FM_LANES);
+        }
+    }
+    for (ptrdiff_t n = 0; n < count; n++, y += stride) {
+        vec row[2];
+        for (int v = 0; v < vectors; v++)
+            row[v] = fm_load(y + v * FM_LANES);
+        FM_UNROLL
+        for (int c = 0; c < together; c++) {
+            const double share = r[c * r_stride + n];
+            for (int v = 0; v < vectors; v++) {
+                const vec s = fm_rounded(fm_broadcast(share) * row[v]);
+                sum[c][v] += s;
+                square[c][v] += row[v] * s;
+            }
+            if (weight)
+                total[c] += share;
+        }
+    }
+    for (int c = 0; c < together; c++) {
+        if (weight)
+            weight[c] = total[c];
+        for (int v = 0; v < vectors; v++) {
+            fm_store(first + c * stride + v * FM_LANES, sum[c][v]);
+            fm_store(second + c * stride + v * FM_LANES, square[c][v]);
+        }
+    }
+}
+
+FM_INLINE void every_component(const double *y, ptrdiff_t d, const double *r, ptrdiff_t r_stride,
+                               ptrdiff_t count, int together, double *weight, double *first,
+                               double *second)
+{
+    const ptrdiff_t stride = FM_MOMENT_STRIDE(d);
+    ptrdiff_t j = 0;
+    for (; j + 2 * FM_LANES <= stride; j += 2 * FM_LANES)
+        every_columns(y + j, stride, r, r_stride, count, together, 2, j ? NULL : weight, first + j,
+                      second + j);
+    if (j < stride)
+        every_columns(y + j, stride, r, r_stride, count, together, 1, j ? NULL : weight, first + j,
+                      second + j);
+}
+
+/* Where nearly every row has a share of nearly every component: k of them, without lists.  A row
+ * with r = 0 changes no bit. */
+static void diagonal_every(const double *y, ptrdiff_t d, const double *r, ptrdiff_t r_stride,
+                           ptrdiff_t k, ptrdiff_t count, double *weight, double *first,
+                           double *second)
+{
+    const ptrdiff_t stride = FM_MOMENT_STRIDE(d);
+    ptrdiff_t j = 0;
+    for (; j + FM_DIAGONAL_TOGETHER <= k; j += FM_DIAGONAL_TOGETHER)
+        every_component(y, d, r + j * r_stride, r_stride, count, FM_DIAGONAL_TOGETHER, weight + j,
+                        first + j * stride, second + j * stride);
+    for (; j < k; j++)
+        every_component(y, d, r + j * r_stride, r_stride, count, 1, weight + j, first + j * stride,
+                        second + j * stride);
 }
 
 /* squares: |y_i|^2 of the block's rows, or NULL: weight and first alone. */

@@ -20,10 +20,10 @@ FM_INLINE void few_lanes(const double *restrict y, ptrdiff_t stride, ptrdiff_t d
             acc[q] = fm_load(lanes + q * 16 + lane);
         for (ptrdiff_t n = lane; n < count; n += 16) {
             vec row[4], scaled[4];
-            const vec share = fm_load(r + n);
+            const vec share = fm_load_once(r + n);
             acc[0] += share;
             for (ptrdiff_t t = 0; t < d; t++) {
-                row[t] = fm_load(y + t * stride + n);
+                row[t] = fm_load_once(y + t * stride + n);
                 scaled[t] = fm_rounded(share * row[t]);
                 acc[1 + t] += scaled[t];
             }

@@ -58,8 +58,7 @@ static void FM_NAME(gather)(const fm_matrix *x, const fm_block *block, const voi
 {
     const real *restrict offset = offsets, scale = (real)scale_;
     const ptrdiff_t d = x->d, size = (ptrdiff_t)sizeof(real);
-    const int by_row =
-        x->type == FM_REAL_TYPE && !x->swapped && (x->col_stride == size || d == 1);
+    const int by_row = x->type == FM_REAL_TYPE && !x->swapped && (x->col_stride == size || d == 1);
     const ptrdiff_t ahead = 16, bytes = d * x->col_stride < 1024 ? d * x->col_stride : 1024;
     for (ptrdiff_t i = 0; i < block->count; i++) {
         real *restrict to = (real *)rows + places[i] * d;
@@ -85,8 +84,8 @@ static void FM_NAME(gather)(const fm_matrix *x, const fm_block *block, const voi
             to[t] = from[t] * scale - offset[t];
             sum[t % 8] += to[t] * to[t];
         }
-        ((real *)squares)[places[i]] = ((sum[0] + sum[1]) + (sum[2] + sum[3])) +
-                               ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+        ((real *)squares)[places[i]] =
+            ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
     }
 }
 

@@ -15,7 +15,6 @@
  * Pre-conditions: k >= 1, q_k >= 0, in every row one l_k finite.  Memory of rows [count, rounded up
  * to a tile, and to 16) of every component is written; it becomes 0.
  */
-#define FM_CUTOFF ((real) - 41.45)
 /* Rows that a row of responsibilities has in memory. */
 #define FM_PADDED(count)                                                                           \
     (((count) + (FM_TILE_ROWS > 16 ? FM_TILE_ROWS : 16) - 1) /                                     \
@@ -32,14 +31,16 @@ static double FM_NAME(pack_constants)(const double *constants, ptrdiff_t k, void
     return greatest;
 }
 
-/* One tile; rows > 0 of it are of the block.  mixed, whether entropies are wanted, is a constant: a
- * condition known only at run time may part a product from its sum, and then nothing is fused. */
-FM_INLINE void FM_NAME(softmax_tile)(real *restrict terms, ptrdiff_t rows, ptrdiff_t k,
-                                     ptrdiff_t stride, const real *restrict constants,
-                                     double greatest, int mixed, double *restrict log_prob,
-                                     double *restrict entropy)
+/* One tile; rows > 0 of it are of the block.  mixed, whether entropies are wanted, and packs are
+ * constants: a condition known only at run time may part a product from its sum, and then nothing is
+ * fused.  Returns the live pairs, rows beyond the block's included. */
+FM_INLINE ptrdiff_t FM_NAME(softmax_tile)(real *restrict terms, ptrdiff_t rows, ptrdiff_t k,
+                                          ptrdiff_t stride, const real *restrict constants,
+                                          double greatest, int mixed, int packs,
+                                          double *restrict log_prob, double *restrict entropy,
+                                          int *restrict infinite)
 {
-    const vec half = fm_broadcast((real)-0.5), cutoff = fm_broadcast(FM_CUTOFF);
+    const vec half = fm_broadcast((real)-0.5), one = fm_broadcast(1);
     vec top[FM_TILE_VECTORS], sum[FM_TILE_VECTORS], cross[FM_TILE_VECTORS];
     for (int v = 0; v < FM_TILE_VECTORS; v++) {
         top[v] = fm_broadcast(-(real)INFINITY);
@@ -50,95 +51,93 @@ FM_INLINE void FM_NAME(softmax_tile)(real *restrict terms, ptrdiff_t rows, ptrdi
             const vec term = fm_load(terms + j * stride + v * FM_LANES);
             top[v] = fm_max(half * term + fm_broadcast(constants[j]), top[v]);
         }
-    /* exp is skipped for two vectors at a time, in float64: with one, whose rows are often enough
-     * all dead or not, mispredicted branches cost more than what is skipped (8 separated
-     * components: 5.6 instead of 4.4 ms for 500,000 rows in two columns). */
-    enum {
-        together = sizeof(real) == 8 ? 2 : 1
-    };
-    for (ptrdiff_t j = 0; j < k; j++)
-        for (int first = 0; first < FM_TILE_VECTORS; first += together) {
-            real *to = terms + j * stride + first * FM_LANES;
-            vec below[together];
-            ivec live[together], some = (ivec){0};
-            for (int v = 0; v < together; v++) {
-                const vec log_term = half * fm_load(to + v * FM_LANES) + fm_broadcast(constants[j]);
-                below[v] = log_term - top[first + v];
-                live[v] = below[v] >= cutoff;
-                some |= live[v];
-            }
-            if (!FM_NAME(any)(some)) {
-                for (int v = 0; v < together; v++)
-                    fm_store(to + v * FM_LANES, (vec){0});
-                continue;
-            }
-            for (int v = 0; v < together; v++) {
-                const vec kept = fm_max(below[v], cutoff);
-                const vec value = (vec)(live[v] & (ivec)fm_exp(kept));
-                sum[first + v] += value;
-                if (mixed)
-                    cross[first + v] += value * kept;
-                fm_store(to + v * FM_LANES, value);
-            }
-        }
+    const ptrdiff_t live =
+        FM_NAME(exponentials)(terms, k, stride, constants, mixed, packs, top, sum, cross);
     /* Rows far from all components but one have S = 1: no logarithm, no quotient. */
-    real kept[3][FM_TILE_ROWS];
-    vec inverse[FM_TILE_VECTORS];
-    int same = rows == FM_TILE_ROWS;
+    vec log_sum[FM_TILE_VECTORS], inverse[FM_TILE_VECTORS], uncertainty[FM_TILE_VECTORS];
+    ivec unlike = (ivec){0};
     for (int v = 0; v < FM_TILE_VECTORS; v++) {
-        vec one_over = fm_broadcast(1), log_sum = (vec){0}, uncertainty = (vec){0} - cross[v];
-        if (FM_NAME(any)(sum[v] != one_over)) {
-            log_sum = fm_log(sum[v]);
-            one_over /= sum[v];
-            if (mixed)
-                uncertainty = log_sum - cross[v] * one_over;
-            same = 0;
+        log_sum[v] = (vec){0};
+        inverse[v] = one;
+        uncertainty[v] = (vec){0} - cross[v];
+        unlike |= sum[v] != one;
+    }
+    const int same = !FM_NAME(any)(unlike);
+    if (!same) {
+        for (int v = 0; v < FM_TILE_VECTORS; v++) {
+            log_sum[v] = sum[v];
+            inverse[v] = one / sum[v];
         }
-        inverse[v] = one_over;
+        FM_NAME(logs)(log_sum, FM_TILE_VECTORS);
+        for (int v = 0; mixed && v < FM_TILE_VECTORS; v++)
+            uncertainty[v] = log_sum[v] - cross[v] * inverse[v];
+    }
+    real kept[3][FM_TILE_ROWS];
+    for (int v = 0; v < FM_TILE_VECTORS; v++) {
         fm_store(kept[0] + v * FM_LANES, top[v]);
-        fm_store(kept[1] + v * FM_LANES, log_sum);
+        fm_store(kept[1] + v * FM_LANES, log_sum[v]);
         if (mixed)
-            fm_store(kept[2] + v * FM_LANES, uncertainty);
+            fm_store(kept[2] + v * FM_LANES, uncertainty[v]);
     }
     for (ptrdiff_t i = rows; i < FM_TILE_ROWS; i++)
         ((real *)inverse)[i] = 0;
-    for (ptrdiff_t j = 0; !same && j < k; j++)
+    for (ptrdiff_t j = 0; (!same || rows < FM_TILE_ROWS) && j < k; j++)
         for (int v = 0; v < FM_TILE_VECTORS; v++) {
             real *to = terms + j * stride + v * FM_LANES;
             fm_store(to, fm_load(to) * inverse[v]);
         }
-    for (ptrdiff_t i = 0; i < rows; i++)
+    int finite = 1;
+    for (ptrdiff_t i = 0; i < rows; i++) {
         log_prob[i] = (greatest + (double)kept[0][i]) + (double)kept[1][i];
+        finite &= log_prob[i] >= -DBL_MAX;
+    }
+    *infinite |= !finite;
     for (ptrdiff_t i = 0; mixed && i < rows; i++)
         entropy[i] = (double)kept[2][i];
+    return live;
 }
 
-static void FM_NAME(softmax)(void *terms_, ptrdiff_t count, ptrdiff_t k, ptrdiff_t stride,
-                             const void *constants, double greatest, double *log_prob,
-                             double *entropy)
+/* A whole block; packs, for its first tile, and mixed are constants in softmax_tile. */
+FM_INLINE ptrdiff_t FM_NAME(softmax_block)(real *terms, ptrdiff_t count, ptrdiff_t k,
+                                           ptrdiff_t stride, const real *constants, double greatest,
+                                           ptrdiff_t expected, int mixed, double *log_prob,
+                                           double *entropy)
 {
-    real *terms = terms_;
-    ptrdiff_t i = 0;
-#define FM_TILE(rows, mixed)                                                                       \
-    FM_NAME(softmax_tile)                                                                          \
-    (terms + i, rows, k, stride, constants, greatest, mixed, log_prob + i,                         \
-     mixed ? entropy + i : NULL)
-    for (; i + FM_TILE_ROWS <= count; i += FM_TILE_ROWS)
-        if (entropy)
+    /* Whole tiles: lanes beyond the last row repeat it, and count. */
+    const ptrdiff_t n_tiles = (count + FM_TILE_ROWS - 1) / FM_TILE_ROWS;
+    ptrdiff_t i = 0, live = expected / n_tiles, total = 0;
+    int infinite = 0;
+    for (; i < count; i += FM_TILE_ROWS) {
+        const ptrdiff_t left = count - i;
+#define FM_TILE(rows, packs)                                                                       \
+    live = FM_NAME(softmax_tile)(terms + i, rows, k, stride, constants, greatest, mixed, packs,    \
+                                 log_prob + i, mixed ? entropy + i : NULL, &infinite)
+        if (left < FM_TILE_ROWS)
+            FM_TILE(left, 0);
+#ifdef fm_pack_live
+        else if (8 * live < FM_PACKED_EIGHTHS * k * FM_TILE_ROWS)
             FM_TILE(FM_TILE_ROWS, 1);
+#endif
         else
             FM_TILE(FM_TILE_ROWS, 0);
-    if (i < count) {
-        if (entropy)
-            FM_TILE(count - i, 1);
-        else
-            FM_TILE(count - i, 0);
-        i += FM_TILE_ROWS;
-    }
 #undef FM_TILE
+        total += live;
+    }
     for (const ptrdiff_t end = FM_PADDED(count); i < end; i += FM_LANES)
         for (ptrdiff_t j = 0; j < k; j++)
             fm_store(terms + j * stride + i, (vec){0});
+    return infinite ? -1 : total;
+}
+
+static ptrdiff_t FM_NAME(softmax)(void *terms, ptrdiff_t count, ptrdiff_t k, ptrdiff_t stride,
+                                  const void *constants, double greatest, ptrdiff_t expected,
+                                  double *log_prob, double *entropy)
+{
+    if (entropy)
+        return FM_NAME(softmax_block)(terms, count, k, stride, constants, greatest, expected, 1,
+                                      log_prob, entropy);
+    return FM_NAME(softmax_block)(terms, count, k, stride, constants, greatest, expected, 0,
+                                  log_prob, NULL);
 }
 
 /* The rows of one component that the M-step visits, in order, with their responsibilities times

@@ -5,7 +5,14 @@ import numpy as np
 
 from fastmix.core._frame import Frame, frame_of, round_pivot, spread_exponent
 from fastmix.core._mixture_fit import MixtureModel
-from fastmix.core._parameters import Parameters, cholesky, factors_of, ordered_sum, whiten
+from fastmix.core._parameters import (
+    COVARIANCE_TYPES,
+    Parameters,
+    cholesky,
+    factors_of,
+    ordered_sum,
+    whiten,
+)
 from fastmix.core._validation import result_dtype
 
 __all__ = ["check_given", "model_of"]
@@ -87,6 +94,8 @@ def _variances(kind, covariances, k, d):
 
 def model_of(kind, weights, means, covariances):
     """A model from parameters in the user's coordinates, and the dtype of its attributes."""
+    if kind not in COVARIANCE_TYPES:
+        raise ValueError(f"covariance_type must be one of {COVARIANCE_TYPES}, got {kind!r}")
     means = np.asarray(means)
     if means.ndim != 2 or 0 in means.shape:
         raise ValueError(f"means must have the shape (n_components, n_features): {means.shape}")
