@@ -68,6 +68,8 @@ class Assignment:
         self.products = self.rows_scanned = self.steps = self.bounded_steps = 0
         self.first_bounded = None
         self.forced = algorithm == "elkan"
+        # Leading coordinates, once they are chosen; the part of a plain scan that bounds cost.
+        self.memory, self.axes, self.prefix, self.share = memory, 0, None, 1.0
         # Codes of two bytes, in eights.
         self.groups = min(math.ceil(k / PANEL_WIDTH), int(memory // rows.n) // 16 * 8, MAX_GROUPS)
         self.why_none = None
@@ -81,7 +83,6 @@ class Assignment:
             self.why_none = "bounds could not pay"
         if self.why_none:
             self.groups = 0
-        self.memory, self.axes, self.prefix, self.share = memory, 0, None, 1.0
         self.bounds = None
         self.everywhere = False  # bounds serve all rows, else the probes
         self.extend = False  # to all rows in the next E-step
@@ -182,7 +183,8 @@ class Assignment:
             + (OPEN_ROW + OPEN_COLUMN * size) * rows_open
             + OPEN_GROUP * groups_open
             + OPEN_PRODUCT * size * products
-            + groups_guessed * (LEADING_GROUP + LEADING_PRODUCT * self.axes * self.k / self.groups)
+            + LEADING_GROUP * groups_guessed
+            + LEADING_PRODUCT * self.axes * self.k * groups_guessed / max(1, self.groups)
         )
 
     def _look_ahead(self, centers, labels):
