@@ -76,6 +76,8 @@ typedef struct {
     const double *fine;   /* (stride) the same for the fine grid */
 } fm_grid;
 
+#define FM_PROJECTED_ROWS 64
+
 /* Kernels on packed tiles, one table per dtype. */
 typedef struct {
     ptrdiff_t itemsize, tile_rows, panel_width, distance_width;
@@ -111,6 +113,11 @@ typedef struct {
     void (*row_scores)(const void *rows, const int32_t *list, ptrdiff_t count, ptrdiff_t d,
                        const void *panel, const void *bias, ptrdiff_t k, int32_t *labels,
                        void *scores, void *seconds);
+
+    /* out[t * FM_PROJECTED_ROWS + i] = x_i . v_t of count <= FM_PROJECTED_ROWS rows (., d) for the
+     * vectors v in a panel of width 8, with zero biases for each; out holds m rounded up to 8. */
+    void (*project)(const void *rows, ptrdiff_t count, ptrdiff_t d, const void *panel,
+                    const void *bias, ptrdiff_t m, void *out);
 
     /* out[j * stride + i] = |x_i - c_j|^2 by differences; stride >= count rounded up to a tile. */
     void (*distances)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
@@ -165,6 +172,17 @@ typedef struct {
     const void *scores, *seconds;
 } fm_found;
 
+/* Leading coordinates of rows and centres in 16 bits (kernels/prefix.inc.h). */
+typedef struct {
+    int16_t *rows;      /* (n, 2 pairs) */
+    int32_t *half;      /* (n) |q|^2 / 2 */
+    ptrdiff_t pairs;    /* of coordinates */
+    double step, error; /* distances: one unit of q, and how far q may be off */
+    double reach_square; /* |x|^2 of the rows in range */
+    const int32_t *panels, *biases; /* of the centres: [panel][pair][8] two int16, [panel][8] */
+    const int32_t *column_of;       /* (k) where in the panels a centre is */
+} fm_prefix;
+
 /* Kernels in float64 on the user's rows, without fused multiply-adds: one set of bits. */
 typedef struct {
     /* labels[row] = now[i]; lists the rows whose label changed, in order, with their new and old
@@ -187,6 +205,15 @@ typedef struct {
                               ptrdiff_t count, ptrdiff_t *changed, int32_t *added,
                               int32_t *removed);
     void (*bounds_renew)(const fm_bounds *b, ptrdiff_t start, ptrdiff_t count);
+
+    /* Leading coordinates of rows, from those that kernel project found; and what they prove. */
+    void (*prefix_quantise)(const double *y, const double *squares, ptrdiff_t count, ptrdiff_t m,
+                            const fm_prefix *p, int16_t *rows, int32_t *half);
+    ptrdiff_t (*prefix_scan)(const fm_bounds *b, const fm_prefix *p, ptrdiff_t group,
+                             ptrdiff_t panel, ptrdiff_t n_panels, ptrdiff_t start,
+                             const fm_open *open, int32_t *list, ptrdiff_t count);
+    void (*prefix_wanted)(const fm_bounds *b, fm_open *open, ptrdiff_t start, ptrdiff_t count,
+                          ptrdiff_t few);
 
     /* sums[added[i]] += statistics of row i, sums[removed[i]] -= the same (removed NULL, or < 0:
      * nothing to remove).  w is indexed by row, added and removed by position in the block.

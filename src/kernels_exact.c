@@ -13,6 +13,7 @@
 #include "kernels/sparse.inc.h"
 #include "kernels/changes.inc.h"
 #include "kernels/bounds.inc.h"
+#include "kernels/prefix.inc.h"
 #include "kernels/potential.inc.h"
 #include "kernels/gains.inc.h"
 #include "kernels/sketch.inc.h"
@@ -37,6 +38,9 @@ const fm_isa FM_TABLE(fm_isa) = {
               .bounds_wanted = bounds_wanted,
               .bounds_close = bounds_close,
               .bounds_renew = bounds_renew,
+              .prefix_quantise = prefix_quantise,
+              .prefix_scan = prefix_scan,
+              .prefix_wanted = prefix_wanted,
               .accumulate = accumulate,
               .residuals = residuals,
               .add_exact = add_exact,

@@ -13,7 +13,7 @@
 #endif
 
 /* Rows whose scores are gathered before their greatest is looked for, with rows in the lanes. */
-#define FM_PICKED_ROWS 64
+#define FM_PICKED_ROWS FM_PROJECTED_ROWS
 
 /* Eight lanes in as many parts as the processor's registers ask for: products and sums in vectors
  * that are wider are fused or not as the compiler likes. */
@@ -181,6 +181,21 @@ static void FM_NAME(row_scores)(const void *rows, const int32_t *list, ptrdiff_t
         }
         FM_NAME(store_labels)(at, left, labels + i);
     }
+}
+
+/* out[t * FM_PROJECTED_ROWS + i] = x_i . v_t: at most so many rows against m vectors in panels of
+ * eight. */
+static void FM_NAME(project)(const void *rows, ptrdiff_t count, ptrdiff_t d, const void *panels,
+                             const void *biases, ptrdiff_t m, void *out)
+{
+    for (ptrdiff_t t = 0; t < m; t += 8)
+        for (ptrdiff_t first = 0; first < count; first += 8) {
+            const real *row[8];
+            for (int r = 0; r < 8; r++)
+                row[r] = (const real *)rows + (first + r < count ? first + r : count - 1) * d;
+            FM_NAME(panel_scores)(row, d, (const real *)panels + t * d, (const real *)biases + t,
+                                  (real *)out + t * FM_PROJECTED_ROWS + first);
+        }
 }
 #undef FM_ROW_BLOCK
 #undef FM_PICKED_ROWS
