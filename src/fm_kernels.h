@@ -280,7 +280,8 @@ typedef struct {
     void (*screen_centers)(const double *c, ptrdiff_t k, ptrdiff_t d, const double *inverse,
                            ptrdiff_t first, ptrdiff_t last, ptrdiff_t padded, int16_t *q);
     ptrdiff_t (*screen)(const fm_screen *s, const ptrdiff_t *column, const double *y,
-                        ptrdiff_t count, float *scores, int32_t *found);
+                        ptrdiff_t count, float *least, float *scores, int32_t *found);
+    float (*screen_rest)(const fm_screen *s, float *scores, int32_t but);
 } fm_exact_kernels;
 
 typedef struct {

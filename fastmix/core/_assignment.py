@@ -8,6 +8,8 @@ import numpy as np
 from fastmix.core._bounds import PANEL_WIDTH, GroupBounds
 from fastmix.core._dense import DenseRows
 from fastmix.core._frame import passes
+from fastmix.core._sparse_bounds import BYTES as SPARSE_BOUND_BYTES
+from fastmix.core._sparse_bounds import SparseBounds
 
 __all__ = ["Assignment"]
 
@@ -54,7 +56,15 @@ class Assignment:
         self.changed = rows.n  # rows whose label the last E-step changed
         self.retry = rows.n  # bounds are thought of when fewer change
         groups = 0
-        if isinstance(rows, DenseRows) and algorithm != "lloyd" and k > 1:
+        self.dense = isinstance(rows, DenseRows)
+        # Bounds of sparse rows cost what one more centre does, and choose how much they scan.
+        self.sparse = (
+            not self.dense
+            and algorithm != "lloyd"
+            and memory >= SPARSE_BOUND_BYTES * rows.n
+            and SparseBounds.possible(rows, k)
+        )
+        if self.dense and algorithm != "lloyd" and k > 1:
             # Codes of two bytes, in eights.
             groups = min(math.ceil(k / PANEL_WIDTH), int(memory // rows.n - 4) // 16 * 8)
         self.groups = max(0, groups)
@@ -69,7 +79,11 @@ class Assignment:
         rows = self.rows
         fresh = self.bounds is None and self._worth_taking(spread)
         if fresh:
-            self.bounds = GroupBounds(rows, centers, self.groups, spread)
+            self.bounds = (
+                GroupBounds(rows, centers, self.groups, spread)
+                if self.dense
+                else SparseBounds(rows)
+            )
             self.first_bounded = self.steps if self.first_bounded is None else self.first_bounded
         self.steps += 1
         assign = self._plain(centers) if self.bounds is None else self._bounded(centers)
@@ -95,7 +109,9 @@ class Assignment:
     def _bounded(self, centers):
         bounds = self.bounds
         bounds.move(centers, self.x_square)
-        bounds.products = bounds.rows_open = bounds.groups_open = 0
+        bounds.products = bounds.rows_open = 0
+        if self.dense:
+            bounds.groups_open = 0
         self.bounded_steps += 1
 
         def assign(start, stop, labels, threads, parts):
@@ -124,6 +140,8 @@ class Assignment:
         )
 
     def _worth_taking(self, spread):
+        if self.sparse:
+            return True
         if not self.groups or self.changed == self.rows.n or not spread > 0:
             return False
         if self.forced:
@@ -145,6 +163,10 @@ class Assignment:
         found = self.bounds
         self.products += found.products
         self.rows_scanned += found.rows_open
+        if not self.dense:
+            if not found.useful:
+                self.bounds, self.sparse = None, False
+            return
         cost = self._bounded_cost(found.rows_open / n, found.groups_open / n, found.products / n)
         if not fresh and not self.forced and cost > self._dense_cost():
             self.bounds = None
@@ -152,13 +174,17 @@ class Assignment:
 
     @property
     def algorithm(self):
-        """What ran: "lloyd", or "yinyang" where bounds were used."""
-        return "lloyd" if self.first_bounded is None else "yinyang"
+        """What ran: "lloyd", or where bounds were used "yinyang", of sparse rows "hamerly"."""
+        if self.first_bounded is None:
+            return "lloyd"
+        return "yinyang" if self.dense else "hamerly"
 
     def reason(self):
         """Why these E-steps were computed as they were."""
         if self.first_bounded is None:
             return "bounds would not pay" if self.groups else "bounds are not used here"
+        if not self.dense:
+            return f"a bound for all other centres in {self.bounded_steps} of {self.steps} E-steps"
         return (
             f"bounds for {self.groups} groups of centres in {self.bounded_steps} of {self.steps} "
             f"E-steps, first in number {self.first_bounded + 1}"

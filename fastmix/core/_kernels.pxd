@@ -195,7 +195,9 @@ cdef extern from "fm_kernels.h" nogil:
                                const double *inverse, Py_ssize_t first, Py_ssize_t last,
                                Py_ssize_t padded, int16_t *q) noexcept nogil
         Py_ssize_t (*screen)(const fm_screen *s, const Py_ssize_t *column, const double *y,
-                             Py_ssize_t count, float *scores, int32_t *found) noexcept nogil
+                             Py_ssize_t count, float *least, float *scores,
+                             int32_t *found) noexcept nogil
+        float (*screen_rest)(const fm_screen *s, float *scores, int32_t but) noexcept nogil
 
     ctypedef struct fm_mixture_kernels:
         Py_ssize_t diagonal_width

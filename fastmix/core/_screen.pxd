@@ -8,4 +8,4 @@ cdef class Screen:
     cdef fm_screen s
     cdef object memory
     cdef void make(self, const fm_exact_kernels *kernels, double[:, ::1] centers,
-                   const double[::1] bias, int n_threads)
+                   const double[::1] bias, double unit, int n_threads)

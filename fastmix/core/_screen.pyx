@@ -23,14 +23,18 @@ cdef class Screen:
     """fm_screen and its memory."""
 
     cdef void make(self, const fm_exact_kernels *kernels, double[:, ::1] centers,
-                   const double[::1] bias, int n_threads):
-        """Of centres (k, d) with biases -|c|^2 / 2; error bounds in sparse_screen.inc.h."""
+                   const double[::1] bias, double unit, int n_threads):
+        """Of centres (k, d) with biases -|c|^2 / 2; unit, a power of two or 0, is chosen if 0.
+
+        Error bounds are in sparse_screen.inc.h.
+        """
         cdef Py_ssize_t k = centers.shape[0], d = centers.shape[1], piece, last
         cdef Py_ssize_t padded = (k + FM_SCREEN_WIDTH - 1) // FM_SCREEN_WIDTH * FM_SCREEN_WIDTH
         each = np.asarray(centers)
         each = np.maximum(each.max(axis=1), -each.min(axis=1))
-        # Centres below 1; a power of two, at most that which float64 can invert.
-        unit = np.ldexp(1.0, -max(-1000, min(1000, int(np.frexp(each.max())[1]))))
+        if unit == 0:
+            # Centres below 1; at most what float64 can invert.
+            unit = np.ldexp(1.0, -max(-1000, min(1000, int(np.frexp(each.max())[1]))))
         steps, biases, slack = (aligned_empty(padded, np.float32) for _ in range(3))
         steps[k:], biases[k:], slack[k:] = 0, -np.inf, 0
         # Rounded up, and no smaller than leaves room for products with a relative error.

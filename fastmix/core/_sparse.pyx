@@ -28,28 +28,9 @@ cdef double CACHE_BYTES = 2.0**23
 cdef enum:
     LANES = 8
 
-# Below, a screen takes as long as the scores.
-cdef Py_ssize_t LEAST_SCREENED = 8
 
 # More candidates than this part of the centres on average: all scores are faster.
 cdef Py_ssize_t MOST_CANDIDATES = 8
-
-
-cdef struct Step:
-    # What one E-step shares between the threads.
-    const double *centers
-    const double *bias
-    const double *turned  # or NULL
-    const double *weights
-    int32_t *labels
-    int32_t *second
-    double *sums
-    Py_ssize_t *candidates  # by thread, a cache line each
-    Py_ssize_t k, room
-
-
-cdef inline Py_ssize_t _padded(Py_ssize_t k, Py_ssize_t width) noexcept nogil:
-    return (k + width - 1) // width * width
 
 
 @cython.final
@@ -62,10 +43,6 @@ cdef class SparseRows(CsrRows):
         Whether E-steps look for the centres that may be nearest first, and compute only their
         scores; set to False where that leaves many.  The labels are the same.
     """
-
-    cdef public bint screened
-    # Of the centres of this pass: biases, the screen, centres for all scores, and for distances.
-    cdef object bias, screen, turned, panels_of, panels
 
     def __init__(self, X, dtype=None, isa=None):
         super().__init__(X, dtype, isa)
@@ -97,27 +74,37 @@ cdef class SparseRows(CsrRows):
         """Centres as (d, padded k)."""
         if self.turned is None:
             k = len(centers)
-            turned = aligned_empty((self.d, _padded(k, 4)), np.float64)
+            turned = aligned_empty((self.d, padded(k, 4)), np.float64)
             turned[:, :k] = centers.T
             turned[:, k:] = 0
             self.turned = turned
         return self.turned
 
-    def _prepare(self, centers, int n_threads):
+    cdef void prepare(self, centers, double unit, int n_threads):
         """What the E-step reads, made by the call that begins a pass, at row 0, for all its calls:
         with 100 centres in 100,000 columns that takes as long as a call should."""
-        cdef Screen screen
         k = len(centers)
         self.bias = self.screen = self.turned = None  # gives the memory back first
-        self.bias = aligned_empty(_padded(k, 4), np.float64)
+        self.bias = aligned_empty(padded(k, 4), np.float64)
         self.bias[:k] = -0.5 * self._norms(centers)
         self.bias[k:] = -np.inf  # never chosen
         if k >= LEAST_SCREENED and self.screened:
-            screen = Screen()
-            screen.make(self.kernels, centers, self.bias, n_threads)
-            self.screen = screen
+            self.screen = Screen()
+            self.screen.make(self.kernels, centers, self.bias, unit, n_threads)
 
     # ------------------------------------------------------------ passes over rows start .. stop
+
+    cdef Step step_of(self, const double[:, ::1] centers, int32_t[::1] labels,
+                      double[:, :, :, ::1] sums, const double[::1] weights) noexcept:
+        """Arguments of an E-step, prepared."""
+        cdef Step s
+        s.k = centers.shape[0]
+        s.centers, s.bias, s.turned = &centers[0, 0], <double *>address(self.bias), NULL
+        s.weights = NULL if weights is None else &weights[0]
+        s.labels, s.second = &labels[0], NULL
+        s.sums = NULL if sums is None else &sums[0, 0, 0, 0]
+        s.room = padded(s.k, 4) + (0 if self.screen is None else self.screen.s.padded)
+        return s
 
     def assign(self, Py_ssize_t start, Py_ssize_t stop, double[:, ::1] centers,
                int32_t[::1] labels, int n_threads, double[:, :, :, ::1] sums=None,
@@ -126,48 +113,52 @@ cdef class SparseRows(CsrRows):
         """E-step, as DenseRows.assign."""
         cdef Step s
         cdef Py_ssize_t i, n_changed = 0
-        cdef Screen screen = None
         if start == 0 or self.bias is None:
-            self._prepare(np.asarray(centers), n_threads)
-        if second is None and self.screened:
-            screen = self.screen
-        s.k = centers.shape[0]
-        s.room = _padded(s.k, 4)
-        s.centers, s.bias, s.turned = &centers[0, 0], <double *>address(self.bias), NULL
-        if screen is None:
+            self.prepare(np.asarray(centers), 0, n_threads)
+        s = self.step_of(centers, labels, sums, weights)
+        if second is not None:
+            s.second = &second[0]
+        if second is not None or self.screen is None or not self.screened:
             s.turned = <double *>address(self._transposed(np.asarray(centers)))
-        else:
-            s.room += screen.s.padded
-        s.weights = NULL if weights is None else &weights[0]
-        s.labels = &labels[0]
-        s.second = NULL if second is None else &second[0]
-        s.sums = NULL if sums is None else &sums[0, 0, 0, 0]
         counts = np.zeros((n_threads, 8), dtype=np.intp)
-        s.candidates = <Py_ssize_t *>address(counts)
+        s.counts = <Py_ssize_t *>address(counts)
         cdef char *memory = self._reserve(n_threads, s.room)
         cdef const Py_ssize_t *chosen = NULL if rows is None else &rows[0]
         cdef Locks locks = Locks(n_threads if sums is None else sums.shape[0], n_threads)
         enter()
         for i in prange(start, stop, nogil=True, num_threads=n_threads, schedule="dynamic",
                         chunksize=64):
-            n_changed += self._assign(i if chosen == NULL else chosen[i], memory, screen, &s, locks)
+            n_changed += self._assign(i if chosen == NULL else chosen[i], memory, &s, locks)
         leave()
-        if counts.sum() * MOST_CANDIDATES > (stop - start) * s.k:
-            self.screened = False
+        self.consider(counts[:, 0].sum(), (stop - start) * s.k)
         return n_changed
 
-    cdef Py_ssize_t _assign(self, Py_ssize_t row, char *memory, Screen screen, Step *s,
+    cdef void consider(self, Py_ssize_t candidates, Py_ssize_t products) noexcept:
+        """Give the screen up if it left too many scores of so many products to be computed."""
+        if candidates * MOST_CANDIDATES > products:
+            self.screened = False
+
+    cdef Py_ssize_t _assign(self, Py_ssize_t row, char *memory, Step *s,
                             Locks locks) noexcept nogil:
         cdef Row r = self._row(memory, s.room, row)
-        cdef Py_ssize_t best, next = 0
+        cdef float least = -INFINITY, low
+        cdef Py_ssize_t best, second = 0
+        if s.turned == NULL:
+            best = self.nearest(&r, s, self.screened_of(&r, s, &least), &low)
+        else:
+            best = self._scores(&r, s, &second)
+        if s.second != NULL:
+            s.second[row] = <int32_t>second
+        return self.relabel(row, &r, best, s, locks)
+
+    cdef Py_ssize_t relabel(self, Py_ssize_t row, Row *r, Py_ssize_t best, Step *s,
+                            Locks locks) noexcept nogil:
+        """Give a row its label; whether it has changed."""
         cdef double weight = 1 if s.weights == NULL else s.weights[row]
         cdef double *sums
         cdef int32_t old = s.labels[row]
         cdef int part
-        best = self._scores(&r, s, &next) if screen is None else self._screened(&r, screen, s)
         s.labels[row] = <int32_t>best
-        if s.second != NULL:
-            s.second[row] = <int32_t>next
         if best == old:
             return 0
         if s.sums != NULL:
@@ -185,7 +176,7 @@ cdef class SparseRows(CsrRows):
         """Nearest centre by all scores."""
         cdef Py_ssize_t j, best = 0, next = 0
         cdef double top = -INFINITY, below = -INFINITY
-        self.kernels.sparse_scores(r.column, r.y, r.count, s.turned, s.bias, _padded(s.k, 4),
+        self.kernels.sparse_scores(r.column, r.y, r.count, s.turned, s.bias, padded(s.k, 4),
                                    r.room)
         for j in range(s.k):
             if r.room[j] > top:
@@ -196,26 +187,35 @@ cdef class SparseRows(CsrRows):
         second[0] = next
         return best
 
-    cdef Py_ssize_t _screened(self, Row *r, Screen screen, Step *s) noexcept nogil:
-        """Nearest centre by the scores of those that may be nearest."""
+    cdef Py_ssize_t screened_of(self, Row *r, Step *s, float *least) noexcept nogil:
+        """Centres that may be nearest, as found_in(r), of all; least <= the greatest score."""
         cdef int32_t *found = <int32_t *>r.room
-        cdef float *scores = <float *>(found + screen.s.padded)
-        cdef Py_ssize_t i, j, best = 0, n
+        cdef Py_ssize_t j, n
+        n = self.kernels.screen(&self.screen.s, r.column, r.y, r.count, least,
+                                <float *>(found + self.screen.s.padded), found)
+        if n >= 0:
+            return n
+        for j in range(s.k):  # beyond the range of floats
+            found[j] = <int32_t>j
+        return s.k
+
+    cdef Py_ssize_t nearest(self, Row *r, Step *s, Py_ssize_t n, float *low) noexcept nogil:
+        """The nearest of n centres in r.room, ascending; by their scores, if there are several, of
+        which low is then the greatest in the unit of the screen, rounded down."""
+        cdef int32_t *found = <int32_t *>r.room
+        cdef Py_ssize_t i, j, best = 0
         cdef double score, top = -INFINITY
-        n = self.kernels.screen(&screen.s, r.column, r.y, r.count, scores, found)
         if n == 1:
             return found[0]
-        if n == 0:  # beyond the range of floats
-            n = s.k
-            for j in range(n):
-                found[j] = <int32_t>j
-        s.candidates[8 * threadid()] += n
+        s.counts[8 * threadid()] += n
         for i in range(n):
             j = found[i]
             score = self.kernels.sparse_score(r.column, r.y, r.count, s.centers + j * self.d,
                                               s.bias[j])
             if score > top:
                 top, best = score, j
+        top = top * self.screen.s.unit * self.screen.s.unit
+        low[0] = <float>(top - 2.0**-22 * (top if top > 0 else -top))
         return best
 
     def move(self, const Py_ssize_t[::1] rows, const int32_t[::1] added,
@@ -270,7 +270,7 @@ cdef class SparseRows(CsrRows):
             self.panels_of = self.panels = None
             all_of = np.concatenate(centers) if len(centers) > 1 else centers[0]
             k = len(all_of)
-            groups = _padded(k, LANES) // LANES
+            groups = padded(k, LANES) // LANES
             panels = aligned_empty((groups, self.d, LANES), np.float64)
             norms = aligned_empty(groups * LANES, np.float64)
             norms[:k], norms[k:] = self._norms(all_of), 0
@@ -293,7 +293,7 @@ cdef class SparseRows(CsrRows):
     def distances(self, Py_ssize_t start, Py_ssize_t stop, centers, double[:, ::1] out,
                   int n_threads):
         """out[i - start, j] = distance of row i to centre j, in the user's units."""
-        cdef Py_ssize_t i, k = centers.shape[0], groups = _padded(k, LANES) // LANES
+        cdef Py_ssize_t i, k = centers.shape[0], groups = padded(k, LANES) // LANES
         panels, norms = self._panels(start, centers)
         cdef const double *panel = <double *>address(panels)
         cdef const double *norm = <double *>address(norms)
@@ -306,7 +306,7 @@ cdef class SparseRows(CsrRows):
 
     cdef void _distances(self, Py_ssize_t row, char *memory, const double *panels,
                          const double *norms, Py_ssize_t k, double *out) noexcept nogil:
-        cdef Py_ssize_t groups = _padded(k, LANES) // LANES, j
+        cdef Py_ssize_t groups = padded(k, LANES) // LANES, j
         cdef double *squares = <double *>(memory + threadid() * self._bytes(LANES * groups))
         self._squares(row, memory, LANES * groups, panels, norms, groups, squares)
         for j in range(k):
@@ -335,13 +335,13 @@ cdef class SparseRows(CsrRows):
         leave()
 
     cdef Py_ssize_t _slot_room(self, Py_ssize_t n) noexcept nogil:
-        return _padded(n, LANES) + n * self.block_rows
+        return padded(n, LANES) + n * self.block_rows
 
     cdef void _potentials(self, Py_ssize_t slot, Py_ssize_t stop, char *memory,
                           const double *panels, const double *norms, Py_ssize_t k, bint previous,
                           double *closest, const double *w, double *out,
                           double *gains) noexcept nogil:
-        cdef Py_ssize_t n = k + previous, groups = _padded(n, LANES) // LANES, i, j
+        cdef Py_ssize_t n = k + previous, groups = padded(n, LANES) // LANES, i, j
         cdef Py_ssize_t first = slot * self.block_rows, room = self._slot_room(n)
         cdef Py_ssize_t last = min(stop, first + self.block_rows)
         cdef double *row = <double *>(memory + threadid() * self._bytes(room))
