@@ -97,6 +97,11 @@ cdef class CsrRows:
         """Whether a pivot is subtracted."""
         return False
 
+    @property
+    def entries(self):
+        """Of a row, on average."""
+        return self.data.size / self.n
+
     def first_non_finite(self):
         """Row, column and value of the first stored element that is NaN or infinite."""
         at = int(np.argmax(~np.isfinite(self.data)))

@@ -59,15 +59,17 @@ cdef class SparseRows(CsrRows):
         cdef double row = 20 + 0.6 * k
         if not self.ordered:
             row, entry = row + 150, entry + 4
-        return row + entry * self.data.size / self.n
+        return row + entry * self.entries
 
-    def _norms(self, double[:, ::1] centers):
+    def _norms(self, double[:, ::1] centers, int n_threads=1):
         """|c|^2, added up in order."""
         norms = np.empty(centers.shape[0])
         cdef double[::1] norm = norms
         cdef Py_ssize_t j
-        for j in range(centers.shape[0]):
+        enter()
+        for j in prange(centers.shape[0], nogil=True, num_threads=n_threads):
             norm[j] = self.kernels.sparse_square(&centers[j, 0], self.d)
+        leave()
         return norms
 
     def _transposed(self, centers):
@@ -86,7 +88,7 @@ cdef class SparseRows(CsrRows):
         k = len(centers)
         self.bias = self.screen = self.turned = None  # gives the memory back first
         self.bias = aligned_empty(padded(k, 4), np.float64)
-        self.bias[:k] = -0.5 * self._norms(centers)
+        self.bias[:k] = -0.5 * self._norms(centers, n_threads)
         self.bias[k:] = -np.inf  # never chosen
         if k >= LEAST_SCREENED and self.screened:
             self.screen = Screen()

@@ -63,6 +63,22 @@ cdef inline float down(double v) noexcept nogil:
     return <float>(v - 2.0**-22 * (v if v > 0 else -v) - 1e-37)
 
 
+cdef double distance(const double *a, const double *b, Py_ssize_t d,
+                     unsigned char *any) noexcept nogil:
+    """|a - b|, rounded, and whether a is not b: squares may be too small for a float64."""
+    cdef double[4] sum
+    cdef double gap
+    cdef Py_ssize_t t, l
+    any[0] = 0
+    for l in range(4):
+        sum[l] = 0
+    for t in range(d):
+        gap = a[t] - b[t]
+        any[0] |= gap != 0
+        sum[t & 3] += gap * gap
+    return sqrt((sum[0] + sum[1]) + (sum[2] + sum[3])) + 1e-150 * any[0]
+
+
 @cython.final
 cdef class SparseBounds:
     """Bounds of the rows of one fit.
@@ -114,11 +130,14 @@ cdef class SparseBounds:
         self.drift.full = True
         if self.centers is not None:
             self._follow(centers)
-        self.centers, self.bias = centers.copy(), rows.bias
+        if self.centers is None:
+            self.centers = np.empty_like(centers)
+        np.copyto(self.centers, centers)
+        self.bias = rows.bias
 
     def _follow(self, centers):
         """Drift from the centres before, and the centres to be screened first."""
-        cdef Py_ssize_t k = len(centers), size, j
+        cdef Py_ssize_t k = len(centers), size
         reach, moved = self._moved(centers)
         more = 1 + 1e-6
         bias = self.rows.bias[:k]
@@ -170,20 +189,14 @@ cdef class SparseBounds:
     def _moved(self, double[:, ::1] centers):
         """How far each centre has moved, and whether."""
         cdef double[:, ::1] before = self.centers
-        cdef Py_ssize_t j, t, k = centers.shape[0], d = centers.shape[1]
-        cdef double sum, gap
-        cdef bint any
+        cdef Py_ssize_t j, k = centers.shape[0], d = centers.shape[1]
         reach, moved = np.empty(k), np.empty(k, dtype=bool)
         cdef double[::1] far = reach
-        for j in range(k):
-            sum, any = 0, False
-            for t in range(d):
-                gap = centers[j, t] - before[j, t]
-                any |= gap != 0
-                sum += gap * gap
-            # Squares may be too small for a float64.
-            far[j] = sqrt(sum) + 1e-150 * any
-            moved[j] = any
+        cdef unsigned char[::1] any = moved.view(np.uint8)
+        enter()
+        for j in prange(k, nogil=True, num_threads=self.n_threads):
+            far[j] = distance(&centers[j, 0], &before[j, 0], d, &any[j])
+        leave()
         return reach, moved
 
     def _sample(self):
