@@ -66,28 +66,44 @@ FM_INLINE screen_vec screen_add(screen_vec sum, float y, const int16_t *q)
 #endif
 }
 
-/* scores[0 .. vectors lanes) += sum_i y_i q_i. */
+/* scores[0 .. vectors lanes) += sum_i y_i q_i, in as many chains as hide an addition's latency. */
 FM_INLINE void screen_piece(const ptrdiff_t *column, const float *y, ptrdiff_t count,
-                            const int16_t *q, ptrdiff_t padded, int vectors, float *scores)
+                            const int16_t *q, ptrdiff_t padded, const int vectors, float *scores)
 {
-    screen_vec sum[SCREEN_VECTORS];
+    enum { CHAINS = 4 };
+    const int chains = vectors == 1 ? CHAINS : vectors < 4 ? 2 : 1;
+    screen_vec sum[CHAINS * SCREEN_VECTORS];
     FM_UNROLL
-    for (int v = 0; v < vectors; v++)
+    for (int v = 0; v < chains * vectors; v++)
         sum[v] = (screen_vec){0};
-    for (ptrdiff_t i = 0; i < count; i++) {
-        const int16_t *from = q + column[i] * padded;
-        /* gcc 12 would keep an address for every vector, in registers that it does not have. */
-        __asm__("" : "+r"(from));
-        const int16_t *ahead = q + column[i + 8 < count ? i + 8 : i] * padded;
-        for (int v = 0; v < vectors * SCREEN_LANES; v += 32)
-            __builtin_prefetch(ahead + v);
+    ptrdiff_t i = 0;
+    for (; i + chains <= count; i += chains) {
+        FM_UNROLL
+        for (int c = 0; c < chains; c++) {
+            const int16_t *from = q + column[i + c] * padded;
+            /* gcc 12 would keep an address for every vector, in registers that it lacks. */
+            __asm__("" : "+r"(from));
+            const int16_t *ahead = q + column[i + c + 8 < count ? i + c + 8 : i] * padded;
+            FM_UNROLL
+            for (int v = 0; v < vectors; v++) {
+                if (v * SCREEN_LANES % 32 == 0)
+                    __builtin_prefetch(ahead + v * SCREEN_LANES);
+                sum[c * vectors + v] =
+                    screen_add(sum[c * vectors + v], y[i + c], from + v * SCREEN_LANES);
+            }
+        }
+    }
+    for (; i < count; i++) {
         FM_UNROLL
         for (int v = 0; v < vectors; v++)
-            sum[v] = screen_add(sum[v], y[i], from + v * SCREEN_LANES);
+            sum[v] = screen_add(sum[v], y[i], q + column[i] * padded + v * SCREEN_LANES);
     }
     FM_UNROLL
-    for (int v = 0; v < vectors; v++)
+    for (int v = 0; v < vectors; v++) {
+        for (int c = 1; c < chains; c++)
+            sum[v] += sum[c * vectors + v];
         screen_at(scores, v * SCREEN_LANES) += sum[v];
+    }
 }
 
 /* sum_i |y_i| in any order. */
