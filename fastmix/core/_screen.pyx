@@ -33,15 +33,15 @@ cdef class Screen:
         each = np.asarray(centers)
         each = np.maximum(each.max(axis=1), -each.min(axis=1))
         if unit == 0:
-            # Centres below 1; at most what float64 can invert.
-            unit = np.ldexp(1.0, -max(-1000, min(1000, int(np.frexp(each.max())[1]))))
+            # Centres below 1.  Beyond 2^400 scores in float64 may lose to underflow more than slack.
+            unit = np.ldexp(1.0, max(-1000, min(400, -int(np.frexp(each.max())[1]))))
         steps, biases, slack = (aligned_empty(padded, np.float32) for _ in range(3))
         steps[k:], biases[k:], slack[k:] = 0, -np.inf, 0
         # Rounded up, and no smaller than leaves room for products with a relative error.
         exact = np.maximum(each * unit / 32767, 2.0**-100)
         steps[:k] = np.nextafter(exact.astype(np.float32), np.float32(np.inf))
         biases[:k] = np.asarray(bias)[:k] * unit * unit
-        # 8 roundings and what an underflow can cost.
+        # 8 roundings and what underflow can cost, here and in float64.
         slack[:k] = np.abs(biases[:k]) * (2.0**-21 * (1 + 1e-6)) + 2.0**-120
         inverse = unit / steps[:k].astype(np.float64)
         cdef double[::1] by = inverse
