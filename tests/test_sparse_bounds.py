@@ -53,6 +53,17 @@ def test_screened_labels_are_those_of_all_scores(rng, isa, k):
     np.testing.assert_array_equal(screened(rows, centers, 2), plain(rows, centers))
 
 
+def test_centers_that_all_round_to_the_wrong_side_are_candidates(isa):
+    # In steps of 1 / 32767 the scores of centre 0 lose 20 by rounding, those of centre 1 win 20.
+    step, centers = 1 / 32767, np.zeros((8, 42))
+    centers[:, 0] = 1
+    centers[0, 1:41], centers[1, 1:41] = 1000.49 * step, 999.51 * step
+    centers[0, 41] = np.sqrt(58 * step)  # takes 29 off the lead of 38
+    rows = rows_of(sparse.csr_array(np.repeat([[0.0] + 40 * [1.0] + [0.0]], 3, axis=0)), isa)
+    np.testing.assert_array_equal(plain(rows, centers), 0)
+    np.testing.assert_array_equal(screened(rows, centers), 0)
+
+
 @pytest.mark.parametrize("density", [0.0, 0.02, 1.0])
 def test_screened_labels_of_integers_are_those_of_all_scores(rng, isa, density):
     X = sparse.csr_array(rng.integers(0, 3, size=(N, 300)) * (rng.random((N, 300)) < density))
