@@ -28,7 +28,9 @@ def reals(rng, n=N, d=D, density=0.2, groups=5):
 def rows_of(X, isa=None, scale=1.0):
     rows = SparseRows(X, None, isa)
     largest = np.abs(X).max(axis=0).toarray().ravel() * scale
-    rows.set_frame(np.zeros(rows.d), scale, exact_sum_grid(np.maximum(largest, 1e-300), 1.0, rows.n))
+    rows.set_frame(
+        np.zeros(rows.d), scale, exact_sum_grid(np.maximum(largest, 1e-300), 1.0, rows.n)
+    )
     return rows
 
 

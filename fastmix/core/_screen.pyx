@@ -33,7 +33,7 @@ cdef class Screen:
         each = np.asarray(centers)
         each = np.maximum(each.max(axis=1), -each.min(axis=1))
         if unit == 0:
-            # Centres below 1.  Beyond 2^400 scores in float64 may lose to underflow more than slack.
+            # Centres below 1.  Beyond 2^400 float64 may lose more to underflow than slack covers.
             unit = np.ldexp(1.0, max(-1000, min(400, -int(np.frexp(each.max())[1]))))
         steps, biases, slack = (aligned_empty(padded, np.float32) for _ in range(3))
         steps[k:], biases[k:], slack[k:] = 0, -np.inf, 0

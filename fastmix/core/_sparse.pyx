@@ -368,7 +368,8 @@ cdef class SparseRows(CsrRows):
 
     def slot_potentials(self, Py_ssize_t slot, double[:, ::1] center, closest):
         """min(closest, |x - center|^2) of the rows of one slot."""
-        cdef Py_ssize_t i, start = slot * self.block_rows, stop = min(self.n, start + self.block_rows)
+        cdef Py_ssize_t i, start = slot * self.block_rows
+        cdef Py_ssize_t stop = min(self.n, start + self.block_rows)
         cdef double norm = self._norms(center)[0]
         cdef char *memory = self._reserve(1, 0)
         squares = np.empty(stop - start)

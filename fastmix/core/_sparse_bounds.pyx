@@ -66,12 +66,10 @@ cdef inline float down(double v) noexcept nogil:
 cdef double distance(const double *a, const double *b, Py_ssize_t d,
                      unsigned char *any) noexcept nogil:
     """|a - b|, rounded, and whether a is not b: squares may be too small for a float64."""
-    cdef double[4] sum
+    cdef double[4] sum = [0, 0, 0, 0]
     cdef double gap
-    cdef Py_ssize_t t, l
+    cdef Py_ssize_t t
     any[0] = 0
-    for l in range(4):
-        sum[l] = 0
     for t in range(d):
         gap = a[t] - b[t]
         any[0] |= gap != 0
@@ -262,7 +260,7 @@ cdef class SparseBounds:
         cdef int32_t label = s.labels[row]
         cdef float later
         cdef Row r
-        cdef Py_ssize_t best = -1, n
+        cdef Py_ssize_t best = -1
         if drift.full:
             r = self.rows._row(memory, s.room, row)
             norm[0] = self._norm(&r)
