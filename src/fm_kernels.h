@@ -183,6 +183,16 @@ typedef struct {
     const int32_t *column_of;       /* (k) where in the panels a centre is */
 } fm_prefix;
 
+/* Centres as numbers of 16 bits (kernels/sparse_screen.inc.h); arrays of k have padded elements. */
+typedef struct {
+    const int16_t *q; /* (d, padded) centre j is step_j q_j */
+    const float *step, *bias;
+    const float *slack; /* how far bias and its sum may be off */
+    ptrdiff_t padded;   /* k rounded up to FM_SCREEN_WIDTH */
+    double unit;        /* a power of two that brings the centres below 2 */
+} fm_screen;
+#define FM_SCREEN_WIDTH 16
+
 /* Kernels in float64 on the user's rows, without fused multiply-adds: one set of bits. */
 typedef struct {
     /* labels[row] = now[i]; lists the rows whose label changed, in order, with their new and old
@@ -283,11 +293,23 @@ typedef struct {
                           double *y, ptrdiff_t *count);
     void (*sparse_scores)(const ptrdiff_t *column, const double *y, ptrdiff_t count,
                           const double *ct, const double *bias, ptrdiff_t padded, double *score);
+    double (*sparse_score)(const ptrdiff_t *column, const double *y, ptrdiff_t count,
+                           const double *c, double bias);
     double (*sparse_square)(const double *y, ptrdiff_t count);
     double (*sparse_residual)(const ptrdiff_t *column, const double *y, ptrdiff_t count,
                               const double *c, double norm);
+    void (*sparse_residuals)(const ptrdiff_t *column, const double *y, ptrdiff_t count,
+                             const double *panel, const double *norms, double *out);
     void (*sparse_accumulate)(const ptrdiff_t *column, const double *y, ptrdiff_t count, double w,
                               const fm_grid *grid, double sign, double *sums);
+
+    /* Centres as numbers of 16 bits, and the centres that may be nearest to a row:
+     * kernels/sparse_screen.inc.h. */
+    void (*screen_centers)(const double *c, ptrdiff_t k, ptrdiff_t d, const double *inverse,
+                           ptrdiff_t first, ptrdiff_t last, ptrdiff_t padded, int16_t *q);
+    ptrdiff_t (*screen)(const fm_screen *s, const ptrdiff_t *column, const double *y,
+                        ptrdiff_t count, float *least, float *scores, int32_t *found);
+    float (*screen_rest)(const fm_screen *s, float *scores, int32_t but);
 } fm_exact_kernels;
 
 typedef struct {

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from fastmix import KMeans
 from fastmix.core import kmeans
-from fastmix.core._assignment import Assignment
 from fastmix.core._bounds import PANEL_WIDTH, GroupBounds, group_centers
 from fastmix.core._dense import DenseRows
+from fastmix.core._dense_assignment import DenseAssignment
 from fastmix.core._frame import scan
 
 SHAPES = [
@@ -232,7 +232,7 @@ def test_auto_scans_where_centres_are_few(rng):
 @pytest.mark.parametrize("memory, groups", [(0, 0), (15, 0), (16, 8), (31, 8), (32, 15), (900, 15)])
 def test_memory_limits_the_groups(rng, memory, groups):
     rows = rows_of(rng.normal(size=(500, 4)), "f8")
-    assignment = Assignment(rows, None, 120, "elkan", memory * 500, np.ones(4))
+    assignment = DenseAssignment(rows, None, 120, "elkan", memory * 500, np.ones(4))
     assert assignment.groups == groups
 
 

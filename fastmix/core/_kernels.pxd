@@ -104,6 +104,16 @@ cdef extern from "fm_kernels.h" nogil:
         const int32_t *biases
         const int32_t *column_of
 
+    ctypedef struct fm_screen:
+        const int16_t *q
+        const float *step
+        const float *bias
+        const float *slack
+        Py_ssize_t padded
+        double unit
+
+    const Py_ssize_t FM_SCREEN_WIDTH
+
     ctypedef struct fm_exact_kernels:
         Py_ssize_t (*bounds_open)(const fm_bounds *b, Py_ssize_t start, Py_ssize_t count,
                                   int32_t *list) noexcept nogil
@@ -190,12 +200,24 @@ cdef extern from "fm_kernels.h" nogil:
         void (*sparse_scores)(const Py_ssize_t *column, const double *y, Py_ssize_t count,
                               const double *ct, const double *bias, Py_ssize_t padded,
                               double *score) noexcept nogil
+        double (*sparse_score)(const Py_ssize_t *column, const double *y, Py_ssize_t count,
+                               const double *c, double bias) noexcept nogil
         double (*sparse_square)(const double *y, Py_ssize_t count) noexcept nogil
         double (*sparse_residual)(const Py_ssize_t *column, const double *y, Py_ssize_t count,
                                   const double *c, double norm) noexcept nogil
+        void (*sparse_residuals)(const Py_ssize_t *column, const double *y, Py_ssize_t count,
+                                 const double *panel, const double *norms,
+                                 double *out) noexcept nogil
         void (*sparse_accumulate)(const Py_ssize_t *column, const double *y, Py_ssize_t count,
                                   double w, const fm_grid *grid, double sign,
                                   double *sums) noexcept nogil
+        void (*screen_centers)(const double *c, Py_ssize_t k, Py_ssize_t d,
+                               const double *inverse, Py_ssize_t first, Py_ssize_t last,
+                               Py_ssize_t padded, int16_t *q) noexcept nogil
+        Py_ssize_t (*screen)(const fm_screen *s, const Py_ssize_t *column, const double *y,
+                             Py_ssize_t count, float *least, float *scores,
+                             int32_t *found) noexcept nogil
+        float (*screen_rest)(const fm_screen *s, float *scores, int32_t but) noexcept nogil
 
     ctypedef struct fm_mixture_kernels:
         Py_ssize_t diagonal_width
