@@ -174,11 +174,11 @@ typedef struct {
 
 /* Leading coordinates of rows and centres in 16 bits (kernels/prefix.inc.h). */
 typedef struct {
-    int16_t *rows;      /* (n, 2 pairs) */
-    int32_t *half;      /* (n) |q|^2 / 2 */
-    ptrdiff_t pairs;    /* of coordinates */
-    double step, error; /* distances: one unit of q, and how far q may be off */
-    double reach_square; /* |x|^2 of the rows in range */
+    int16_t *rows;                  /* (n, 2 pairs) */
+    int32_t *half;                  /* (n) |q|^2 / 2 */
+    ptrdiff_t pairs;                /* of coordinates */
+    double step, error;             /* distances: one unit of q, and how far q may be off */
+    double reach_square;            /* |x|^2 of the rows in range */
     const int32_t *panels, *biases; /* of the centres: [panel][pair][8] two int16, [panel][8] */
     const int32_t *column_of;       /* (k) where in the panels a centre is */
 } fm_prefix;

@@ -132,7 +132,9 @@ static ptrdiff_t prefix_scan(const fm_bounds *b, const fm_prefix *p, ptrdiff_t g
                              ptrdiff_t panel, ptrdiff_t n_panels, ptrdiff_t start,
                              const fm_open *open, int32_t *list, ptrdiff_t count)
 {
-    enum { ROWS = 64 };
+    enum {
+        ROWS = 64
+    };
     const float inverse = 1 / b->step, slack = FM_BOUND_ROUNDING * b->reach;
     const float moved = b->group_reach[group], error = 2 * (float)p->error;
     const float unit = (float)p->step * (1 - FM_BOUND_ROUNDING);

@@ -17,7 +17,11 @@
  * s_j + error_j >= max_i (s_i - error_i).
  */
 
-enum { SCREEN_PIECE = 128, SCREEN_VECTORS = 8, SCREEN_LANES = FM_VECTOR_BYTES / 4 };
+enum {
+    SCREEN_PIECE = 128,
+    SCREEN_VECTORS = 8,
+    SCREEN_LANES = FM_VECTOR_BYTES / 4
+};
 /* Rows whose numbers a float holds without loss of relative precision. */
 #define SCREEN_GREATEST 0x1p60
 
@@ -31,7 +35,9 @@ typedef int16_t screen_short
 static void screen_centers(const double *c, ptrdiff_t k, ptrdiff_t d, const double *inverse,
                            ptrdiff_t first, ptrdiff_t last, ptrdiff_t padded, int16_t *q)
 {
-    enum { COLUMNS = 32 };
+    enum {
+        COLUMNS = 32
+    };
     for (ptrdiff_t t = first; t < last; t += COLUMNS) {
         const ptrdiff_t count = last - t < COLUMNS ? last - t : COLUMNS;
         for (ptrdiff_t j = 0; j < padded; j++) {
@@ -70,7 +76,9 @@ FM_INLINE screen_vec screen_add(screen_vec sum, float y, const int16_t *q)
 FM_INLINE void screen_piece(const ptrdiff_t *column, const float *y, ptrdiff_t count,
                             const int16_t *q, ptrdiff_t padded, const int vectors, float *scores)
 {
-    enum { CHAINS = 4 };
+    enum {
+        CHAINS = 4
+    };
     const int chains = vectors == 1 ? CHAINS : vectors < 4 ? 2 : 1;
     screen_vec sum[CHAINS * SCREEN_VECTORS];
     FM_UNROLL
@@ -141,9 +149,7 @@ static ptrdiff_t screen(const fm_screen *s, const ptrdiff_t *column, const doubl
             const ptrdiff_t left = (padded - j) / SCREEN_LANES;
             const ptrdiff_t vectors = left < SCREEN_VECTORS ? left : SCREEN_VECTORS;
 #define FM_PIECE(n)                                                                                \
-    case n:                                                                                        \
-        screen_piece(column + at, part, entries, s->q + j, padded, n, scores + j);                 \
-        break
+    case n: screen_piece(column + at, part, entries, s->q + j, padded, n, scores + j); break
             switch (vectors) {
                 FM_PIECE(1);
                 FM_PIECE(2);
