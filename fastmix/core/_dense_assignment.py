@@ -61,7 +61,6 @@ class DenseAssignment(Assignment):
 
     def __init__(self, rows, weights, k, algorithm, memory, reach):
         super().__init__(rows, weights, k, None)
-        self.x_square = float(np.square(reach).sum()) * (1 + 1e-6)
         self.first_bounded = None
         self.forced = algorithm == "elkan"
         # Leading coordinates, once they are chosen; the part of a plain scan that bounds cost.
@@ -79,6 +78,8 @@ class DenseAssignment(Assignment):
             self.why = "bounds could not pay"
         if self.why:
             self.groups = 0
+            return
+        self.x_square = float(np.square(reach).sum()) * (1 + 1e-6)
         self.everywhere = False  # bounds serve all rows, else the probes
         self.extend = False  # to all rows in the next E-step
         n_probes = max(1, min(MAX_PROBES, int(rows.n * self._dense_cost() / PROBE_NANOSECONDS)))

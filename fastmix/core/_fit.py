@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastmix.core import _lloyd
-from fastmix.core._assignment import LEAST_BOUND_BYTES
+from fastmix.core._assignment import LEAST_BOUND_BYTES, Assignment
 from fastmix.core._dense import DenseRows
 from fastmix.core._dense_assignment import DenseAssignment
 from fastmix.core._frame import Frame, extremes, passes, scan
@@ -106,8 +106,11 @@ def _start(rows, frame, X, k, init, weights, random_state, n_threads):
 def _assignment(rows, weights, k, algorithm, memory, reach):
     """The E-steps of one run."""
     if isinstance(rows, DenseRows):
-        return DenseAssignment(rows, weights, k, algorithm, memory, reach)
-    return SparseAssignment(rows, weights, k, algorithm, memory)
+        assign = DenseAssignment(rows, weights, k, algorithm, memory, reach)
+    else:
+        assign = SparseAssignment(rows, weights, k, algorithm, memory)
+    # Small fits are over before the choices of bounds have been looked at.
+    return Assignment(rows, weights, k, assign.why) if assign.why else assign
 
 
 def _report(run, rows, began, threads, scan_seconds):
