@@ -68,7 +68,7 @@ class Maps:
 
 
 class Whitening:
-    """P (k, d, d) and means (k, d) as the kernels read them, and what is needed of their inverses."""
+    """P (k, d, d) and means (k, d) as the kernels read them, and what their inverses tell."""
 
     def __init__(self, factors, dtype):
         self.P = factors.P.astype(dtype).astype(np.float64)
@@ -167,3 +167,116 @@ class Bounds:
             relative = (constants - constants.max()).astype(self.dtype)
             self.tables["twice"] = (2 * relative.astype(np.float64)).astype(np.float32)
         self.renewal = renewal
+
+
+# Nanoseconds on one thread (Zen 4, float64; only the ratios matter).  A pair of a dense E-step: of
+# each entry of the triangle and its column.  With bounds: of every pair, and of each that is
+# computed, its columns, and its entries times this.
+DENSE_ENTRY = 0.03
+BOUND_PAIR, OPEN_PAIR, OPEN_COLUMN, OPEN_FACTOR = 0.35, 3.0, 0.25, 1.2
+
+# Bounds are taken where at most this part of the pairs has a share, and promises this part of a
+# dense E-step's time at most; and kept while they take less than all of it.
+MOST_LIVE = 1 / 4
+WORTHWHILE = 0.8
+# Standard deviations that a lower bound of the usual threshold may lose in an iteration, on
+# average: with 3 nearly all pairs were open again, with 0.3 few (32 separated components in 16
+# columns).
+MOST_LOSS = 1.0
+# Finding the maps costs some d^3 a component, this many times fewer than there are rows.
+LEAST_ROWS = 1000
+
+LEAST_BOUND_BYTES = 24
+HALF_LOG_2PI = 0.91893853320467274178
+
+
+def default_memory(X):
+    """Bytes that bounds may take where the caller does not say: half of X, or 24 a row."""
+    return len(X) * max(LEAST_BOUND_BYTES, X.shape[1] * X.itemsize // 2)
+
+
+class Pruning:
+    """Which E-steps of one run of EM use bounds: decided from counts, never from the clock.
+
+    Parameters
+    ----------
+    rows : MixtureRows
+    covariance_type : str
+    k : int
+    memory : int
+        Bytes that the bounds may take.
+    """
+
+    def __init__(self, rows, covariance_type, k, memory):
+        self.rows, self.k = rows, k
+        self.pairs = self.live = self.computed = 0
+        self.iteration, self.first, self.n_bounded = 0, None, 0
+        self.share = None  # of the pairs, that have a share
+        self.bounds = self.white = None
+        self.pruned = self.take = False
+        self.wait, self.next_wait = 0, 2
+        self.why_none = None
+        if covariance_type != "full":
+            self.why_none = "there are no bounds for these covariances"
+        elif rows.n * (k + 8) > memory:
+            self.why_none = "no memory for bounds"
+        elif rows.n < LEAST_ROWS * rows.d or not self._pays(1 / k, WORTHWHILE):
+            self.why_none = "bounds could not pay"
+
+    def _pays(self, share, part=1.0):
+        """Whether bounds that leave this share of the pairs take less than a part of all."""
+        d, size = self.rows.d, self.rows.dtype.itemsize / 8
+        dense = DENSE_ENTRY * size * d * (d + 3) / 2
+        pair = OPEN_PAIR + OPEN_COLUMN * size * d + OPEN_FACTOR * dense
+        return BOUND_PAIR + pair * share < part * dense
+
+    def begin(self, factors):
+        """Keywords of the calls of ``expect`` of the next E-step."""
+        self.iteration += 1
+        self.pruned = self.take = False
+        self.live = self.computed = 0
+        self.wait = max(0, self.wait - 1)
+        wanted = self.share is not None and self.share <= MOST_LIVE and not self.wait
+        if self.why_none or not (wanted and self._pays(self.share, WORTHWHILE)):
+            self.bounds = self.white = None
+            return {}
+        old, self.white = self.white, Whitening(factors, self.rows.dtype)
+        if old is None:
+            return {}
+        maps = Maps(old, self.white)
+        usual = math.sqrt(TWICE_CUTOFF + self.rows.d)
+        near = maps.loss(usual).mean() <= MOST_LOSS
+        constants = factors.log_weights + factors.log_det - self.rows.d * HALF_LOG_2PI
+        if not near or not np.isfinite(constants.max()):
+            self.bounds = None
+            return {}
+        if self.bounds is None:
+            self.bounds, self.take = Bounds(self.rows, self.k), True
+            self.bounds.start(self.white, constants)
+        else:
+            self.bounds.move(maps, self.white, constants)
+            self.pruned = True
+        return {"bounds": self.bounds, "take": self.take}
+
+    def count(self):
+        """Adds what the last call of ``expect`` did."""
+        self.live += self.rows.live
+        self.computed += self.rows.computed
+
+    def end(self):
+        """Decides how the next E-step is to be done."""
+        pairs = self.rows.n * self.k
+        self.share = self.live / pairs
+        self.pairs += self.computed
+        if not self.pruned:
+            return
+        self.first, self.n_bounded = self.first or self.iteration, self.n_bounded + 1
+        if not self._pays(self.computed / pairs):
+            self.bounds = self.white = None
+            self.wait, self.next_wait = self.next_wait, 2 * self.next_wait
+
+    def reason(self):
+        """Why these E-steps were computed as they were."""
+        if self.first is None:
+            return self.why_none or "bounds would not have paid"
+        return f"bounds in {self.n_bounded} of {self.iteration} E-steps, first in {self.first}"

@@ -96,6 +96,7 @@ cdef struct Pass:
 
 cdef class MixtureMemory(TileRows):
     cdef readonly Py_ssize_t slot_rows
+    cdef public Py_ssize_t block_bytes, bounded_block_bytes
     cdef const fm_mixture_kernels *mixture
     cdef object panels, log_factors
 

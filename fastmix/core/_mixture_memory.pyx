@@ -40,6 +40,8 @@ cdef class MixtureMemory(TileRows):
     def __init__(self, X, dtype, isa=None):
         super().__init__(X, dtype, isa)
         self.slot_rows = LONG_SLOT_ROWS if self.n >= LONG_SLOTS * LONG_SLOT_ROWS else SLOT_ROWS
+        self.block_bytes = BLOCK_BYTES
+        self.bounded_block_bytes = 4 * BLOCK_BYTES
         self.mixture = self.isa.mixture_f32 if self.kernels.itemsize == 4 else self.isa.mixture_f64
 
     # ------------------------------------------------------------ memory
@@ -47,7 +49,7 @@ cdef class MixtureMemory(TileRows):
     cdef Py_ssize_t _block_rows(self, Py_ssize_t k) noexcept nogil:
         """Rows of a block: a multiple of 64, which every tile and the lanes divide."""
         cdef Py_ssize_t size = self.kernels.itemsize
-        cdef Py_ssize_t rows = BLOCK_BYTES // (k * size + self.d * (size + 8)) // 64 * 64
+        cdef Py_ssize_t rows = self.block_bytes // (k * size + self.d * (size + 8)) // 64 * 64
         return min(max(rows, 64), MAX_BLOCK_ROWS)
 
     cdef Py_ssize_t _share_stride(self, Py_ssize_t k) noexcept nogil:

@@ -68,7 +68,7 @@ FM_INLINE ptrdiff_t bounds_open_rows(const uint8_t *restrict codes, const float 
         uint8_t open[16];
         for (int r = 0; r < 16; r++) {
             const float bound = (float)codes[i + r] * scale - shift, low = bound > 0 ? bound : 0;
-            open[r] = !(low * low >= least[i + r] + twice);
+            open[r] = (uint8_t)(low * low >= least[i + r] + twice ? 0 : 1);
         }
         for (int r = 0; r < 16; r++) {
             list[found] = (int32_t)i + r;
@@ -94,16 +94,37 @@ static void bounds_renew(const fm_mixture_bounds *b, ptrdiff_t start, ptrdiff_t 
 }
 #endif
 
+/* Four columns of four rows: to[t * width + r] = row[r][t]. */
+FM_INLINE void FM_NAME(turn_strip)(const real *const row[4], ptrdiff_t at, ptrdiff_t width,
+                                   real *restrict to)
+{
+    const quad a = *(const quad *)(row[0] + at), b = *(const quad *)(row[1] + at);
+    const quad c = *(const quad *)(row[2] + at), d = *(const quad *)(row[3] + at);
+    const quad ab0 = fm_shuffle(a, b, 0, 4, 2, 6), ab1 = fm_shuffle(a, b, 1, 5, 3, 7);
+    const quad cd0 = fm_shuffle(c, d, 0, 4, 2, 6), cd1 = fm_shuffle(c, d, 1, 5, 3, 7);
+    *(quad *)to = fm_shuffle(ab0, cd0, 0, 1, 4, 5);
+    *(quad *)(to + width) = fm_shuffle(ab1, cd1, 0, 1, 4, 5);
+    *(quad *)(to + 2 * width) = fm_shuffle(ab0, cd0, 2, 3, 6, 7);
+    *(quad *)(to + 3 * width) = fm_shuffle(ab1, cd1, 2, 3, 6, 7);
+}
+
 /* |P (x - mu)|^2 of 1 or 2 (a constant) vectors of listed rows, into q. */
 FM_INLINE void FM_NAME(listed_squares)(const real *rows, ptrdiff_t row_stride, const int32_t *list,
                                        ptrdiff_t left, ptrdiff_t d, const real *panel, int vectors,
                                        real *restrict x, real *restrict z, real *q)
 {
     const ptrdiff_t width = vectors * FM_LANES;
-    for (ptrdiff_t r = 0; r < width; r++) {
-        const real *from = rows + list[r < left ? r : left - 1] * row_stride;
-        for (ptrdiff_t t = 0; t < d; t++)
-            x[t * width + r] = from[t];
+    const ptrdiff_t step = width < 4 ? width : 4;
+    for (ptrdiff_t r = 0; r < width; r += step) {
+        const real *row[4];
+        ptrdiff_t t = 0;
+        for (ptrdiff_t i = 0; i < step; i++)
+            row[i] = rows + list[r + i < left ? r + i : left - 1] * row_stride;
+        for (; step == 4 && t + 4 <= d; t += 4)
+            FM_NAME(turn_strip)(row, t, width, x + t * width + r);
+        for (; t < d; t++)
+            for (ptrdiff_t i = 0; i < step; i++)
+                x[t * width + r + i] = row[i][t];
     }
     vec square[FM_TILE_VECTORS];
     for (int v = 0; v < vectors; v++)
