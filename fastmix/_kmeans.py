@@ -206,16 +206,11 @@ class KMeans(
             X = self._validated(X, reset=True)
             weights, factor = as_weights(sample_weight, X.shape[0])
             n_init = self._resolve_n_init()
-            init = core.check_arguments(
-                X.shape,
-                k,
-                self.init,
-                n_init,
-                self.max_iter,
-                self.tol,
-                self.algorithm,
-                self.bounds_memory,
-            )
+            options = {
+                name: getattr(self, name)
+                for name in ("max_iter", "tol", "algorithm", "bounds_memory")
+            }
+            init = core.check_arguments(X.shape, k, self.init, n_init, **options)
             if self.algorithm == "elkan" and k == 1:
                 warnings.warn(
                     "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' "
@@ -230,11 +225,8 @@ class KMeans(
                 factor=factor,
                 init=init,
                 n_init=n_init,
-                max_iter=self.max_iter,
-                tol=self.tol,
+                **options,
                 random_state=self.random_state,
-                algorithm=self.algorithm,
-                bounds_memory=self.bounds_memory,
                 n_threads=self.n_threads,
                 callbacks=core.as_callbacks(self.callbacks),
                 verbose=self.verbose,

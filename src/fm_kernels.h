@@ -76,6 +76,8 @@ typedef struct {
     const double *fine;   /* (stride) the same for the fine grid */
 } fm_grid;
 
+#define FM_PROJECTED_ROWS 64
+
 /* Kernels on packed tiles, one table per dtype. */
 typedef struct {
     ptrdiff_t itemsize, tile_rows, panel_width, distance_width;
@@ -112,6 +114,11 @@ typedef struct {
                        const void *panel, const void *bias, ptrdiff_t k, int32_t *labels,
                        void *scores, void *seconds);
 
+    /* out[t * FM_PROJECTED_ROWS + i] = x_i . v_t of count <= FM_PROJECTED_ROWS rows (., d) for the
+     * vectors v in a panel of width 8, with zero biases for each; out holds m rounded up to 8. */
+    void (*project)(const void *rows, ptrdiff_t count, ptrdiff_t d, const void *panel,
+                    const void *bias, ptrdiff_t m, void *out);
+
     /* out[j * stride + i] = |x_i - c_j|^2 by differences; stride >= count rounded up to a tile. */
     void (*distances)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
                       ptrdiff_t k, void *out, ptrdiff_t stride);
@@ -128,18 +135,19 @@ typedef struct {
 
 /* Bounds of the distances of rows to centres (kernels/bounds.inc.h). */
 typedef struct {
-    int32_t *labels;            /* (n) */
-    float *upper;               /* (n) */
-    int16_t *codes;             /* (n, stride) */
-    ptrdiff_t stride;           /* groups rounded up to 8 */
-    float step;                 /* a lower bound's code is in units of it */
-    const int32_t *group_of;    /* (k) */
-    const float *moved;         /* (k) how far a centre has moved since the bounds began */
-    const float *group_reach;   /* (groups) how far the farthest of a group has, */
-    const int16_t *group_moved; /* (stride) and the same in codes, rounded up */
-    float reach;                /* the greatest of these */
-    float proof, root;          /* what a difference of squares must exceed; its square root */
-    double c_square, unit;      /* |x|^2 - 2 s is right within unit (|x|^2 + c_square) */
+    int32_t *labels;          /* (n) */
+    float *upper;             /* (n) */
+    int16_t *codes;           /* (n, stride) */
+    ptrdiff_t stride;         /* groups rounded up to 8 */
+    float step;               /* a lower bound's code is in units of it */
+    const int32_t *group_of;  /* (k) */
+    const float *moved;       /* (k) how far a centre has moved since the bounds began */
+    const float *group_reach; /* (groups) how far the farthest of a group has, */
+    const int16_t
+        *group_moved;      /* (stride) the same in codes, rounded up; beyond the groups least */
+    float reach;           /* the greatest of these */
+    float proof, root;     /* what a difference of squares must exceed; its square root */
+    double c_square, unit; /* |x|^2 - 2 s is right within unit (|x|^2 + c_square) */
 } fm_bounds;
 
 /* Rows of one call whose label is not proven. */
@@ -164,6 +172,27 @@ typedef struct {
     const void *scores, *seconds;
 } fm_found;
 
+/* Leading coordinates of rows and centres in 16 bits (kernels/prefix.inc.h). */
+typedef struct {
+    int16_t *rows;                  /* (n, 2 pairs) */
+    int32_t *half;                  /* (n) |q|^2 / 2 */
+    ptrdiff_t pairs;                /* of coordinates */
+    double step, error;             /* distances: one unit of q, and how far q may be off */
+    double reach_square;            /* |x|^2 of the rows in range */
+    const int32_t *panels, *biases; /* of the centres: [panel][pair][8] two int16, [panel][8] */
+    const int32_t *column_of;       /* (k) where in the panels a centre is */
+} fm_prefix;
+
+/* Centres as numbers of 16 bits (kernels/sparse_screen.inc.h); arrays of k have padded elements. */
+typedef struct {
+    const int16_t *q; /* (d, padded) centre j is step_j q_j */
+    const float *step, *bias;
+    const float *slack; /* how far bias and its sum may be off */
+    ptrdiff_t padded;   /* k rounded up to FM_SCREEN_WIDTH */
+    double unit;        /* a power of two that brings the centres below 2 */
+} fm_screen;
+#define FM_SCREEN_WIDTH 16
+
 /* Kernels in float64 on the user's rows, without fused multiply-adds: one set of bits. */
 typedef struct {
     /* labels[row] = now[i]; lists the rows whose label changed, in order, with their new and old
@@ -186,6 +215,15 @@ typedef struct {
                               ptrdiff_t count, ptrdiff_t *changed, int32_t *added,
                               int32_t *removed);
     void (*bounds_renew)(const fm_bounds *b, ptrdiff_t start, ptrdiff_t count);
+
+    /* Leading coordinates of rows, from those that kernel project found; and what they prove. */
+    void (*prefix_quantise)(const double *y, const double *squares, ptrdiff_t count, ptrdiff_t m,
+                            const fm_prefix *p, int16_t *rows, int32_t *half);
+    ptrdiff_t (*prefix_scan)(const fm_bounds *b, const fm_prefix *p, ptrdiff_t group,
+                             ptrdiff_t panel, ptrdiff_t n_panels, ptrdiff_t start,
+                             const fm_open *open, int32_t *list, ptrdiff_t count);
+    void (*prefix_wanted)(const fm_bounds *b, fm_open *open, ptrdiff_t start, ptrdiff_t count,
+                          ptrdiff_t few);
 
     /* sums[added[i]] += statistics of row i, sums[removed[i]] -= the same (removed NULL, or < 0:
      * nothing to remove).  w is indexed by row, added and removed by position in the block.
@@ -255,11 +293,23 @@ typedef struct {
                           double *y, ptrdiff_t *count);
     void (*sparse_scores)(const ptrdiff_t *column, const double *y, ptrdiff_t count,
                           const double *ct, const double *bias, ptrdiff_t padded, double *score);
+    double (*sparse_score)(const ptrdiff_t *column, const double *y, ptrdiff_t count,
+                           const double *c, double bias);
     double (*sparse_square)(const double *y, ptrdiff_t count);
     double (*sparse_residual)(const ptrdiff_t *column, const double *y, ptrdiff_t count,
                               const double *c, double norm);
+    void (*sparse_residuals)(const ptrdiff_t *column, const double *y, ptrdiff_t count,
+                             const double *panel, const double *norms, double *out);
     void (*sparse_accumulate)(const ptrdiff_t *column, const double *y, ptrdiff_t count, double w,
                               const fm_grid *grid, double sign, double *sums);
+
+    /* Centres as numbers of 16 bits, and the centres that may be nearest to a row:
+     * kernels/sparse_screen.inc.h. */
+    void (*screen_centers)(const double *c, ptrdiff_t k, ptrdiff_t d, const double *inverse,
+                           ptrdiff_t first, ptrdiff_t last, ptrdiff_t padded, int16_t *q);
+    ptrdiff_t (*screen)(const fm_screen *s, const ptrdiff_t *column, const double *y,
+                        ptrdiff_t count, float *least, float *scores, int32_t *found);
+    float (*screen_rest)(const fm_screen *s, float *scores, int32_t but);
 } fm_exact_kernels;
 
 typedef struct {

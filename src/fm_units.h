@@ -20,6 +20,7 @@
      .assign = FM_NAME(assign),                                                                    \
      .gather = FM_NAME(gather),                                                                    \
      .row_scores = FM_NAME(row_scores),                                                            \
+     .project = FM_NAME(project),                                                                  \
      .distances = FM_NAME(distances),                                                              \
      .extremes = FM_NAME(extremes),                                                                \
      .multiply_add_flops = FM_NAME(multiply_add_flops)}

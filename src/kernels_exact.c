@@ -11,8 +11,10 @@
 #include "load.h"
 #include "kernels/sums.inc.h"
 #include "kernels/sparse.inc.h"
+#include "kernels/sparse_screen.inc.h"
 #include "kernels/changes.inc.h"
 #include "kernels/bounds.inc.h"
+#include "kernels/prefix.inc.h"
 #include "kernels/potential.inc.h"
 #include "kernels/gains.inc.h"
 #include "kernels/sketch.inc.h"
@@ -37,6 +39,9 @@ const fm_isa FM_TABLE(fm_isa) = {
               .bounds_wanted = bounds_wanted,
               .bounds_close = bounds_close,
               .bounds_renew = bounds_renew,
+              .prefix_quantise = prefix_quantise,
+              .prefix_scan = prefix_scan,
+              .prefix_wanted = prefix_wanted,
               .accumulate = accumulate,
               .residuals = residuals,
               .add_exact = add_exact,
@@ -55,9 +60,14 @@ const fm_isa FM_TABLE(fm_isa) = {
               .update_centers = update_centers,
               .sparse_unpack = sparse_unpack,
               .sparse_scores = sparse_scores,
+              .sparse_score = sparse_score,
               .sparse_square = sparse_square,
               .sparse_residual = sparse_residual,
-              .sparse_accumulate = sparse_accumulate},
+              .sparse_residuals = sparse_residuals,
+              .sparse_accumulate = sparse_accumulate,
+              .screen_centers = screen_centers,
+              .screen = screen,
+              .screen_rest = screen_rest},
     .mixture_f32 = &FM_TABLE(fm_mixture_f32),
     .mixture_f64 = &FM_TABLE(fm_mixture_f64),
     .moments = &FM_TABLE(fm_moments),

@@ -182,6 +182,35 @@ static uint64_t assign(const problem *p, const double *c, int32_t *labels, int32
     return hash;
 }
 
+/* The same rows picked one by one, each against all centres: the labels must be those of assign;
+ * the scores and |x|^2 are hashed. */
+static uint64_t pick(const problem *p, const double *c, const int32_t *labels)
+{
+    const ptrdiff_t n = p->n, d = p->d, k = p->k, size = p->tile->itemsize, width = 8;
+    const ptrdiff_t padded = (k + width - 1) / width * width, room = n + 64;
+    void *panel = take(padded * d, size), *bias = take(padded, size);
+    void *rows = take(n * d, size), *squares = take(n, size), *scratch = take(d, size);
+    void *scores = take(room, size), *seconds = take(room, size);
+    int32_t *found = TAKE(room, int32_t), *places = TAKE(n, int32_t);
+    ptrdiff_t *all = TAKE(n, ptrdiff_t);
+    for (ptrdiff_t i = 0; i < n; i++) {
+        all[i] = i;
+        places[i] = (int32_t)(n - 1 - i);
+    }
+    const fm_block block = {all, 0, n};
+    p->tile->pack_centers(c, k, d, width, panel, bias);
+    p->tile->gather(&p->x, &block, p->offset, p->grid.scale, places, rows, squares, scratch);
+    p->tile->row_scores(rows, places, n, d, panel, bias, k, found, scores, seconds);
+    if (memcmp(found, labels, (size_t)n * sizeof *labels)) {
+        fprintf(stderr, "lloyd_main: %s: picked rows have other labels at %td x %td\n",
+                p->isa->name, n, d);
+        exit(1);
+    }
+    uint64_t hash = hash_bytes(HASH_START, (const char *)scores, n * size);
+    hash = hash_bytes(hash, (const char *)seconds, n * size);
+    return hash_bytes(hash, (const char *)squares, n * size);
+}
+
 /* labels = now, and sums += the rows whose label changed, under the new one, -= under the old one;
  * all rows where labels is NULL. */
 static void fold(const problem *p, const int32_t *now, int32_t *labels, double *sums)
@@ -245,7 +274,7 @@ static uint64_t fit(problem *p, int exact)
         exit(1);
     }
     if (!exact)
-        hash ^= assign(p, c, labels, second);
+        hash ^= assign(p, c, labels, second) ^ pick(p, c, labels);
     p->isa->exact.residuals(&p->x, &all, &p->grid, c, labels, residuals, scratch);
     p->isa->exact.add_exact(residuals, p->w, n, p->residual_grid[0], p->residual_grid[1], total);
     hash = HASH(hash, labels, n);

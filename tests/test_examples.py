@@ -19,6 +19,7 @@ README = Path(__file__).parent.parent / "README.md"
         "fastmix.callbacks",
         "fastmix.core._gaussians",
         "fastmix.core._kmeans",
+        "fastmix.core._mixture_density",
         "fastmix.model_file",
     ],
 )
@@ -39,6 +40,7 @@ def test_docstring_examples_exist():
             fastmix.assign,
             fastmix.kmeans,
             fastmix.kmeans_plusplus,
+            fastmix.log_prob,
         )
         if not any(test.examples for test in finder.find(what))
     ]

@@ -6,7 +6,7 @@ README claims.  The seconds of the two libraries come from two processes of asv,
 the machine did in between.
 """
 
-from benchmarks import data, iterations, kmeans, measure, memory
+from benchmarks import data, fits, iterations, kmeans, measure, memory
 from benchmarks.kmeans import LIBRARIES
 from benchmarks.measure import DTYPES
 
@@ -43,6 +43,33 @@ class LloydRatio(iterations._IterationRatio):
     task_class = kmeans.LloydTask
     more = 10
     params = iterations.params(data.WORKS, LIBRARIES[1:])
+
+
+class Fits:
+    """Whole fits of fastmix to convergence, from K distinct random rows."""
+
+    params = (list(data.WORKS), DTYPES, ("lloyd", "auto"))
+    param_names = ("work", "dtype", "algorithm")
+    timeout = 1800
+
+    def setup(self, work, dtype, algorithm):
+        self.work = data.named(work)
+        self.X = self.work.make(dtype)
+        self.start = kmeans.starting_centers(self.X, self.work.n_clusters)
+
+    def _fit(self, algorithm):
+        return fits.fit("fastmix", self.X, self.start, algorithm)
+
+    def track_seconds(self, work, dtype, algorithm):
+        return self._fit(algorithm)[0]
+
+    track_seconds.unit = "s"
+
+    def track_products(self, work, dtype, algorithm):
+        """Row-centre products of the fit: each of D multiplications and additions."""
+        return self._fit(algorithm)[1].fit_report_["products"]
+
+    track_products.unit = "products"
 
 
 class Seeding:

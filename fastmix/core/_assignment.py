@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""E-steps of one run of K-means: plain scans, or bounds where they pay, to the same labels."""
-
-import math
+"""E-steps of one run of K-means: what all ways to compute them share."""
 
 import numpy as np
 
-from fastmix.core._bounds import PANEL_WIDTH, GroupBounds
-from fastmix.core._dense import DenseRows
 from fastmix.core._frame import passes
 
-__all__ = ["Assignment"]
+__all__ = ["LEAST_BOUND_BYTES", "Assignment"]
 
 # Statistics of the threads beyond this are shared under locks instead.
 SUMS_BYTES = 2**28
@@ -17,65 +13,26 @@ SUMS_BYTES = 2**28
 # Bytes a row that bounds may take where half of a row is less.
 LEAST_BOUND_BYTES = 24
 
-# Nanoseconds a row on one thread (Zen 4; only the ratios matter), fitted to the E-steps of eleven
-# fits in both dtypes, most of them within a tenth.  A plain scan: of each column, centre, and
-# product of both.  With bounds: of each byte of codes, of an open row, each of its columns, each
-# group of centres that it meets, and each product.  What goes by column doubles in float64.
-DENSE_COLUMN, DENSE_CENTER, DENSE_PRODUCT = 0.29, 0.027, 0.0172
-BOUND_BYTE, OPEN_ROW, OPEN_COLUMN, OPEN_GROUP, OPEN_PRODUCT = 0.24, 13.5, 0.6, 2.5, 0.025
-
-# Bounds are extended from the probes to all rows where they promise this part of a plain scan's
-# time at most, and given up where they take more than all of it.
-WORTHWHILE = 0.85
-
-# The probes: this part of the rows, in at most so many stretches, one for so much time of a plain
-# scan; shorter stretches are not worth a second thread.
-PROBED_PART, MAX_PROBES, PROBE_NANOSECONDS = 1 / 256, 8, 2e6
-
 
 class Assignment:
-    """The E-steps of one run.
+    """The E-steps of one run, by plain scans; subclasses look at less, to the same labels.
 
     Parameters
     ----------
     rows : DenseRows or SparseRows
     weights : ndarray of shape (n,) or None
     k : int
-    algorithm : {"auto", "lloyd", "elkan"}
-        "lloyd" scans every row; "elkan" uses bounds from the second E-step on; "auto" tries them on
-        few rows, and takes them up where what they leave open there, counted, is worth it.
-    memory : int
-        Bytes that the bounds may take beyond one float a row.
-    reach : ndarray of shape (d,)
-        Bounds the framed rows.
+    why : str
+        The report's reason.
     """
 
-    def __init__(self, rows, weights, k, algorithm, memory, reach):
-        self.rows, self.weights, self.k = rows, weights, k
-        self.x_square = float(np.square(reach).sum()) * (1 + 1e-6)
+    algorithm = "lloyd"
+
+    def __init__(self, rows, weights, k, why):
+        self.rows, self.weights, self.k, self.why = rows, weights, k, why
         self.products = self.rows_scanned = self.steps = self.bounded_steps = 0
-        self.first_bounded = None
-        self.forced = algorithm == "elkan"
-        # Codes of two bytes, in eights.
-        self.groups = min(math.ceil(k / PANEL_WIDTH), int(memory // rows.n) // 16 * 8)
-        self.why_none = None
-        if algorithm == "lloyd":
-            self.why_none = "asked for"
-        elif not isinstance(rows, DenseRows):
-            self.why_none = "there are no bounds for sparse rows"
-        elif k == 1 or self.groups == 0:
-            self.why_none = "one cluster" if k == 1 else "no memory for bounds"
-        elif not self.forced and self._bounded_cost(0, 0, 0) > WORTHWHILE * self._dense_cost():
-            self.why_none = "bounds could not pay"
-        if self.why_none:
-            self.groups = 0
         self.bounds = None
-        self.everywhere = False  # bounds serve all rows, else the probes
-        self.extend = False  # to all rows in the next E-step
-        n_probes = max(1, min(MAX_PROBES, int(rows.n * self._dense_cost() / PROBE_NANOSECONDS)))
-        size = max(1, int(rows.n * PROBED_PART / n_probes))
-        middles = [(2 * i + 1) * rows.n // (2 * n_probes) for i in range(n_probes)]
-        self.probes = [(middle, min(rows.n, middle + size)) for middle in middles]
+        self.changed = rows.n  # rows whose label the last E-step changed
 
     def __call__(self, centers, labels, n_threads, spread, sums=None):
         """Labels (n,) for framed centres, in place; returns how many changed.
@@ -83,115 +40,42 @@ class Assignment:
         sums (k, 2, stride), where given, follow the labels.  spread: about the distance of a row to
         its centre, zero before the first E-step.
         """
-        rows = self.rows
-        fresh = self._prepare(centers, spread)
+        fresh = self._prepare(centers, labels, n_threads, spread)
         self.steps += 1
         n_changed, parts = 0, None
-        for start, stop, threads in passes(rows, self.k, n_threads):
+        for start, stop, threads in passes(self.rows, self._centers_met(fresh), n_threads):
             if sums is not None and parts is None:
-                n_parts = max(1, min(threads, SUMS_BYTES // sums.nbytes))
-                parts = rows.empty_sums(n_parts, self.k) if n_parts > 1 else sums[np.newaxis]
-            for first, last, bounded in self._stretches(start, stop):
-                if bounded:
-                    if self.steps == 1:  # bounds are of rows that have a label
-                        n_changed += rows.assign(
-                            first, last, centers, labels, 1, parts, self.weights
-                        )
-                    few = (last - first) * self._dense_cost() < PROBE_NANOSECONDS / 20
-                    n_changed += self.bounds.assign(
-                        first, last, labels, 1 if few else threads, parts, self.weights
-                    )
-                else:
-                    n_changed += rows.assign(
-                        first, last, centers, labels, threads, parts, self.weights
-                    )
+                n_parts = max(1, min(threads, self._most_parts(sums)))
+                parts = self.rows.empty_sums(n_parts, self.k) if n_parts > 1 else sums[np.newaxis]
+            n_changed += self._assign(start, stop, centers, labels, threads, parts)
         if parts is not None and len(parts) > 1:
             for part in parts:
                 sums += part
+        self.changed = n_changed
         self._count(fresh)
         return n_changed
 
-    def _prepare(self, centers, spread):
-        """Bounds for these centres, if any are used; returns whether they are new."""
-        fresh = self.extend or (
-            self.bounds is None and self.groups > 0 and (spread > 0 or not self.forced)
-        )
-        if fresh:
-            # Before the first E-step a guess that is too large only makes the codes coarse.
-            spread = spread or math.sqrt(self.x_square) / 4
-            self.bounds = GroupBounds(self.rows, centers, self.groups, spread)
-            self.everywhere, self.extend = self.extend or self.forced, False
-        if self.bounds is not None:
-            self.bounds.move(centers, self.x_square)
-            self.bounds.products = self.bounds.rows_open = self.bounds.groups_open = 0
-            self.bounded_steps += self.everywhere
-            if self.everywhere and self.first_bounded is None:
-                self.first_bounded = self.steps
-        return fresh
+    def _prepare(self, centers, labels, n_threads, spread):
+        """Whatever these centres need first; returns whether bounds begin anew."""
+        return False
 
-    def _stretches(self, start, stop):
-        """Rows start .. stop as stretches (first, last, whether bounds serve them)."""
-        if self.bounds is None or self.everywhere:
-            yield start, stop, self.everywhere
-            return
-        for first, last in self.probes:
-            first, last = max(first, start), min(last, stop)
-            if first < last:
-                if start < first:
-                    yield start, first, False
-                yield first, last, True
-                start = last
-        if start < stop:
-            yield start, stop, False
+    def _centers_met(self, fresh):
+        """About how many centres a row meets, by which the work is cut into calls."""
+        return self.k
 
-    # ------------------------------------------------------------ what pays
+    def _most_parts(self, sums):
+        """How many threads may have statistics of their own."""
+        return SUMS_BYTES // sums.nbytes
 
-    def _dense_cost(self):
-        """Nanoseconds of a row, on average."""
-        size = self.rows.d * self.rows.dtype.itemsize / 4
-        return DENSE_COLUMN * size + (DENSE_CENTER + DENSE_PRODUCT * size) * self.k
-
-    def _bounded_cost(self, rows_open, groups_open, products):
-        """The same with bounds that leave open so many of each for a row, on average."""
-        size = self.rows.d * self.rows.dtype.itemsize / 4
-        return (
-            BOUND_BYTE * 2 * math.ceil(self.groups / 8) * 8
-            + (OPEN_ROW + OPEN_COLUMN * size) * rows_open
-            + OPEN_GROUP * groups_open
-            + OPEN_PRODUCT * size * products
-        )
+    def _assign(self, start, stop, centers, labels, threads, parts):
+        """Rows start .. stop; returns how many labels changed."""
+        return self.rows.assign(start, stop, centers, labels, threads, parts, self.weights)
 
     def _count(self, fresh):
         """Adds up what the E-step did, and decides how the next is to be done."""
-        n, bounds = self.rows.n, self.bounds
-        probed = sum(last - first for first, last in self.probes)
-        served = 0 if bounds is None else n if self.everywhere else probed
-        self.products += (n - served) * self.k
-        self.rows_scanned += n - served
-        if bounds is None:
-            return
-        self.products += bounds.products
-        self.rows_scanned += bounds.rows_open
-        if fresh or self.forced:
-            return
-        cost = self._bounded_cost(
-            *(found / served for found in (bounds.rows_open, bounds.groups_open, bounds.products))
-        )
-        if not self.everywhere:
-            self.extend = cost < WORTHWHILE * self._dense_cost()
-        elif cost > self._dense_cost():
-            self.bounds, self.everywhere = None, False
-
-    @property
-    def algorithm(self):
-        """What ran: "lloyd", or "yinyang" where bounds were used."""
-        return "lloyd" if self.first_bounded is None else "yinyang"
+        self.products += self.rows.n * self.k
+        self.rows_scanned += self.rows.n
 
     def reason(self):
         """Why these E-steps were computed as they were."""
-        if self.first_bounded is None:
-            return self.why_none or "bounds would not have paid"
-        return (
-            f"bounds for {self.groups} groups of centres in {self.bounded_steps} of {self.steps} "
-            f"E-steps, first in number {self.first_bounded + 1}"
-        )
+        return self.why

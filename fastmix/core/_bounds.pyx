@@ -15,22 +15,27 @@ from libc.stdint cimport int16_t, int32_t
 from fastmix.core._kernels cimport (
     FM_BOUND_ROWS, FM_SUM_ROWS, address, fm_block, fm_bounds, fm_found, fm_open,
 )
+from fastmix.core._prefix cimport Prefix
 from fastmix.core._threads cimport Locks, enter, leave
 from fastmix.core._tiles cimport TileRows, padded
 
+from fastmix.core._groups import PANEL_WIDTH, group_centers
 from fastmix.core._kernels import aligned_empty
 
 __all__ = ["PANEL_WIDTH", "GroupBounds", "group_centers"]
 
 # Centres in the lanes of the kernel; groups are multiples of it, as far as K allows.
-cdef Py_ssize_t PANEL_COLUMNS = 8
-PANEL_WIDTH = PANEL_COLUMNS
+cdef Py_ssize_t PANEL_COLUMNS = PANEL_WIDTH
 
 # Rows of one piece of work: they are read as many times as there are groups open for them, and
 # stay in the second-level cache meanwhile.
 cdef Py_ssize_t PIECE_BYTES = 262144
 cdef Py_ssize_t MAX_PIECE_ROWS = 16384
 cdef Py_ssize_t MIN_PIECE_ROWS = 1024
+
+# A row is looked at without reading it first where leading coordinates are to rule out so few
+# groups that this costs less than to read it.
+cdef double FEW = 7.0
 
 # Codes are 15 bits: this many times the spread of the distances is half of their range.
 cdef double HALF_RANGE = 4.0
@@ -57,31 +62,6 @@ cdef struct Work:
     Py_ssize_t bytes
 
 
-def group_centers(centers, Py_ssize_t n_groups):
-    """Groups of near centres, whose sizes fill panels: a list of arrays of indices, ascending.
-
-    Cut in two again and again, across the axis along which the part's centres vary most.
-    """
-    def split(members, groups):
-        first = groups // 2
-        size = 0
-        if groups > 1:
-            size = round(len(members) * first / groups / PANEL_WIDTH) * PANEL_WIDTH
-        if not 0 < size < len(members):
-            return [np.sort(members)]
-        points = centers[members] - centers[members].mean(axis=0)
-        axis = points[np.argmax(np.square(points).sum(axis=1))]
-        for _ in range(8):  # power iteration: any axis serves
-            norm = np.sqrt(np.square(axis).sum())
-            if not norm > 0:
-                break
-            axis = points.T @ (points @ (axis / norm))
-        order = members[np.argsort(points @ axis, kind="stable")]
-        return split(order[:size], first) + split(order[size:], groups - first)
-
-    return split(np.arange(len(centers)), n_groups)
-
-
 cdef char *take(char **at, Py_ssize_t bytes) noexcept nogil:
     cdef char *start = at[0]
     at[0] += padded(bytes)
@@ -99,16 +79,20 @@ cdef class GroupBounds:
     n_groups : int
     spread : float
         About the distance of a row to its centre.
+    prefix : Prefix or None
+        Leading coordinates, from which groups are ruled out first.
     """
 
     cdef readonly Py_ssize_t n_groups
-    cdef public Py_ssize_t products, rows_open, groups_open
+    cdef public Py_ssize_t products, rows_open, groups_open, groups_guessed
+    cdef Prefix prefix
+    cdef Py_ssize_t few
     cdef TileRows rows
     cdef list groups
     cdef object upper, codes, group_of, position, order, first, sizes
     cdef object moved, group_reach, group_moved, panel, memory
     cdef fm_bounds b, old
-    cdef bint renewing
+    cdef bint renewing, loose
     cdef object before
     cdef Py_ssize_t k, piece_rows
     cdef Py_ssize_t[::1] first_column, group_size
@@ -116,14 +100,16 @@ cdef class GroupBounds:
     cdef Py_ssize_t[::1] member
     cdef double[:, ::1] grouped
     cdef float[::1] moves, group_moves
+    cdef unsigned char[::1] stirred  # whether a centre is new
     cdef int16_t[::1] group_codes
     cdef bint started
     cdef char *panel_start
     cdef char *bias
 
-    def __init__(self, TileRows rows, centers, Py_ssize_t n_groups, double spread):
+    def __init__(self, TileRows rows, centers, Py_ssize_t n_groups, double spread,
+                 Prefix prefix=None):
         cdef Py_ssize_t size = rows.kernels.itemsize, n = rows.n, columns
-        self.rows, self.k = rows, len(centers)
+        self.rows, self.k, self.prefix = rows, len(centers), prefix
         self.groups = group_centers(centers, n_groups)
         self.n_groups = len(self.groups)
         self.sizes = np.array([len(members) for members in self.groups], dtype=np.intp)
@@ -145,10 +131,11 @@ cdef class GroupBounds:
         stride = (self.n_groups + 7) // 8 * 8  # Cython divides as C does
         self.upper = np.zeros(n, dtype=np.float32)
         self.codes = np.zeros((n, stride), dtype=np.int16)
-        self.codes[:, self.n_groups :] = 32767
         self.moved = np.zeros(self.k, dtype=np.float32)
         self.group_reach = np.zeros(self.n_groups, dtype=np.float32)
         self.group_moved = np.zeros(stride, dtype=np.int16)
+        self.group_moved[self.n_groups :] = -32768  # so that none of these is open
+        self.stirred = np.zeros(self.k, dtype=np.uint8)
         self.moves, self.group_moves = self.moved, self.group_reach
         self.group_codes = self.group_moved
         self.panel = aligned_empty(padded(columns * rows.d * size) + columns * size, np.uint8)
@@ -163,9 +150,12 @@ cdef class GroupBounds:
         self.b.moved = <float *>address(self.moved)
         self.b.group_reach = <float *>address(self.group_reach)
         self.b.group_moved = <int16_t *>address(self.group_moved)
+        if prefix is not None:
+            prefix.arrange(self.order, self.k)
+            self.few = max(1, int(FEW * rows.d / (60 + prefix.width)))
         self.b.unit = 2 * (rows.d + 8) * (2.0**-24 if size == 4 else 2.0**-53)
 
-    def move(self, const double[:, ::1] centers, double x_square):
+    def move(self, const double[:, ::1] centers, double x_square, int n_threads=1):
         """The centres of the next E-step, (k, d) float64 in the frame; x_square bounds |x|^2."""
         cdef Py_ssize_t g, p, t, size = self.rows.kernels.itemsize, d = self.rows.d, column
         cdef double shift, square, farthest, now, value, reach = 0, c_square = 0
@@ -183,6 +173,7 @@ cdef class GroupBounds:
                     shift += (now - self._real(self.grouped[p, t])) ** 2
                     square += now * now
                     self.grouped[p, t] = value
+                self.stirred[self.member[p]] = shift > 0 or not self.started
                 shift = sqrt(shift) if self.started else 0
                 farthest = max(farthest, shift)
                 c_square = max(c_square, square)
@@ -198,7 +189,9 @@ cdef class GroupBounds:
             self.rows.kernels.pack_centers(&self.grouped[first, 0], self.group_size[g], d,
                                            PANEL_COLUMNS, self.panel_start + column * d * size,
                                            self.bias + column * size)
-        self.started = True
+        if self.prefix is not None:
+            self.prefix.move(centers, np.flatnonzero(self.stirred), n_threads)
+        self.loose, self.started = self.started, True
         self.b.reach = reach
         self.b.c_square = c_square * more
         self.b.proof = 2 * self.b.unit * (x_square + self.b.c_square) * more + 1e-36
@@ -210,7 +203,7 @@ cdef class GroupBounds:
             self.old = self.b
             self.old.moved = <float *>address(self.before[0])
             self.old.group_moved = <int16_t *>address(self.before[1])
-            self.moved[...] = self.group_reach[...] = self.group_moved[...] = 0
+            self.moved[...] = self.group_reach[...] = self.group_moved[: self.n_groups] = 0
             self.b.reach = 0
 
     cdef double _real(self, double value) noexcept nogil:
@@ -243,7 +236,7 @@ cdef class GroupBounds:
         w.framed = take(&at, size * n * self.rows.d)
         w.scratch = take(&at, size * self.rows.d)
         w.sums = <double *>take(&at, sizeof(double) * FM_SUM_ROWS * self.rows.stride)
-        w.products = <Py_ssize_t *>take(&at, 3 * sizeof(Py_ssize_t))
+        w.products = <Py_ssize_t *>take(&at, 4 * sizeof(Py_ssize_t))
         w.bytes = at - memory
         return w
 
@@ -263,7 +256,7 @@ cdef class GroupBounds:
         self.b.labels = self.old.labels = &labels[0]
         for t in range(n_threads):
             products = self._work(memory + t * bytes).products
-            products[0] = products[1] = products[2] = 0
+            products[0] = products[1] = products[2] = products[3] = 0
         enter()
         for piece in prange(n_pieces, nogil=True, num_threads=n_threads, schedule="dynamic"):
             n_changed += self._assign(start + piece * self.piece_rows, stop, memory, w, to, locks)
@@ -273,30 +266,38 @@ cdef class GroupBounds:
             self.products += products[0]
             self.rows_open += products[1]
             self.groups_open += products[2]
+            self.groups_guessed += products[3]
         return n_changed
 
     cdef Py_ssize_t _assign(self, Py_ssize_t start, Py_ssize_t stop, char *memory,
                             const double *weights, double *sums, Locks locks) noexcept nogil:
         cdef Work w = self._work(memory + threadid() * self._work(NULL).bytes)
-        cdef Py_ssize_t n = min(self.piece_rows, stop - start), changed, g
+        cdef Py_ssize_t n = min(self.piece_rows, stop - start), count, changed, g
         cdef fm_block block
         cdef int part
         if self.renewing:
             self.rows.isa.exact.bounds_renew(&self.old, start, n)
-        n = self.rows.isa.exact.bounds_open(&self.b, start, n, w.list)
-        self._sort(&w, start, n)
-        block.rows, block.start, block.count = w.rows, 0, n
-        self.rows.kernels.gather(&self.rows.x, &block, self.rows.pack_offset, self.rows.scale,
-                                 w.places, w.framed, w.open.squares, w.scratch)
         for g in range(self.n_groups):
             w.open.counts[g] = 0
+        count = self.rows.isa.exact.bounds_open(&self.b, start, n, w.list)
+        self._sort(&w, start, count)
+        if self.loose and self.prefix is not None:
+            self.rows.isa.exact.prefix_wanted(&self.b, &w.open, start, count, self.few)
+            for g in range(self.n_groups):
+                self._guess(&w, start, g)
+                w.open.counts[g] = 0
+            count = self.rows.isa.exact.bounds_open(&self.b, start, n, w.list)
+            self._sort(&w, start, count)
+        block.rows, block.start, block.count = w.rows, 0, count
+        self.rows.kernels.gather(&self.rows.x, &block, self.rows.pack_offset, self.rows.scale,
+                                 w.places, w.framed, w.open.squares, w.scratch)
         for g in range(self.n_groups):
             self._own(&w, start, g)
         for g in range(self.n_groups):
             self._other(&w, start, g)
-        changed = self.rows.isa.exact.bounds_close(&self.b, &w.open, start, n, w.changed,
+        changed = self.rows.isa.exact.bounds_close(&self.b, &w.open, start, count, w.changed,
                                                    w.added, w.removed)
-        w.products[1] += n
+        w.products[1] += count
         if sums != NULL and changed:
             block.rows, block.start, block.count = w.changed, 0, changed
             part = locks.acquire(threadid())
@@ -343,10 +344,20 @@ cdef class GroupBounds:
             self.rows.isa.exact.bounds_wanted(&self.b, &w.open, g, start, at, count)
             at += count
 
+    cdef void _guess(self, Work *w, Py_ssize_t start, Py_ssize_t g) noexcept nogil:
+        """Takes off the list of a group the rows that leading coordinates rule out."""
+        w.products[3] += w.open.counts[g]
+        w.open.counts[g] = self.rows.isa.exact.prefix_scan(
+            &self.b, &self.prefix.p, g, self.first_column[g] // PANEL_COLUMNS,
+            (self.group_size[g] + PANEL_COLUMNS - 1) // PANEL_COLUMNS, start, &w.open,
+            w.open.lists + g * w.open.room, w.open.counts[g])
+
     cdef void _other(self, Work *w, Py_ssize_t start, Py_ssize_t g) noexcept nogil:
         """Open rows against a group that their lists name."""
         cdef fm_found f
         cdef Py_ssize_t count, at = 0
+        if self.prefix is not None:
+            self._guess(w, start, g)
         f.first = 0
         while at < w.open.counts[g]:
             count = min(FM_BOUND_ROWS, w.open.counts[g] - at)

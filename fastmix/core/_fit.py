@@ -10,10 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from fastmix.core import _lloyd
-from fastmix.core._assignment import LEAST_BOUND_BYTES, Assignment
+from fastmix.core._assignment import LEAST_BOUND_BYTES
+from fastmix.core._dense import DenseRows
+from fastmix.core._dense_assignment import DenseAssignment
 from fastmix.core._frame import Frame, extremes, passes, scan
 from fastmix.core._kernels import isa
 from fastmix.core._seeding import greedy_plusplus, random_rows
+from fastmix.core._sparse_assignment import SparseAssignment
 from fastmix.core._threads import thread_limit, useful_threads
 from fastmix.core._validation import (
     as_centers,
@@ -98,6 +101,13 @@ def _start(rows, frame, X, k, init, weights, random_state, n_threads):
     if callable(init):
         init = as_centers(init(read_only(X), k, random_state=random_state), k, rows.d)
     return frame.into(init)
+
+
+def _assignment(rows, weights, k, algorithm, memory, reach):
+    """The E-steps of one run."""
+    if isinstance(rows, DenseRows):
+        return DenseAssignment(rows, weights, k, algorithm, memory, reach)
+    return SparseAssignment(rows, weights, k, algorithm, memory)
 
 
 def _report(run, rows, began, threads, scan_seconds):
@@ -202,7 +212,7 @@ def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, alg
     for index in range(n_init):
         started = time.perf_counter()
         centers = _start(rows, frame, X, k, init, weights, draws, n_threads)
-        assign = Assignment(rows, weights, k, algorithm, bounds_memory, frame.largest)
+        assign = _assignment(rows, weights, k, algorithm, bounds_memory, frame.largest)
         run = _lloyd.Run(centers, np.empty(rows.n, dtype=np.int32), assign)
         run.seconds["init"] = time.perf_counter() - started
         if verbose:

@@ -53,6 +53,8 @@ cdef extern from "fm_kernels.h" nogil:
         void (*row_scores)(const void *rows, const int32_t *list, Py_ssize_t count, Py_ssize_t d,
                            const void *panel, const void *bias, Py_ssize_t k, int32_t *labels,
                            void *scores, void *seconds) noexcept nogil
+        void (*project)(const void *rows, Py_ssize_t count, Py_ssize_t d, const void *panel,
+                        const void *bias, Py_ssize_t m, void *out) noexcept nogil
         void (*distances)(const void *tiles, Py_ssize_t count, Py_ssize_t d, const void *panel,
                           Py_ssize_t k, void *out, Py_ssize_t stride) noexcept nogil
         int (*extremes)(const void *tiles, Py_ssize_t count, Py_ssize_t d, void *low,
@@ -91,7 +93,26 @@ cdef extern from "fm_kernels.h" nogil:
         const void *scores
         const void *seconds
 
-    const Py_ssize_t FM_BOUND_ROWS
+    const Py_ssize_t FM_BOUND_ROWS, FM_PROJECTED_ROWS
+
+    ctypedef struct fm_prefix:
+        int16_t *rows
+        int32_t *half
+        Py_ssize_t pairs
+        double step, error, reach_square
+        const int32_t *panels
+        const int32_t *biases
+        const int32_t *column_of
+
+    ctypedef struct fm_screen:
+        const int16_t *q
+        const float *step
+        const float *bias
+        const float *slack
+        Py_ssize_t padded
+        double unit
+
+    const Py_ssize_t FM_SCREEN_WIDTH
 
     ctypedef struct fm_exact_kernels:
         Py_ssize_t (*bounds_open)(const fm_bounds *b, Py_ssize_t start, Py_ssize_t count,
@@ -111,6 +132,15 @@ cdef extern from "fm_kernels.h" nogil:
                                    int32_t *removed) noexcept nogil
         void (*bounds_renew)(const fm_bounds *b, Py_ssize_t start,
                              Py_ssize_t count) noexcept nogil
+        void (*prefix_quantise)(const double *y, const double *squares, Py_ssize_t count,
+                                Py_ssize_t m, const fm_prefix *p, int16_t *rows,
+                                int32_t *half) noexcept nogil
+        Py_ssize_t (*prefix_scan)(const fm_bounds *b, const fm_prefix *p, Py_ssize_t group,
+                                  Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t start,
+                                  const fm_open *open, int32_t *list,
+                                  Py_ssize_t count) noexcept nogil
+        void (*prefix_wanted)(const fm_bounds *b, fm_open *open, Py_ssize_t start,
+                              Py_ssize_t count, Py_ssize_t few) noexcept nogil
         Py_ssize_t (*changes)(const int32_t *now, const fm_block *block, int32_t *labels,
                               Py_ssize_t *changed, int32_t *added,
                               int32_t *removed) noexcept nogil
@@ -170,12 +200,24 @@ cdef extern from "fm_kernels.h" nogil:
         void (*sparse_scores)(const Py_ssize_t *column, const double *y, Py_ssize_t count,
                               const double *ct, const double *bias, Py_ssize_t padded,
                               double *score) noexcept nogil
+        double (*sparse_score)(const Py_ssize_t *column, const double *y, Py_ssize_t count,
+                               const double *c, double bias) noexcept nogil
         double (*sparse_square)(const double *y, Py_ssize_t count) noexcept nogil
         double (*sparse_residual)(const Py_ssize_t *column, const double *y, Py_ssize_t count,
                                   const double *c, double norm) noexcept nogil
+        void (*sparse_residuals)(const Py_ssize_t *column, const double *y, Py_ssize_t count,
+                                 const double *panel, const double *norms,
+                                 double *out) noexcept nogil
         void (*sparse_accumulate)(const Py_ssize_t *column, const double *y, Py_ssize_t count,
                                   double w, const fm_grid *grid, double sign,
                                   double *sums) noexcept nogil
+        void (*screen_centers)(const double *c, Py_ssize_t k, Py_ssize_t d,
+                               const double *inverse, Py_ssize_t first, Py_ssize_t last,
+                               Py_ssize_t padded, int16_t *q) noexcept nogil
+        Py_ssize_t (*screen)(const fm_screen *s, const Py_ssize_t *column, const double *y,
+                             Py_ssize_t count, float *least, float *scores,
+                             int32_t *found) noexcept nogil
+        float (*screen_rest)(const fm_screen *s, float *scores, int32_t but) noexcept nogil
 
     ctypedef struct fm_mixture_bounds:
         uint8_t *codes

@@ -17,8 +17,8 @@ from fastmix.core._kernels cimport (
     FM_FEW_SIZE, FM_MOMENT_STRIDE, FM_SECOND_SIZE, address, find_isa, fm_block, fm_isa, fm_memory,
 )
 from fastmix.core._mixture_memory cimport (
-    DIAG, FULL, GIVEN, LABELS, MIXTURE, PRUNES, SPHERICAL, TAKES_BOUNDS, TIED, TOGETHER, UNBOUNDED,
-    Memory, MixtureMemory, Pass, Sums,
+    DIAG, FULL, GIVEN, LABELS, MIXTURE, PRUNES, SPHERICAL, TAKES_BOUNDS, TIED, TOGETHER, Memory,
+    MixtureMemory, Pass, Sums,
 )
 from fastmix.core._threads cimport enter, leave
 
@@ -136,7 +136,7 @@ cdef class MixtureRows(MixtureMemory):
         cdef Py_ssize_t first = 0, slot
         cdef int t
         cdef Py_ssize_t *counts
-        self.block_bytes = 65536 if p.bounded == UNBOUNDED else self.bounded_block_bytes
+        self._size_blocks(p)
         cdef Py_ssize_t bytes = self._memory(NULL, p).bytes
         p.moments = moments is not None
         if weights is not None:

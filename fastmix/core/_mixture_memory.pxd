@@ -96,7 +96,7 @@ cdef struct Pass:
 
 cdef class MixtureMemory(TileRows):
     cdef readonly Py_ssize_t slot_rows
-    cdef public Py_ssize_t block_bytes, bounded_block_bytes
+    cdef Py_ssize_t block_bytes
     cdef const fm_mixture_kernels *mixture
     cdef object panels, log_factors
 
@@ -107,6 +107,7 @@ cdef class MixtureMemory(TileRows):
     cdef Sums _sums(self, char *memory, const Pass *p) noexcept nogil
     cdef bint _few(self, const Pass *p) noexcept nogil
     cdef int _pack_factors(self, factors, Pass *p) except -1
+    cdef void _size_blocks(self, const Pass *p) noexcept
     cdef int _set_bounds(self, bounds, bint takes, Pass *p) except -1
     cdef Py_ssize_t _prune(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil
     cdef void _place_far(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil

@@ -158,7 +158,8 @@ class Starter:
         return kmeans.fit(
             points, self.k, weights=weights, factor=1.0, init=init, n_init=1,
             max_iter=1 if seeds_only else 300, tol=1e-4, random_state=random_state,
-            algorithm="auto", n_threads=self.n_threads, callbacks=(), verbose=False,
+            algorithm="auto", bounds_memory=None, n_threads=self.n_threads, callbacks=(),
+            verbose=False,
         )  # fmt: skip
 
     def _from_kmeans(self):

@@ -1,281 +1,171 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Rows of a CSR matrix, with the passes of DenseRows: same statistics, no pivot, float64.
+"""The passes of DenseRows over rows of a CSR matrix: same statistics, no pivot, float64.
 
-A pivot would fill the rows.  Nothing is copied but one row at a time, whose entries are sorted if
-X's are not: a row has the same bits in whatever order its entries are stored.
+A pivot would fill the rows.
 """
 
 import numpy as np
 
 cimport cython
-from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, sqrt
 from libc.stdint cimport int32_t
 
-from fastmix.core._entries cimport sort_entries
-from fastmix.core._grid cimport grid_of
-from fastmix.core._kernels cimport address, find_isa, fm_csr, fm_exact_kernels, fm_grid
+from fastmix.core._csr cimport CsrRows, Row
+from fastmix.core._kernels cimport address
+from fastmix.core._screen cimport Screen
 from fastmix.core._threads cimport Locks, enter, leave
 
-from fastmix.core._kernels import aligned_empty, element_type, sum_stride
+from fastmix.core._kernels import aligned_empty
 
 __all__ = ["SparseRows"]
-
-# Rows of a block, and of a slot of the seeding's sums.
-cdef Py_ssize_t BLOCK_ROWS = 256
 
 # Bytes of centres beyond which reading them takes five times as long: 8 MB did not, 24 MB did, with
 # 1 MB of second and 32 MB of third level (Zen 4).
 cdef double CACHE_BYTES = 2.0**23
 
-# Elements that the scan converts at a time.
-PIECE = 2**16
+# Centres in the lanes of the kernel of distances.
+cdef enum:
+    LANES = 8
 
 
-cdef struct Row:
-    # The non-zero elements of one row, unpacked into one thread's memory.
-    Py_ssize_t *column
-    double *y
-    double *score
-    Py_ssize_t count
-
-
-cdef inline Py_ssize_t _padded(Py_ssize_t k) noexcept nogil:
-    return (k + 3) // 4 * 4
+# More candidates than this part of the centres on average: all scores are faster.
+cdef Py_ssize_t MOST_CANDIDATES = 8
 
 
 @cython.final
-cdef class SparseRows:
-    """A CSR matrix in the user's memory, seen times a power of two.
+cdef class SparseRows(CsrRows):
+    """A CSR matrix in the user's memory, with the passes of K-means; parameters of CsrRows.
 
-    Parameters
+    Attributes
     ----------
-    X : validated CSR array of shape (n, d), any numeric dtype and index type, entries in any order;
-        never written, and copied only if it holds several entries for one element: what they add up
-        to depends on the dtype, and is SciPy's to say.  Indices of two types are copied
-    dtype : ignored; float64 is the compute dtype
-    isa : name of a kernel table; default: the one in use
+    screened : bool
+        Whether E-steps look for the centres that may be nearest first, and compute only their
+        scores; set to False where that leaves many.  The labels are the same.
     """
 
-    cdef readonly object X, dtype
-    cdef readonly Py_ssize_t n, d, stride, block_rows
-    cdef readonly object offset, grids
-    cdef readonly double scale
-    cdef public object bounds
-    cdef fm_csr x
-    cdef fm_grid grid
-    cdef const fm_exact_kernels *kernels
-    cdef object memory, data, indices, indptr
-    cdef object turned_from, turned  # centres of the pass, and what _transposed() made of them
-    cdef Py_ssize_t longest
-    cdef bint ordered  # entries of a row by column, one for each
-
     def __init__(self, X, dtype=None, isa=None):
-        self.kernels = &find_isa(isa).exact
-        self._point_to(X)
-        self.ordered = X.has_canonical_format
-        if not self.ordered and self._repeats():
-            X = X.copy()
-            X.sum_duplicates()
-            self._point_to(X)
-            self.ordered = True
-        self.dtype = np.dtype(np.float64)
-        self.stride = sum_stride(self.d)
-        self.block_rows = BLOCK_ROWS
-        self.set_frame(np.zeros(self.d), 1.0, np.zeros((2, self.stride)))
-
-    def _point_to(self, X):
-        """Read X from now on."""
-        self.X = X
-        self.n, self.d = X.shape
-        self.data = X.data
-        if element_type(self.data.dtype) is None:
-            self.data = self.data.astype(np.float64)
-        both = X.indices.dtype == X.indptr.dtype == np.int32
-        index = np.dtype(np.int32 if both else np.int64)
-        self.indices = np.ascontiguousarray(X.indices, dtype=index)
-        self.indptr = np.ascontiguousarray(X.indptr, dtype=index)
-        self.data = np.ascontiguousarray(self.data)
-        self.x.elements = <const char *>address(self.data)
-        self.x.columns, self.x.starts = address(self.indices), address(self.indptr)
-        self.x.n, self.x.d = self.n, self.d
-        self.x.element_size, self.x.index_size = self.data.itemsize, self.indices.itemsize
-        self.x.type = element_type(self.data.dtype)
-        self.x.swapped = not self.data.dtype.isnative
-        self.longest = int(np.diff(self.indptr).max())
-
-    def _repeats(self):
-        """Whether some row has several entries in one column."""
-        cdef Py_ssize_t[::1] seen = np.full(self.d, -1, dtype=np.intp)
-        cdef char *memory = self._reserve(1, 0)
-        cdef Py_ssize_t row, i
-        cdef Row r
-        for row in range(self.n):
-            if row % 4096 == 0:
-                PyErr_CheckSignals()
-            r = self._unpack(memory, 0, row)
-            for i in range(r.count):
-                if seen[r.column[i]] == row:
-                    return True
-                seen[r.column[i]] = row
-        return False
-
-    def set_frame(self, offset, double scale, grids):
-        """Rows become x * scale; offset is zero, grids (2, stride) are those of their sums."""
-        self.offset, self.scale, self.grids = offset, scale, grids
-        self.grid = grid_of(offset, scale, grids)
-
-    @property
-    def centered(self):
-        """Whether a pivot is subtracted."""
-        return False
-
-    def first_non_finite(self):
-        """Row, column and value of the first stored element that is NaN or infinite."""
-        at = int(np.argmax(~np.isfinite(self.data)))
-        row = int(np.searchsorted(self.indptr, at, side="right")) - 1
-        return row, int(self.indices[at]), self.data[at]
+        super().__init__(X, dtype, isa)
+        self.screened = True
 
     def nanoseconds(self, Py_ssize_t k):
         """Rough cost of one row against k centres on one thread, within a factor of three: for
         cutting work into calls and choosing threads.
 
-        Few centres are those of the seeding, which takes a nanosecond for an entry and a centre;
-        the E-step takes 0.2 where the centres are in a cache.
+        It is that of the scores, 0.2 for an entry and a centre where the centres are in a cache;
+        distances take as long, a screen a third.
         """
         cdef double entry = 2 + (0.2 if 8.0 * k * self.d <= CACHE_BYTES else 1.0) * k
         cdef double row = 20 + 0.6 * k
-        entry += 0.8 * min(k, 16)
         if not self.ordered:
             row, entry = row + 150, entry + 4
-        return row + entry * self.data.size / self.n
+        return row + entry * self.entries
 
-    def empty_sums(self, Py_ssize_t parts, Py_ssize_t k):
-        """Zeroed statistics (parts, k, 2, stride)."""
-        return np.zeros((parts, k, 2, self.stride))
-
-    def take(self, rows):
-        """Rows as centres: (len(rows), d) float64 in this frame."""
-        return self.X[np.asarray(rows, dtype=np.intp)].toarray().astype(np.float64) * self.scale
-
-    def _transposed(self, centers, Py_ssize_t start):
-        """Centres as (d, padded k), and biases -|c|^2 / 2 with -inf for the padding.
-
-        Made by the call that begins a pass, at row 0, for all its calls: with 100 centres in
-        100,000 columns that takes as long as a call should.
-        """
-        if start == 0 or self.turned_from is not centers:
-            k = len(centers)
-            self.turned_from = self.turned = None  # gives the memory back first
-            turned = aligned_empty((self.d, _padded(k)), np.float64)
-            turned[:, :k] = centers.T
-            turned[:, k:] = 0
-            bias = aligned_empty(_padded(k), np.float64)
-            bias[:k] = -0.5 * self._norms(centers)
-            bias[k:] = -np.inf
-            self.turned_from, self.turned = centers, (turned, bias)
-        return self.turned
-
-    def _norms(self, double[:, ::1] centers):
+    def _norms(self, double[:, ::1] centers, int n_threads=1):
         """|c|^2, added up in order."""
         norms = np.empty(centers.shape[0])
-        for j in range(centers.shape[0]):
-            norms[j] = self.kernels.sparse_square(&centers[j, 0], self.d)
+        cdef double[::1] norm = norms
+        cdef Py_ssize_t j
+        enter()
+        for j in prange(centers.shape[0], nogil=True, num_threads=n_threads):
+            norm[j] = self.kernels.sparse_square(&centers[j, 0], self.d)
+        leave()
         return norms
 
-    cdef char *_reserve(self, int n_threads, Py_ssize_t k) except NULL:
-        size = n_threads * self._bytes(k)
-        if self.memory is None or self.memory.size < size:
-            self.memory = aligned_empty(size, np.uint8)
-        return <char *>address(self.memory)
+    def _transposed(self, centers):
+        """Centres as (d, padded k)."""
+        if self.turned is None:
+            k = len(centers)
+            turned = aligned_empty((self.d, padded(k, 4)), np.float64)
+            turned[:, :k] = centers.T
+            turned[:, k:] = 0
+            self.turned = turned
+        return self.turned
 
-    cdef Py_ssize_t _bytes(self, Py_ssize_t k) noexcept nogil:
-        cdef Py_ssize_t entries = self.longest if self.ordered else 2 * self.longest
-        return (16 * entries + 8 * _padded(k) + 128) // 64 * 64
-
-    cdef inline Row _unpack(self, char *memory, Py_ssize_t k, Py_ssize_t row) noexcept nogil:
-        """A row in the order of its entries."""
-        cdef Row r
-        memory += threadid() * self._bytes(k)
-        r.score = <double *>memory
-        r.y = r.score + _padded(k)
-        r.column = <Py_ssize_t *>(r.y + self.longest)
-        self.kernels.sparse_unpack(&self.x, row, self.scale, r.column, r.y, &r.count)
-        return r
-
-    cdef inline Row _row(self, char *memory, Py_ssize_t k, Py_ssize_t row) noexcept nogil:
-        """A row in the order of its columns."""
-        cdef Row r = self._unpack(memory, k, row)
-        cdef double *room
-        if not self.ordered:
-            room = <double *>(r.column + self.longest)
-            sort_entries(r.column, r.y, r.count, self.d,
-                         <Py_ssize_t *>(room + self.longest), room)
-        return r
+    cdef void prepare(self, centers, double unit, int n_threads):
+        """What the E-step reads, made by the call that begins a pass, at row 0, for all its calls:
+        with 100 centres in 100,000 columns that takes as long as a call should."""
+        k = len(centers)
+        self.bias = self.screen = self.turned = None  # gives the memory back first
+        self.bias = aligned_empty(padded(k, 4), np.float64)
+        self.bias[:k] = -0.5 * self._norms(centers, n_threads)
+        self.bias[k:] = -np.inf  # never chosen
+        if k >= LEAST_SCREENED and self.screened:
+            self.screen = Screen()
+            self.screen.make(self.kernels, centers, self.bias, unit, n_threads)
 
     # ------------------------------------------------------------ passes over rows start .. stop
 
-    def extremes(self, Py_ssize_t start, Py_ssize_t stop, int n_threads):
-        """Column minima and maxima (2, d), zero included, and whether all are finite."""
-        bounds = np.zeros((2, self.d))
-        last = int(self.indptr[stop])
-        for at in range(int(self.indptr[start]), last, PIECE):
-            PyErr_CheckSignals()  # one thread does what the caller cut for n_threads
-            end = min(at + PIECE, last)
-            values = self.data[at:end].astype(np.float64) * self.scale
-            if not np.isfinite(values).all():
-                return bounds, False
-            np.minimum.at(bounds[0], self.indices[at:end], values)
-            np.maximum.at(bounds[1], self.indices[at:end], values)
-        return bounds, True
+    cdef Step step_of(self, const double[:, ::1] centers, int32_t[::1] labels,
+                      double[:, :, :, ::1] sums, const double[::1] weights) noexcept:
+        """Arguments of an E-step, prepared."""
+        cdef Step s
+        s.k = centers.shape[0]
+        s.centers, s.bias, s.turned = &centers[0, 0], <double *>address(self.bias), NULL
+        s.weights = NULL if weights is None else &weights[0]
+        s.labels, s.second = &labels[0], NULL
+        s.sums = NULL if sums is None else &sums[0, 0, 0, 0]
+        s.room = padded(s.k, 4) + (0 if self.screen is None else self.screen.s.padded)
+        return s
 
-    def assign(self, Py_ssize_t start, Py_ssize_t stop, centers, int32_t[::1] labels,
-               int n_threads, double[:, :, :, ::1] sums=None, const double[::1] weights=None,
-               const Py_ssize_t[::1] rows=None, int32_t[::1] second=None):
+    def assign(self, Py_ssize_t start, Py_ssize_t stop, double[:, ::1] centers,
+               int32_t[::1] labels, int n_threads, double[:, :, :, ::1] sums=None,
+               const double[::1] weights=None, const Py_ssize_t[::1] rows=None,
+               int32_t[::1] second=None):
         """E-step, as DenseRows.assign."""
-        turned, biases = self._transposed(centers, start)
-        cdef Py_ssize_t k = len(centers), i, n_changed = 0
-        cdef const double *ct = <const double *>address(turned)
-        cdef const double *bias = <const double *>address(biases)
-        cdef char *memory = self._reserve(n_threads, k)
+        cdef Step s
+        cdef Py_ssize_t i, n_changed = 0
+        if start == 0 or self.bias is None:
+            self.prepare(np.asarray(centers), 0, n_threads)
+        s = self.step_of(centers, labels, sums, weights)
+        if second is not None:
+            s.second = &second[0]
+        if second is not None or self.screen is None or not self.screened:
+            s.turned = <double *>address(self._transposed(np.asarray(centers)))
+        counts = np.zeros((n_threads, 8), dtype=np.intp)
+        s.counts = <Py_ssize_t *>address(counts)
+        cdef char *memory = self._reserve(n_threads, s.room)
         cdef const Py_ssize_t *chosen = NULL if rows is None else &rows[0]
-        cdef const double *w = NULL if weights is None else &weights[0]
-        cdef double *to = NULL if sums is None else &sums[0, 0, 0, 0]
         cdef Locks locks = Locks(n_threads if sums is None else sums.shape[0], n_threads)
-        cdef int32_t *label = &labels[0]
-        cdef int32_t *runner_up = NULL if second is None else &second[0]
         enter()
         for i in prange(start, stop, nogil=True, num_threads=n_threads, schedule="dynamic",
                         chunksize=64):
-            n_changed += self._assign(i if chosen == NULL else chosen[i], memory, ct, bias, k,
-                                      label, runner_up, to, w, locks)
+            n_changed += self._assign(i if chosen == NULL else chosen[i], memory, &s, locks)
         leave()
+        self.consider(counts[:, 0].sum(), (stop - start) * s.k)
         return n_changed
 
-    cdef Py_ssize_t _assign(self, Py_ssize_t row, char *memory, const double *ct,
-                            const double *bias, Py_ssize_t k, int32_t *labels, int32_t *second,
-                            double *sums, const double *w, Locks locks) noexcept nogil:
-        cdef Row r = self._row(memory, k, row)
-        cdef Py_ssize_t j, best = 0, next = 0
-        cdef double top = -INFINITY, below = -INFINITY, weight = 1 if w == NULL else w[row]
-        cdef int32_t old = labels[row]
+    cdef void consider(self, Py_ssize_t candidates, Py_ssize_t products) noexcept:
+        """Give the screen up if it left too many scores of so many products to be computed."""
+        if candidates * MOST_CANDIDATES > products:
+            self.screened = False
+
+    cdef Py_ssize_t _assign(self, Py_ssize_t row, char *memory, Step *s,
+                            Locks locks) noexcept nogil:
+        cdef Row r = self._row(memory, s.room, row)
+        cdef float least = -INFINITY, low
+        cdef Py_ssize_t best, second = 0
+        if s.turned == NULL:
+            best = self.nearest(&r, s, self.screened_of(&r, s, &least), &low)
+        else:
+            best = self._scores(&r, s, &second)
+        if s.second != NULL:
+            s.second[row] = <int32_t>second
+        return self.relabel(row, &r, best, s, locks)
+
+    cdef Py_ssize_t relabel(self, Py_ssize_t row, Row *r, Py_ssize_t best, Step *s,
+                            Locks locks) noexcept nogil:
+        """Give a row its label; whether it has changed."""
+        cdef double weight = 1 if s.weights == NULL else s.weights[row]
+        cdef double *sums
+        cdef int32_t old = s.labels[row]
         cdef int part
-        self.kernels.sparse_scores(r.column, r.y, r.count, ct, bias, _padded(k), r.score)
-        for j in range(k):
-            if r.score[j] > top:
-                below, next = top, best
-                top, best = r.score[j], j
-            elif r.score[j] > below:
-                below, next = r.score[j], j
-        labels[row] = <int32_t>best
-        if second != NULL:
-            second[row] = <int32_t>next
+        s.labels[row] = <int32_t>best
         if best == old:
             return 0
-        if sums != NULL:
+        if s.sums != NULL:
             part = locks.acquire(threadid())
-            sums += part * 2 * k * self.stride
+            sums = s.sums + part * 2 * s.k * self.stride
             self.kernels.sparse_accumulate(r.column, r.y, r.count, weight, &self.grid, 1,
                                            sums + 2 * self.stride * best)
             if old >= 0:
@@ -283,6 +173,52 @@ cdef class SparseRows:
                                                sums + 2 * self.stride * old)
             locks.release(part)
         return 1
+
+    cdef Py_ssize_t _scores(self, Row *r, Step *s, Py_ssize_t *second) noexcept nogil:
+        """Nearest centre by all scores."""
+        cdef Py_ssize_t j, best = 0, next = 0
+        cdef double top = -INFINITY, below = -INFINITY
+        self.kernels.sparse_scores(r.column, r.y, r.count, s.turned, s.bias, padded(s.k, 4),
+                                   r.room)
+        for j in range(s.k):
+            if r.room[j] > top:
+                below, next = top, best
+                top, best = r.room[j], j
+            elif r.room[j] > below:
+                below, next = r.room[j], j
+        second[0] = next
+        return best
+
+    cdef Py_ssize_t screened_of(self, Row *r, Step *s, float *least) noexcept nogil:
+        """Centres that may be nearest, as found_in(r), of all; least <= the greatest score."""
+        cdef int32_t *found = <int32_t *>r.room
+        cdef Py_ssize_t j, n
+        n = self.kernels.screen(&self.screen.s, r.column, r.y, r.count, least,
+                                <float *>(found + self.screen.s.padded), found)
+        if n >= 0:
+            return n
+        for j in range(s.k):  # beyond the range of floats
+            found[j] = <int32_t>j
+        return s.k
+
+    cdef Py_ssize_t nearest(self, Row *r, Step *s, Py_ssize_t n, float *low) noexcept nogil:
+        """The nearest of n centres in r.room, ascending; by their scores, if there are several, of
+        which low is then the greatest in the unit of the screen, rounded down."""
+        cdef int32_t *found = <int32_t *>r.room
+        cdef Py_ssize_t i, j, best = 0
+        cdef double score, top = -INFINITY
+        if n == 1:
+            return found[0]
+        s.counts[8 * threadid()] += n
+        for i in range(n):
+            j = found[i]
+            score = self.kernels.sparse_score(r.column, r.y, r.count, s.centers + j * self.d,
+                                              s.bias[j])
+            if score > top:
+                top, best = score, j
+        top = top * self.screen.s.unit * self.screen.s.unit
+        low[0] = <float>(top - 2.0**-22 * (top if top > 0 else -top))
+        return best
 
     def move(self, const Py_ssize_t[::1] rows, const int32_t[::1] added,
              const int32_t[::1] removed, double[:, :, ::1] sums, const double[::1] weights=None):
@@ -325,61 +261,119 @@ cdef class SparseRows:
         self.kernels.add_exact(&values[0], w, stop - start, grid[0], grid[1], &total[0])
         return np.asarray(total)
 
-    def distances(self, Py_ssize_t start, Py_ssize_t stop, double[:, ::1] centers,
-                  double[:, ::1] out, int n_threads):
+    # ------------------------------------------------------------ distances to several centres
+
+    def _panels(self, Py_ssize_t start, *centers):
+        """Centres as (groups, d, LANES) and their norms, made as in _prepare()."""
+        same = self.panels_of is not None and len(self.panels_of) == len(centers) and all(
+            a is b for a, b in zip(self.panels_of, centers, strict=True)
+        )
+        if start == 0 or not same:
+            self.panels_of = self.panels = None
+            all_of = np.concatenate(centers) if len(centers) > 1 else centers[0]
+            k = len(all_of)
+            groups = padded(k, LANES) // LANES
+            panels = aligned_empty((groups, self.d, LANES), np.float64)
+            norms = aligned_empty(groups * LANES, np.float64)
+            norms[:k], norms[k:] = self._norms(all_of), 0
+            for g in range(groups):
+                part = all_of[g * LANES : (g + 1) * LANES]
+                panels[g, :, : len(part)] = part.T
+                panels[g, :, len(part) :] = 0
+            self.panels_of, self.panels = centers, (panels, norms)
+        return self.panels
+
+    cdef void _squares(self, Py_ssize_t row, char *memory, Py_ssize_t room, const double *panels,
+                       const double *norms, Py_ssize_t groups, double *out) noexcept nogil:
+        """out[j] = |x - c_j|^2 of LANES centres for every group."""
+        cdef Row r = self._row(memory, room, row)
+        cdef Py_ssize_t g
+        for g in range(groups):
+            self.kernels.sparse_residuals(r.column, r.y, r.count, panels + g * LANES * self.d,
+                                          norms + g * LANES, out + g * LANES)
+
+    def distances(self, Py_ssize_t start, Py_ssize_t stop, centers, double[:, ::1] out,
+                  int n_threads):
         """out[i - start, j] = distance of row i to centre j, in the user's units."""
-        cdef Py_ssize_t i, k = centers.shape[0]
-        cdef double[::1] norms = self._norms(centers)
-        cdef char *memory = self._reserve(n_threads, 0)
+        cdef Py_ssize_t i, k = centers.shape[0], groups = padded(k, LANES) // LANES
+        panels, norms = self._panels(start, centers)
+        cdef const double *panel = <double *>address(panels)
+        cdef const double *norm = <double *>address(norms)
+        cdef char *memory = self._reserve(n_threads, LANES * groups)
         enter()
         for i in prange(start, stop, nogil=True, num_threads=n_threads, schedule="dynamic",
                         chunksize=64):
-            self._distances(i, memory, &centers[0, 0], &norms[0], k, &out[i - start, 0])
+            self._distances(i, memory, panel, norm, k, &out[i - start, 0])
         leave()
 
-    cdef void _distances(self, Py_ssize_t row, char *memory, const double *centers,
+    cdef void _distances(self, Py_ssize_t row, char *memory, const double *panels,
                          const double *norms, Py_ssize_t k, double *out) noexcept nogil:
-        cdef Row r = self._row(memory, 0, row)
-        cdef Py_ssize_t j
+        cdef Py_ssize_t groups = padded(k, LANES) // LANES, j
+        cdef double *squares = <double *>(memory + threadid() * self._bytes(LANES * groups))
+        self._squares(row, memory, LANES * groups, panels, norms, groups, squares)
         for j in range(k):
-            out[j] = sqrt(self.kernels.sparse_residual(r.column, r.y, r.count,
-                                                       centers + j * self.d, norms[j])) / self.scale
+            out[j] = sqrt(squares[j]) / self.scale
 
     # ------------------------------------------------------------ seeding
 
-    def potentials(self, Py_ssize_t start, Py_ssize_t stop, previous, candidates, closest,
-                   double[:, ::1] out, int n_threads, const double[::1] weights=None,
-                   double[:, ::1] gains=None):
+    def potentials(self, Py_ssize_t start, Py_ssize_t stop, previous, candidates,
+                   double[::1] closest, double[:, ::1] out, int n_threads,
+                   const double[::1] weights=None, double[:, ::1] gains=None):
         """One step of greedy k-means++, as DenseRows.potentials."""
-        cdef double[::1] nearest = closest
-        cdef Py_ssize_t slot, first, last, j
-        cdef double gain
-        distance = np.empty((stop - start, len(candidates)))
-        self.distances(start, stop, candidates, distance, n_threads)
-        if previous is not None:
-            last_distance = np.empty((stop - start, 1))
-            self.distances(start, stop, previous, last_distance, n_threads)
-            np.minimum(closest[start:stop], (last_distance[:, 0] * self.scale) ** 2,
-                       out=closest[start:stop])
-        cdef double[:, ::1] squares = np.ascontiguousarray((distance.T * self.scale) ** 2)
+        cdef Py_ssize_t k = len(candidates), slot, first = start // self.block_rows
+        cdef Py_ssize_t n = k + (previous is not None)
+        panels, norms = self._panels(start, candidates, *(() if previous is None else (previous,)))
+        cdef const double *panel = <double *>address(panels)
+        cdef const double *norm = <double *>address(norms)
         cdef const double *w = NULL if weights is None else &weights[0]
-        for slot in range(start // BLOCK_ROWS, (stop + BLOCK_ROWS - 1) // BLOCK_ROWS):
-            first, last = slot * BLOCK_ROWS, min(stop, (slot + 1) * BLOCK_ROWS)
-            for j in range(squares.shape[0]):
-                gain = self.kernels.gain_f64(&squares[j, first - start], &nearest[first],
-                                             NULL if w == NULL else w + first, last - first,
-                                             &out[slot, j])
-                if gains is not None:
-                    gains[slot, j] = gain
+        cdef double *gain = NULL if gains is None else &gains[0, 0]
+        cdef char *memory = self._reserve(n_threads, self._slot_room(n))
+        cdef Py_ssize_t n_slots = (stop - start + self.block_rows - 1) // self.block_rows
+        enter()
+        for slot in prange(first, first + n_slots, nogil=True, num_threads=n_threads,
+                           schedule="dynamic"):
+            self._potentials(slot, stop, memory, panel, norm, k, n > k, &closest[0], w,
+                             &out[0, 0], gain)
+        leave()
+
+    cdef Py_ssize_t _slot_room(self, Py_ssize_t n) noexcept nogil:
+        return padded(n, LANES) + n * self.block_rows
+
+    cdef void _potentials(self, Py_ssize_t slot, Py_ssize_t stop, char *memory,
+                          const double *panels, const double *norms, Py_ssize_t k, bint previous,
+                          double *closest, const double *w, double *out,
+                          double *gains) noexcept nogil:
+        cdef Py_ssize_t n = k + previous, groups = padded(n, LANES) // LANES, i, j
+        cdef Py_ssize_t first = slot * self.block_rows, room = self._slot_room(n)
+        cdef Py_ssize_t last = min(stop, first + self.block_rows)
+        cdef double *row = <double *>(memory + threadid() * self._bytes(room))
+        cdef double *squares = row + groups * LANES
+        cdef double gain
+        for i in range(first, last):
+            self._squares(i, memory, room, panels, norms, groups, row)
+            for j in range(k):
+                squares[j * self.block_rows + i - first] = row[j]
+            if previous and row[k] < closest[i]:
+                closest[i] = row[k]
+        for j in range(k):
+            gain = self.kernels.gain_f64(squares + j * self.block_rows, closest + first,
+                                         NULL if w == NULL else w + first, last - first,
+                                         &out[slot * k + j])
+            if gains != NULL:
+                gains[slot * k + j] = gain
 
     def sketch(self):
         """None: all rows are computed at every step."""
         return None
 
-    def slot_potentials(self, Py_ssize_t slot, center, closest):
+    def slot_potentials(self, Py_ssize_t slot, double[:, ::1] center, closest):
         """min(closest, |x - center|^2) of the rows of one slot."""
-        start = slot * BLOCK_ROWS
-        stop = min(self.n, start + BLOCK_ROWS)
-        distance = np.empty((stop - start, 1))
-        self.distances(start, stop, center, distance, 1)
-        return np.minimum(closest[start:stop], (distance[:, 0] * self.scale) ** 2)
+        cdef Py_ssize_t i, start = slot * self.block_rows
+        cdef Py_ssize_t stop = min(self.n, start + self.block_rows)
+        cdef double norm = self._norms(center)[0]
+        cdef char *memory = self._reserve(1, 0)
+        squares = np.empty(stop - start)
+        cdef double[::1] square = squares
+        for i in range(start, stop):
+            square[i - start] = self._residual(i, memory, &center[0, 0], norm)
+        return np.minimum(closest[start:stop], squares)

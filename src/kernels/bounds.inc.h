@@ -23,7 +23,7 @@
 #define FM_BOUND_ROUNDING 0x1p-20f
 
 /* Codes are below 2^15; an upper bound, and how far centres have moved, below half of it. */
-#define FM_CODE_NONE 32767 /* of the groups that only fill a row of codes */
+#define FM_CODE_NONE ((int16_t)32767)
 #define FM_CODE_MOST 32766
 #define FM_CODE_HALF 16383
 
@@ -51,8 +51,10 @@ FM_INLINE int16_t code_of(float low, float moved, float inverse)
 FM_INLINE code8 groups_open(const int16_t *codes, const int16_t *moved, int16_t needed)
 {
     const code8 code = *(const code8 *)codes, shift = *(const code8 *)moved;
-    /* Beyond the range of the codes nothing is proven. */
-    const code8 least = needed < FM_CODE_HALF ? shift + needed : (code8){0} + (int16_t)FM_CODE_NONE;
+    /* Beyond the range of the codes nothing is proven; what only fills a row is never open. */
+    if (needed == FM_CODE_HALF)
+        return (code8)(shift >= 0);
+    const code8 least = shift + needed;
     return code < least;
 }
 
@@ -253,7 +255,9 @@ static void bounds_renew(const fm_bounds *b, ptrdiff_t start, ptrdiff_t count)
     int16_t *codes = b->codes + start * b->stride;
     for (ptrdiff_t i = start; i < start + count; i++, codes += b->stride) {
         b->upper[i] = (b->upper[i] + b->moved[b->labels[i]]) * (1 + FM_BOUND_ROUNDING) + slack;
-        for (ptrdiff_t g = 0; g < b->stride; g++)
-            codes[g] = codes[g] > b->group_moved[g] ? codes[g] - b->group_moved[g] : 0;
+        for (ptrdiff_t g = 0; g < b->stride; g++) {
+            const int left = codes[g] - (b->group_moved[g] > 0 ? b->group_moved[g] : 0);
+            codes[g] = (int16_t)(left > 0 ? left : 0);
+        }
     }
 }

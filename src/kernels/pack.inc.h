@@ -144,7 +144,12 @@ static void FM_NAME(pack_centers)(const double *c, ptrdiff_t k, ptrdiff_t d, ptr
         for (ptrdiff_t t = 0; t < d; t++) {
             const real value = j < k ? (real)c[j * d + t] : 0;
             to[t * width] = value;
+            /* Exact for floats; in float64 the compiler must not choose whether to fuse it. */
+#ifdef FM_DOUBLE
+            square += fm_opaque(value * value);
+#else
             square += (double)value * value;
+#endif
         }
         if (bias)
             bias[j] = j < k ? (real)(-0.5 * square) : -(real)INFINITY;

@@ -13,8 +13,26 @@
 #endif
 
 /* Rows whose scores are gathered before their greatest is looked for, with rows in the lanes. */
-#define FM_PICKED_ROWS 64
+#define FM_PICKED_ROWS FM_PROJECTED_ROWS
 
+/* Eight lanes in as many parts as the processor's registers ask for: products and sums in vectors
+ * that are wider are fused or not as the compiler likes. */
+#if defined(__AVX512F__)
+#define FM_REGISTER_BYTES 64
+#elif defined(__AVX__)
+#define FM_REGISTER_BYTES 32
+#else
+#define FM_REGISTER_BYTES 16
+#endif
+#if defined(FM_DOUBLE) || FM_REGISTER_BYTES < 32
+#define FM_PART_BYTES FM_REGISTER_BYTES
+#else
+#define FM_PART_BYTES 32
+#endif
+#define FM_PARTS (8 * (int)sizeof(real) / FM_PART_BYTES)
+#define FM_PART_LANES (8 / FM_PARTS)
+typedef real FM_NAME(part)
+    __attribute__((vector_size(FM_PART_BYTES), aligned(sizeof(real)), may_alias));
 typedef real FM_NAME(vec8)
     __attribute__((vector_size(8 * sizeof(real)), aligned(sizeof(real)), may_alias));
 typedef real_bits FM_NAME(ivec8) __attribute__((vector_size(8 * sizeof(real))));
@@ -70,19 +88,26 @@ static void FM_NAME(gather)(const fm_matrix *x, const fm_block *block, const voi
             FM_NAME(load_run)(row, x->col_stride, x->type, x->swapped, d, scratch);
             row = scratch;
         }
-        const FM_NAME(user_real) *from = (const FM_NAME(user_real) *)row;
-        FM_NAME(vec8) sum = {0};
-        ptrdiff_t t = 0;
-        for (; t + 8 <= d; t += 8) {
-            FM_NAME(vec8) value;
-            memcpy(&value, from + t, sizeof value);
-            value = value * scale - *(const FM_NAME(vec8) *)(offset + t);
-            *(FM_NAME(vec8) *)(to + t) = value;
-            sum += value * value;
-        }
-        for (; t < d; t++) {
-            to[t] = from[t] * scale - offset[t];
-            sum[t % 8] += to[t] * to[t];
+        real sum[8] __attribute__((aligned(64))) = {0};
+        for (ptrdiff_t t = 0; t < d; t += 8) {
+            real short_row[8] = {0}, short_offset[8] = {0};
+            const char *in = row + t * size;
+            const real *shift = offset + t;
+            if (t + 8 > d) {
+                memcpy(short_row, in, (size_t)(d - t) * sizeof(real));
+                memcpy(short_offset, shift, (size_t)(d - t) * sizeof(real));
+                in = (const char *)short_row;
+                shift = short_offset;
+            }
+            real value[8] __attribute__((aligned(64)));
+            for (int part = 0; part < 8; part += FM_PART_LANES) {
+                FM_NAME(part) y;
+                memcpy(&y, in + part * size, sizeof y);
+                y = y * scale - *(const FM_NAME(part) *)(shift + part);
+                *(FM_NAME(part) *)(value + part) = y;
+                *(FM_NAME(part) *)(sum + part) += y * y;
+            }
+            memcpy(to + t, value, (size_t)(d - t < 8 ? d - t : 8) * sizeof(real));
         }
         ((real *)squares)[places[i]] =
             ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
@@ -93,19 +118,26 @@ static void FM_NAME(gather)(const fm_matrix *x, const fm_block *block, const voi
 FM_INLINE void FM_NAME(panel_scores)(const real *const row[8], ptrdiff_t d, const real *panel,
                                      const real *bias, real *out)
 {
-    FM_NAME(vec8) acc[8];
-    for (int part = 0; part < 8; part += FM_ROW_BLOCK) {
+    FM_NAME(vec8) scores[8];
+    for (int first = 0; first < 8; first += FM_ROW_BLOCK) {
+        FM_NAME(part) acc[FM_ROW_BLOCK][FM_PARTS];
         for (int r = 0; r < FM_ROW_BLOCK; r++)
-            acc[part + r] = *(const FM_NAME(vec8) *)bias;
-        for (ptrdiff_t t = 0; t < d; t++) {
-            const FM_NAME(vec8) center = *(const FM_NAME(vec8) *)(panel + 8 * t);
-            for (int r = 0; r < FM_ROW_BLOCK; r++)
-                acc[part + r] += center * row[part + r][t];
-        }
+            for (int q = 0; q < FM_PARTS; q++)
+                acc[r][q] = *(const FM_NAME(part) *)(bias + q * FM_PART_LANES);
+        for (ptrdiff_t t = 0; t < d; t++)
+            for (int q = 0; q < FM_PARTS; q++) {
+                const FM_NAME(part) center =
+                    *(const FM_NAME(part) *)(panel + 8 * t + q * FM_PART_LANES);
+                for (int r = 0; r < FM_ROW_BLOCK; r++)
+                    acc[r][q] += center * row[first + r][t];
+            }
+        for (int r = 0; r < FM_ROW_BLOCK; r++)
+            for (int q = 0; q < FM_PARTS; q++)
+                *(FM_NAME(part) *)((real *)&scores[first + r] + q * FM_PART_LANES) = acc[r][q];
     }
-    FM_NAME(transpose8)(acc);
+    FM_NAME(transpose8)(scores);
     for (int c = 0; c < 8; c++)
-        *(FM_NAME(vec8) *)(out + c * FM_PICKED_ROWS) = acc[c];
+        *(FM_NAME(vec8) *)(out + c * FM_PICKED_ROWS) = scores[c];
 }
 
 /* Rows rows[(list ? list[i] : i) * d ..] for i < count against k centres in panels of eight: the
@@ -150,6 +182,25 @@ static void FM_NAME(row_scores)(const void *rows, const int32_t *list, ptrdiff_t
         FM_NAME(store_labels)(at, left, labels + i);
     }
 }
+
+/* out[t * FM_PROJECTED_ROWS + i] = x_i . v_t: at most so many rows against m vectors in panels of
+ * eight. */
+static void FM_NAME(project)(const void *rows, ptrdiff_t count, ptrdiff_t d, const void *panels,
+                             const void *biases, ptrdiff_t m, void *out)
+{
+    for (ptrdiff_t t = 0; t < m; t += 8)
+        for (ptrdiff_t first = 0; first < count; first += 8) {
+            const real *row[8];
+            for (int r = 0; r < 8; r++)
+                row[r] = (const real *)rows + (first + r < count ? first + r : count - 1) * d;
+            FM_NAME(panel_scores)(row, d, (const real *)panels + t * d, (const real *)biases + t,
+                                  (real *)out + t * FM_PROJECTED_ROWS + first);
+        }
+}
 #undef FM_ROW_BLOCK
 #undef FM_PICKED_ROWS
 #undef FM_EXCHANGE
+#undef FM_REGISTER_BYTES
+#undef FM_PART_BYTES
+#undef FM_PARTS
+#undef FM_PART_LANES

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""E-steps over dense rows: group bounds and leading coordinates where they pay."""
+
+import math
+
+import numpy as np
+
+from fastmix.core._assignment import Assignment
+from fastmix.core._bounds import GroupBounds
+from fastmix.core._groups import PANEL_WIDTH
+from fastmix.core._leading import Leading
+from fastmix.core._prefix import Prefix
+
+__all__ = ["DenseAssignment"]
+
+# Groups of centres at most: each has lists of rows in every thread.
+MAX_GROUPS = 1024
+
+# Nanoseconds a row on one thread (Zen 4; only the ratios matter), fitted to the E-steps of eleven
+# fits in both dtypes, most of them within a tenth.  A plain scan: of each column, centre, and
+# product of both.  With bounds: of each byte of codes, of an open row, each of its columns, each
+# group of centres that it meets, and each product.  What goes by column doubles in float64.
+DENSE_COLUMN, DENSE_CENTER, DENSE_PRODUCT = 0.29, 0.027, 0.0172
+BOUND_BYTE, OPEN_ROW, OPEN_COLUMN, OPEN_GROUP, OPEN_PRODUCT = 0.24, 13.5, 0.6, 2.5, 0.025
+# The same of a group that leading coordinates are to rule out, and of a product of these.
+LEADING_GROUP, LEADING_PRODUCT = 8.0, 0.011
+
+# Least columns of which the leading ones are looked at, and the part of its groups that a row has
+# open in the E-steps after the first ones: one in so many (definitions, K=1000: 124 in the first
+# with bounds, 40 after seven, 10 after twenty).
+LEADING_COLUMNS, LATER = 32, 3
+
+# Bounds are extended from the probes to all rows where they promise this part of a plain scan's
+# time at most, and given up where they take more than all of it.
+WORTHWHILE = 0.85
+
+# The probes: this part of the rows, in at most so many stretches, one for so much time of a plain
+# scan; shorter stretches are not worth a second thread.
+PROBED_PART, MAX_PROBES, PROBE_NANOSECONDS = 1 / 256, 8, 2e6
+
+# A plain scan in less time is not worth the probes.
+LEAST_NANOSECONDS = 1e6
+
+
+class DenseAssignment(Assignment):
+    """The E-steps of one run over dense rows.
+
+    Parameters
+    ----------
+    rows : DenseRows
+    weights : ndarray of shape (n,) or None
+    k : int
+    algorithm : {"auto", "lloyd", "elkan"}
+        "lloyd" scans every row; "elkan" uses bounds from the second E-step on; "auto" tries them on
+        few rows, and takes them up where what they leave open there, counted, is worth it.
+    memory : int
+        Bytes that the bounds may take beyond one float a row.
+    reach : ndarray of shape (d,)
+        Bounds the framed rows.
+    """
+
+    def __init__(self, rows, weights, k, algorithm, memory, reach):
+        super().__init__(rows, weights, k, None)
+        self.x_square = float(np.square(reach).sum()) * (1 + 1e-6)
+        self.first_bounded = None
+        self.forced = algorithm == "elkan"
+        # Leading coordinates, once they are chosen; the part of a plain scan that bounds cost.
+        self.memory, self.axes, self.prefix, self.share = memory, 0, None, 1.0
+        # Codes of two bytes, in eights.
+        self.groups = min(math.ceil(k / PANEL_WIDTH), int(memory // rows.n) // 16 * 8, MAX_GROUPS)
+        if algorithm == "lloyd":
+            self.why = "asked for"
+        elif k == 1 or self.groups == 0:
+            self.why = "one cluster" if k == 1 else "no memory for bounds"
+        elif not self.forced and (
+            self._bounded_cost(0, 0, 0) > WORTHWHILE * self._dense_cost()
+            or rows.n * self._dense_cost() < LEAST_NANOSECONDS
+        ):
+            self.why = "bounds could not pay"
+        if self.why:
+            self.groups = 0
+        self.everywhere = False  # bounds serve all rows, else the probes
+        self.extend = False  # to all rows in the next E-step
+        n_probes = max(1, min(MAX_PROBES, int(rows.n * self._dense_cost() / PROBE_NANOSECONDS)))
+        size = max(1, int(rows.n * PROBED_PART / n_probes))
+        middles = [(2 * i + 1) * rows.n // (2 * n_probes) for i in range(n_probes)]
+        self.probes = [(middle, min(rows.n, middle + size)) for middle in middles]
+
+    def _prepare(self, centers, labels, n_threads, spread):
+        if self.steps == 1 and self.groups and self.rows.d >= LEADING_COLUMNS and spread > 0:
+            self._look_ahead(centers, labels)
+        fresh = self.extend or (
+            self.bounds is None and self.groups > 0 and (spread > 0 or not self.forced)
+        )
+        if fresh:
+            # Before the first E-step a guess that is too large only makes the codes coarse.
+            spread = spread or math.sqrt(self.x_square) / 4
+            self.everywhere, self.extend = self.extend or self.forced, False
+            if self.everywhere and self.axes and self.prefix is None:
+                self.prefix = self.leading.prefix(self.axes, n_threads)
+            self.bounds = GroupBounds(
+                self.rows, centers, self.groups, spread, self.prefix if self.everywhere else None
+            )
+        if self.bounds is not None:
+            self.bounds.move(centers, self.x_square, n_threads)
+            self.bounds.products = self.bounds.rows_open = self.bounds.groups_open = 0
+            self.bounds.groups_guessed = 0
+            self.bounded_steps += self.everywhere
+            if self.everywhere and self.first_bounded is None:
+                self.first_bounded = self.steps
+        return fresh
+
+    def _centers_met(self, fresh):
+        # Calls of as many rows as the cost of the last E-step allows.
+        return math.ceil(self.k * self.share) if self.everywhere and not fresh else self.k
+
+    def _assign(self, start, stop, centers, labels, threads, parts):
+        n_changed = 0
+        for first, last, bounded in self._stretches(start, stop):
+            if bounded and self.steps > 1:
+                few = (last - first) * self._dense_cost() < PROBE_NANOSECONDS / 20
+                n_changed += self.bounds.assign(
+                    first, last, labels, 1 if few else threads, parts, self.weights
+                )
+                continue
+            n_changed += super()._assign(first, last, centers, labels, threads, parts)
+            if bounded:  # the first bounds are of rows that have just got a label
+                self.bounds.assign(first, last, labels, 1, None, self.weights)
+        return n_changed
+
+    def _stretches(self, start, stop):
+        """Rows start .. stop as stretches (first, last, whether bounds serve them)."""
+        if self.bounds is None or self.everywhere:
+            yield start, stop, self.everywhere
+            return
+        for first, last in self.probes:
+            first, last = max(first, start), min(last, stop)
+            if first < last:
+                if start < first:
+                    yield start, first, False
+                yield first, last, True
+                start = last
+        if start < stop:
+            yield start, stop, False
+
+    # ------------------------------------------------------------ what pays
+
+    def _dense_cost(self):
+        """Nanoseconds of a row, on average."""
+        size = self.rows.d * self.rows.dtype.itemsize / 4
+        return DENSE_COLUMN * size + (DENSE_CENTER + DENSE_PRODUCT * size) * self.k
+
+    def _bounded_cost(self, rows_open, groups_open, products, groups_guessed=0):
+        """The same with bounds that leave open so many of each for a row, on average, and so many
+        groups for its leading coordinates."""
+        size = self.rows.d * self.rows.dtype.itemsize / 4
+        return (
+            BOUND_BYTE * 2 * math.ceil(self.groups / 8) * 8
+            + (OPEN_ROW + OPEN_COLUMN * size) * rows_open
+            + OPEN_GROUP * groups_open
+            + OPEN_PRODUCT * size * products
+            + LEADING_GROUP * groups_guessed
+            + LEADING_PRODUCT * self.axes * self.k * groups_guessed / max(1, self.groups)
+        )
+
+    def _look_ahead(self, centers, labels):
+        """Chooses how many leading coordinates to use, and how many groups memory leaves them."""
+        n, k, whole, dense = self.rows.n, self.k, self.groups, self._dense_cost()
+        row_bytes = int(self.memory // n)
+        self.leading = Leading(self.rows, k, self.memory)
+        best, choice = min(dense, self._bounded_cost(1, whole / LATER, k / LATER)), (whole, 0)
+        for m, left in zip(*self.leading.groups_left(centers, labels, whole), strict=True):
+            self.groups = min(whole, (row_bytes - Prefix.row_bytes(m)) // 16 * 8)
+            if self.groups < min(whole, 8):
+                break
+            self.axes = m
+            scanned = 1 + min(self.groups - 1, left)
+            now, later = (
+                self._bounded_cost(1, scanned, k / self.groups * scanned, self.groups / part)
+                for part in (1, LATER)
+            )
+            if later < best:
+                best, choice = later, (self.groups, m)
+                self.extend = now < WORTHWHILE * dense
+        self.groups, self.axes = choice
+
+    def _count(self, fresh):
+        """Adds up what the E-step did, and decides how the next is to be done."""
+        n, bounds = self.rows.n, self.bounds
+        probed = sum(last - first for first, last in self.probes)
+        served = 0 if bounds is None else n if self.everywhere else probed
+        self.products += (n - served) * self.k
+        self.rows_scanned += n - served
+        if bounds is None:
+            return
+        self.products += bounds.products
+        self.rows_scanned += bounds.rows_open
+        if fresh or self.forced:
+            return
+        cost = self._bounded_cost(
+            bounds.rows_open / served,
+            bounds.groups_open / served,
+            bounds.products / served,
+            bounds.groups_guessed / served,
+        )
+        self.share = min(1.0, max(0.2, 2 * cost / self._dense_cost()))
+        if not self.everywhere:
+            self.extend = cost < WORTHWHILE * self._dense_cost()
+        elif cost > self._dense_cost():
+            self.bounds, self.everywhere = None, False
+
+    @property
+    def algorithm(self):
+        """What ran: "lloyd", or "yinyang" where bounds were used."""
+        return "lloyd" if self.first_bounded is None else "yinyang"
+
+    def reason(self):
+        """Why these E-steps were computed as they were."""
+        if self.first_bounded is None:
+            return self.why or "bounds would not have paid"
+        axes = f" and {self.axes} leading coordinates" if self.prefix else ""
+        return (
+            f"bounds for {self.groups} groups of centres{axes} in {self.bounded_steps} of "
+            f"{self.steps} E-steps, first in number {self.first_bounded + 1}"
+        )

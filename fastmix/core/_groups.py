@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Groups of near centres, for bounds that hold for a whole group."""
+
+import numpy as np
+
+__all__ = ["PANEL_WIDTH", "group_centers"]
+
+# Centres in the lanes of the kernel; groups are multiples of it, as far as K allows.
+PANEL_WIDTH = 8
+
+
+def group_centers(centers, n_groups):
+    """Groups of near centres, whose sizes fill panels: a list of arrays of indices, ascending.
+
+    Cut in two again and again, across the axis along which the part's centres vary most.
+    """
+
+    def split(members, groups):
+        first = groups // 2
+        size = 0
+        if groups > 1:
+            size = round(len(members) * first / groups / PANEL_WIDTH) * PANEL_WIDTH
+        if not 0 < size < len(members):
+            return [np.sort(members)]
+        points = centers[members] - centers[members].mean(axis=0)
+        axis = points[np.argmax(np.square(points).sum(axis=1))]
+        for _ in range(8):  # power iteration: any axis serves
+            norm = np.sqrt(np.square(axis).sum())
+            if not norm > 0:
+                break
+            axis = points.T @ (points @ (axis / norm))
+        order = members[np.argsort(points @ axis, kind="stable")]
+        return split(order[:size], first) + split(order[size:], groups - first)
+
+    return split(np.arange(len(centers)), n_groups)
