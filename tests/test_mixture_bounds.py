@@ -162,7 +162,13 @@ def test_bounded_steps_of_any_shape_have_the_bits_of_plain_ones(n, d, k, spread,
 
 def fitted(X, means, **parameters):
     model = GaussianMixture(
-        len(means), means_init=means, max_iter=8, tol=0, n_threads=2, **parameters
+        len(means),
+        means_init=means,
+        max_iter=8,
+        tol=0,
+        random_state=0,
+        n_threads=2,
+        **parameters,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
