@@ -241,21 +241,17 @@ class Pruning:
             self.bounds = self.white = None
             return {}
         old, self.white = self.white, Whitening(factors, self.rows.dtype)
-        if old is None:
-            return {}
-        maps = Maps(old, self.white)
-        usual = math.sqrt(TWICE_CUTOFF + self.rows.d)
-        near = maps.loss(usual).mean() <= MOST_LOSS
         constants = factors.log_weights + factors.log_det - self.rows.d * HALF_LOG_2PI
-        if not near or not np.isfinite(constants.max()):
-            self.bounds = None
-            return {}
         if self.bounds is None:
             self.bounds, self.take = Bounds(self.rows, self.k), True
             self.bounds.start(self.white, constants)
-        else:
-            self.bounds.move(maps, self.white, constants)
-            self.pruned = True
+            return {"bounds": self.bounds, "take": True}
+        maps = Maps(old, self.white)
+        if maps.loss(math.sqrt(TWICE_CUTOFF + self.rows.d)).mean() > MOST_LOSS:
+            self._give_up()
+            return {}
+        self.bounds.move(maps, self.white, constants)
+        self.pruned = True
         return {"bounds": self.bounds, "take": self.take}
 
     def count(self):
@@ -272,8 +268,12 @@ class Pruning:
             return
         self.first, self.n_bounded = self.first or self.iteration, self.n_bounded + 1
         if not self._pays(self.computed / pairs):
-            self.bounds = self.white = None
-            self.wait, self.next_wait = self.next_wait, 2 * self.next_wait
+            self._give_up()
+
+    def _give_up(self):
+        """No bounds for some E-steps, more of them each time."""
+        self.bounds = self.white = None
+        self.wait, self.next_wait = self.next_wait, 2 * self.next_wait
 
     def reason(self):
         """Why these E-steps were computed as they were."""
