@@ -58,6 +58,9 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
         Print the starts, and every ``verbose_interval`` iterations a line.
     verbose_interval : int, default=10
         Iterations between two lines.
+    bounds_memory : int or None, default=None
+        Bytes beside X that bounds of full covariances may take, a component one a row and 8 more;
+        0 for none.  None: half of X, and at least 24 bytes a row.  They change no bit.
     n_threads : int or None, default=None
         None follows OMP_NUM_THREADS, threadpool_limits, the CPU affinity and the cgroup quota.
     callbacks : callable or list of callables, default=None
@@ -94,7 +97,9 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
         ("tol", "max_iter", "callback" or "interrupt"), starts (the last lower bound of each, None
         for one that failed), agreed (starts that ended where the best did), failed, repairs
         (iteration, component or -1 for the tied covariance, "re-seeded" or "held"), held
-        (components on the floor), rows_scanned, seconds per phase and objective_trace.
+        (components on the floor), rows_scanned, pairs_evaluated
+        (of a row and a component), bounds (where and why they were used), seconds per phase and
+        objective_trace.
     n_features_in_ : int
         Number of columns seen in fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -151,6 +156,7 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
         "verbose_interval": [Interval(Integral, 1, None, closed="left")],
+        "bounds_memory": [Interval(Integral, 0, None, closed="left"), None],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "callbacks": [callable, list, tuple, None],
     }
@@ -172,6 +178,7 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
         warm_start=False,
         verbose=0,
         verbose_interval=10,
+        bounds_memory=None,
         n_threads=None,
         callbacks=None,
     ):
@@ -189,6 +196,7 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
         self.warm_start = warm_start
         self.verbose = verbose
         self.verbose_interval = verbose_interval
+        self.bounds_memory = bounds_memory
         self.n_threads = n_threads
         self.callbacks = callbacks
 
@@ -309,6 +317,7 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
                 warm=self._warm(k, X.shape[1]),
                 keep=lambda result: self._keep(result, X),
                 on_drowned=self._warn_drowned,
+                bounds_memory=self.bounds_memory,
             )
         except BaseException as error:
             if not (isinstance(error, KeyboardInterrupt) and self.__dict__.pop("_kept", False)):

@@ -25,8 +25,27 @@
 /* Rows that the sums of a full component take at a time: 24 KiB of scaled rows at the most. */
 #define FM_MOMENT_LIST 128
 #define FM_MOMENT_SCRATCH (24 * FM_MOMENT_LIST)
+/* Bytes of scratch of the bounds, of blocks of at most `rows` rows. */
+#define FM_BOUND_SCRATCH(rows, d) (16 * ((rows) + 64) + 2 * 2 * 64 * ((d) + 1))
 /* Doubles of the lanes of a component with d <= 4 columns. */
 #define FM_FEW_SIZE(d) (16 * (1 + (d) + (d) * ((d) + 1) / 2))
+
+/* Bounds of the rows and components of one fit: kernels/mixture_bounds.inc.h.  Arrays without a
+ * word are by component. */
+typedef struct {
+    uint8_t *codes; /* [block][component][row of the block, rounded up to 64] */
+    int32_t *best;  /* of every row: a component of about its largest term */
+    float *upper;   /* of every row: of the distance to that component, as it was then */
+    ptrdiff_t k;
+    const float *low_scale, *low_shift;     /* code -> a lower bound now */
+    const float *code_scale, *code_shift;   /* distance now -> code */
+    const float *up_scale, *up_shift;       /* upper -> an upper bound now */
+    const float *upper_scale, *upper_shift; /* distance now -> upper */
+    const float *twice;                     /* constants, as packed, times two */
+    const float *renew_scale, *renew_shift; /* code -> code, where renewed */
+    const float *renew_up_scale, *renew_up_shift;
+    const uint8_t *renewed; /* NULL: none */
+} fm_mixture_bounds;
 
 /* E-step on packed tiles, one table per dtype; `void *` are reals. */
 typedef struct {
@@ -65,6 +84,22 @@ typedef struct {
     ptrdiff_t (*softmax)(void *terms, ptrdiff_t count, ptrdiff_t k, ptrdiff_t stride,
                          const void *constants, double greatest, ptrdiff_t expected,
                          double *log_prob, double *entropy);
+
+    /* In place of mahalanobis for every component: squared distances of the pairs that bounds leave
+     * open, infinity for the others, and the bounds of what was computed.  rows (count, d) are the
+     * block's as packed, row_stride reals apart; scratch: FM_BOUND_SCRATCH.  Returns the pairs
+     * computed. */
+    ptrdiff_t (*bounds_prune)(const fm_mixture_bounds *b, ptrdiff_t start, ptrdiff_t count,
+                              const void *rows, ptrdiff_t row_stride, ptrdiff_t d,
+                              const char *panels, ptrdiff_t panel_bytes, void *terms,
+                              ptrdiff_t stride, void *scratch);
+    /* Bounds of a block from the squared distances of all its pairs. */
+    void (*bounds_take)(const fm_mixture_bounds *b, ptrdiff_t start, ptrdiff_t count,
+                        const void *terms, ptrdiff_t stride, void *scratch);
+    /* After softmax: another component for the rows in which the present one has little. */
+    void (*bounds_relabel)(const fm_mixture_bounds *b, ptrdiff_t start, ptrdiff_t count,
+                           const void *shares, ptrdiff_t stride, const double *log_prob,
+                           double greatest);
 
     /* The list of rows with r w > 0 (w indexed as r, NULL: 1), their r w, and how many; both arrays
      * have room for eight more than the rows. */

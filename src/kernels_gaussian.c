@@ -15,6 +15,7 @@
 #include "kernels/diagonal.inc.h"
 #include "kernels/exponentials.inc.h"
 #include "kernels/softmax.inc.h"
+#include "kernels/mixture_bounds.inc.h"
 const fm_mixture_kernels FM_TABLE(fm_mixture_f32) = FM_MIXTURE_TABLE;
 
 #define FM_DOUBLE
@@ -26,6 +27,7 @@ const fm_mixture_kernels FM_TABLE(fm_mixture_f32) = FM_MIXTURE_TABLE;
 #include "kernels/diagonal.inc.h"
 #include "kernels/exponentials.inc.h"
 #include "kernels/softmax.inc.h"
+#include "kernels/mixture_bounds.inc.h"
 #include "kernels/frame_rows.inc.h"
 #include "kernels/moments.inc.h"
 #include "kernels/moments_few.inc.h"

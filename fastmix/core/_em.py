@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fastmix.core._floor import CollapseError
+from fastmix.core._mixture_bounds import Pruning
 from fastmix.core._moments import Moments
 from fastmix.core._parameters import Factors, Parameters
 from fastmix.core._passes import slot_passes
@@ -63,6 +64,9 @@ class Start:
     # (iteration, component or -1 for the tied covariance, "re-seeded" or "held")
     repairs: list = field(default_factory=list)
     seconds: float = 0.0
+    # Pairs of a row and a component that were computed, and how bounds were used.
+    pairs: int = 0
+    bounds: str = "no iterations"
 
     @property
     def sound(self):
@@ -80,12 +84,22 @@ class Start:
         return self.lower_bound > other.lower_bound + margin
 
 
-def collect(rows, frame, factors, weights, n_threads):
-    """Moments of all rows under the mixture of these factors, less the entropy: a fused E-step."""
+def collect(rows, frame, factors, weights, n_threads, pruning=None):
+    """Moments of all rows under the mixture of these factors, less the entropy: a fused E-step.
+
+    pruning decides which pairs are computed, which changes no bit.
+    """
     kind, (k, d) = factors.covariance_type, factors.means.shape
     moments = Moments(kind, k, d, frame)
+    how = {} if pruning is None else pruning.begin(factors)
     for start, stop, threads in slot_passes(rows, kind, k, n_threads):
-        rows.expect(start, stop, factors, threads, weights=weights, moments=moments, entropy=False)
+        rows.expect(
+            start, stop, factors, threads, weights=weights, moments=moments, entropy=False, **how
+        )
+        if pruning is not None:
+            pruning.count()
+    if pruning is not None:
+        pruning.end()
     moments.entropy = np.nan
     return moments
 
@@ -146,15 +160,18 @@ def new_start(parameters, floor, moments=None):
 
 
 def expectation_maximisation(rows, frame, weights, start, floor, *, max_iter, tol, n_threads,
-                             after_iteration=None):  # fmt: skip
+                             after_iteration=None, bounds_memory=0):  # fmt: skip
     """Iterate until the mean log-likelihood changes by less than tol; start holds the result.
 
     scikit-learn's rule: the likelihood is that before the M-step, so that the parameters are one
-    M-step ahead of it.  after_iteration(start, change) may return true to stop.
+    M-step ahead of it.  after_iteration(start, change) may return true to stop.  bounds_memory is
+    what bounds of the rows may take, in bytes.
     """
     began, spent = time.perf_counter(), start.seconds
+    k = len(start.factors.means)
+    pruning = Pruning(rows, start.factors.covariance_type, k, bounds_memory)
     for _ in range(max_iter):
-        moments = collect(rows, frame, start.factors, weights, n_threads)
+        moments = collect(rows, frame, start.factors, weights, n_threads, pruning)
         bound = float(moments.log_likelihood / moments.total)
         n_repairs = len(start.repairs)
         raw = moments.parameters(start.raw)
@@ -165,6 +182,7 @@ def expectation_maximisation(rows, frame, weights, start, floor, *, max_iter, to
         start.raw, start.parameters, start.factors = raw, parameters, factors
         start.lower_bound, start.lower_bounds = bound, bounds
         start.n_iter += 1
+        start.pairs, start.bounds = pruning.pairs, pruning.reason()
         start.seconds = spent + time.perf_counter() - began
         if abs(change) < tol and len(start.repairs) == n_repairs:
             start.stopped = "tol"

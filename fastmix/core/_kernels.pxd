@@ -2,7 +2,7 @@
 """C declarations of src/fm_kernels.h, and the kernel tables by name."""
 
 cimport numpy as cnp
-from libc.stdint cimport int8_t, int16_t, int32_t
+from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t
 
 
 cdef extern from "fm_kernels.h" nogil:
@@ -219,6 +219,26 @@ cdef extern from "fm_kernels.h" nogil:
                              int32_t *found) noexcept nogil
         float (*screen_rest)(const fm_screen *s, float *scores, int32_t but) noexcept nogil
 
+    ctypedef struct fm_mixture_bounds:
+        uint8_t *codes
+        int32_t *best
+        float *upper
+        Py_ssize_t k
+        const float *low_scale
+        const float *low_shift
+        const float *code_scale
+        const float *code_shift
+        const float *up_scale
+        const float *up_shift
+        const float *upper_scale
+        const float *upper_shift
+        const float *twice
+        const float *renew_scale
+        const float *renew_shift
+        const float *renew_up_scale
+        const float *renew_up_shift
+        const uint8_t *renewed
+
     ctypedef struct fm_mixture_kernels:
         Py_ssize_t diagonal_width
         void (*pack_factor)(const double *factor, const double *mean, Py_ssize_t d,
@@ -238,6 +258,15 @@ cdef extern from "fm_kernels.h" nogil:
         Py_ssize_t (*softmax)(void *terms, Py_ssize_t count, Py_ssize_t k, Py_ssize_t stride,
                               const void *constants, double greatest, Py_ssize_t expected,
                               double *log_prob, double *entropy) noexcept nogil
+        Py_ssize_t (*bounds_prune)(const fm_mixture_bounds *b, Py_ssize_t start, Py_ssize_t count,
+                                   const void *rows, Py_ssize_t row_stride, Py_ssize_t d,
+                                   const char *panels, Py_ssize_t panel_bytes, void *terms,
+                                   Py_ssize_t stride, void *scratch) noexcept nogil
+        void (*bounds_take)(const fm_mixture_bounds *b, Py_ssize_t start, Py_ssize_t count,
+                            const void *terms, Py_ssize_t stride, void *scratch) noexcept nogil
+        void (*bounds_relabel)(const fm_mixture_bounds *b, Py_ssize_t start, Py_ssize_t count,
+                               const void *shares, Py_ssize_t stride, const double *log_prob,
+                               double greatest) noexcept nogil
         Py_ssize_t (*select_rows)(const void *r, const double *w, Py_ssize_t count, int32_t *list,
                                   double *out) noexcept nogil
         void (*widen)(const void *r, const double *w, Py_ssize_t count, double *out) noexcept nogil
@@ -290,6 +319,7 @@ cdef extern from "fm_kernels.h" nogil:
     Py_ssize_t FM_SECOND_SIZE(Py_ssize_t d)
     Py_ssize_t FM_FEW_SIZE(Py_ssize_t d)
     const Py_ssize_t FM_MOMENT_SCRATCH
+    Py_ssize_t FM_BOUND_SCRATCH(Py_ssize_t rows, Py_ssize_t d)
 
     Py_ssize_t FM_SUM_STRIDE(Py_ssize_t d)
     const Py_ssize_t FM_SUM_ROWS

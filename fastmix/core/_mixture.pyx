@@ -17,8 +17,8 @@ from fastmix.core._kernels cimport (
     FM_FEW_SIZE, FM_MOMENT_STRIDE, FM_SECOND_SIZE, address, find_isa, fm_block, fm_isa, fm_memory,
 )
 from fastmix.core._mixture_memory cimport (
-    DIAG, FULL, GIVEN, LABELS, MIXTURE, SPHERICAL, TIED, Memory, MixtureMemory, Pass,
-    TOGETHER, Sums,
+    DIAG, FULL, GIVEN, LABELS, MIXTURE, PRUNES, SPHERICAL, TAKES_BOUNDS, TIED, TOGETHER, Memory,
+    MixtureMemory, Pass, Sums,
 )
 from fastmix.core._threads cimport enter, leave
 
@@ -76,23 +76,28 @@ cdef class MixtureRows(MixtureMemory):
     """A dense matrix in the user's memory, with the passes of a mixture; parameters of TileRows."""
 
     cdef object thread_memory, slot_memory
+    # Pairs of a row and a component that the last call of expect computed, and those with a share.
+    cdef readonly Py_ssize_t computed, live
 
     # ------------------------------------------------------------ passes over rows start .. stop
 
     def expect(self, Py_ssize_t start, Py_ssize_t stop, factors, int n_threads, *, weights=None,
                moments=None, log_prob=None, log_joint=None, responsibilities=None,
-               labels=None, bint entropy=True):
+               labels=None, bint entropy=True, bounds=None, bint take=False):
         """E-step (PRML 9.13) of framed rows start .. stop; start is a multiple of slot_rows.
 
         Adds the moments of the range to ``moments``, and writes ln p(x) (n,), ln p(x, z_k = 1) and
         responsibilities (n, k) and labels (n,) int32 where given: C-contiguous, indexed by row.
-        The M-step needs no entropy, which the moments can go without.
+        The M-step needs no entropy, which the moments can go without.  Pairs that bounds prove to
+        have no share are left out, to the same bits; with take, bounds of all pairs are taken.
         """
         cdef Pass p
         memset(&p, 0, sizeof(Pass))
         p.kind, p.source, p.k = KINDS[factors.covariance_type], MIXTURE, len(factors.means)
         p.entropy = moments is not None and entropy
         self._pack_factors(factors, &p)
+        if bounds is not None:
+            self._set_bounds(bounds, take, &p)
         if log_prob is not None:
             p.log_prob = <double *>address(log_prob)
         if log_joint is not None:
@@ -129,6 +134,9 @@ cdef class MixtureRows(MixtureMemory):
         """The pass, as many slots at a time as there is memory for their sums."""
         cdef Py_ssize_t n_slots = (stop - start + self.slot_rows - 1) // self.slot_rows
         cdef Py_ssize_t first = 0, slot
+        cdef int t
+        cdef Py_ssize_t *counts
+        self._size_blocks(p)
         cdef Py_ssize_t bytes = self._memory(NULL, p).bytes
         p.moments = moments is not None
         if weights is not None:
@@ -143,6 +151,9 @@ cdef class MixtureRows(MixtureMemory):
             self.slot_memory = aligned_empty(wave * sums_bytes, np.uint8)
         cdef char *memory = <char *>address(self.thread_memory)
         cdef char *sums = <char *>address(self.slot_memory)
+        for t in range(n_threads):
+            counts = self._memory(memory + t * bytes, p).counts
+            counts[0] = counts[1] = 0
         while first < n_slots:
             wave = min(wave, n_slots - first)
             enter()
@@ -153,6 +164,11 @@ cdef class MixtureRows(MixtureMemory):
             if p.moments:
                 self._fold(wave, sums, sums_bytes, p, moments, n_threads)
             first += wave
+        self.computed = self.live = 0
+        for t in range(n_threads):
+            counts = self._memory(memory + t * bytes, p).counts
+            self.computed += counts[0]
+            self.live += counts[1]
         return 0
 
     cdef void _slot(self, Py_ssize_t start, Py_ssize_t stop, const Pass *p, char *memory,
@@ -162,7 +178,6 @@ cdef class MixtureRows(MixtureMemory):
         cdef Py_ssize_t rows = self._block_rows(p.k), end = min(stop, start + self.slot_rows)
         cdef Py_ssize_t j, second
         cdef fm_block b
-        cdef fm_memory upcoming
         if p.moments:
             s = self._sums(slot_memory, p)
             memset(slot_memory, 0, s.bytes)
@@ -170,18 +185,7 @@ cdef class MixtureRows(MixtureMemory):
         while b.start < end:
             b.count = min(rows, end - b.start)
             if p.source == MIXTURE:
-                upcoming = self._rows_memory(b.start + b.count, b.count)
-                self.kernels.pack(&self.x, &b, self.pack_offset, self.scale, m.tiles, upcoming,
-                                  m.pack)
-                self._distances(&b, p, &m)
-                if p.log_joint != NULL:
-                    self._write_joint(&b, p, &m)
-                m.live = self.mixture.softmax(m.shares, b.count, p.k, self._share_stride(p.k),
-                                              p.constants, p.greatest, m.live, m.log_prob,
-                                              m.entropy if p.entropy else NULL)
-                if m.live < 0:
-                    self._place_far(&b, p, &m)
-                self._write(&b, p, &m)
+                self._expect(&b, p, &m)
             if p.moments:
                 self._add(&b, p, &m, &s)
             b.start += b.count
@@ -191,6 +195,31 @@ cdef class MixtureRows(MixtureMemory):
                 self.isa.moments.fold_few(s.few + j * FM_FEW_SIZE(self.d), self.d, s.weight + j,
                                           s.first + j * FM_MOMENT_STRIDE(self.d),
                                           s.second + j * second)
+
+    cdef void _expect(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil:
+        """Responsibilities of a block, and what the caller wants of its rows."""
+        cdef Py_ssize_t stride = self._share_stride(p.k)
+        cdef fm_memory upcoming
+        if p.bounded == PRUNES:
+            m.counts[0] += self._prune(b, p, m)
+        else:
+            upcoming = self._rows_memory(b.start + b.count, b.count)
+            self.kernels.pack(&self.x, b, self.pack_offset, self.scale, m.tiles, upcoming, m.pack)
+            self._distances(b, p, m)
+            m.counts[0] += b.count * p.k
+            if p.bounded == TAKES_BOUNDS:
+                self.mixture.bounds_take(&p.bounds, b.start, b.count, m.shares, stride, m.bounds)
+        if p.log_joint != NULL:
+            self._write_joint(b, p, m)
+        m.live = self.mixture.softmax(m.shares, b.count, p.k, stride, p.constants, p.greatest,
+                                      m.live, m.log_prob, m.entropy if p.entropy else NULL)
+        if m.live < 0:
+            self._place_far(b, p, m)
+        m.counts[1] += m.live if m.live >= 0 else b.count * p.k
+        if p.bounded == PRUNES:
+            self.mixture.bounds_relabel(&p.bounds, b.start, b.count, m.shares, stride, m.log_prob,
+                                        p.greatest)
+        self._write(b, p, m)
 
     cdef void _distances(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil:
         """Squared Mahalanobis distances of a packed block to all components, into the shares."""
@@ -221,7 +250,7 @@ cdef class MixtureRows(MixtureMemory):
                 self.isa.moments.add_lanes(m.entropy, w, b.count, s.entropy)
         if few:
             self.isa.moments.frame_columns(&self.x, b, self.grid.offset, self.scale, m.y, rows)
-        else:
+        elif p.bounded != PRUNES or self.kernels.itemsize != sizeof(double):  # else they are there
             self.isa.moments.frame_rows(&self.x, b, self.grid.offset, self.scale, m.y)
         if p.kind == SPHERICAL:
             self.isa.moments.square_rows(m.y, d, b.count, m.squares)

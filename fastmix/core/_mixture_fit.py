@@ -12,6 +12,7 @@ from fastmix.core._floor import CollapseError, Floor
 from fastmix.core._frame import Frame
 from fastmix.core._kernels import isa
 from fastmix.core._mixture import MixtureRows, log
+from fastmix.core._mixture_bounds import default_memory
 from fastmix.core._mixture_scan import scan_columns
 from fastmix.core._mixture_start import Starter
 from fastmix.core._moments import framed_rows
@@ -166,6 +167,8 @@ class _Fit:
             "repairs": list(best.repairs),
             "held": np.flatnonzero(best.held if kind != "tied" else best.held[[0] * k]).tolist(),
             "rows_scanned": rows.n * sum(start.n_iter for start in self.starts if start),
+            "pairs_evaluated": sum(start.pairs for start in self.starts if start),
+            "bounds": best.bounds,
             "seconds": {
                 **phases,
                 "em": sum(start.seconds for start in self.starts if start),
@@ -195,6 +198,8 @@ def report_of_parameters(model):
         "repairs": [],
         "held": [],
         "rows_scanned": 0,
+        "pairs_evaluated": 0,
+        "bounds": "no iterations",
         "seconds": {"scan": 0.0, "init": 0.0, "em": 0.0, "final": 0.0, "total": 0.0},
         "objective_trace": np.empty(0),
     }
@@ -220,16 +225,19 @@ def _warm_start(model, lower_bound, frame):
 
 def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_init, init_params,
         given, random_state, n_threads, callbacks, printer=None, warm=None, keep=None,
-        on_drowned=None):  # fmt: skip
+        on_drowned=None, bounds_memory=None):  # fmt: skip
     """Fit validated rows; keep(result), where given, receives the best state of an interrupted fit.
 
     weights and factor are those of as_weights; given holds weights, means and precisions in user
     units, each or None; warm is (model, lower bound) to go on from; printer has methods begin,
     iteration and end; on_drowned() is called where reg_covar is large against the data.
+    bounds_memory is what bounds may take, in bytes; default: half of X, and at least 24 a row.
     """
     began = time.perf_counter()
     n_threads = thread_limit(n_threads)
     rows = MixtureRows(X, result_dtype(X.dtype))
+    if bounds_memory is None:
+        bounds_memory = default_memory(X)
     frame, variances = scan_columns(rows, weights, n_threads)
     floor = Floor(reg_covar, variances, frame)
     if floor.drowned and on_drowned is not None:
@@ -255,6 +263,7 @@ def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_i
                     rows, frame, weights, start, floor, max_iter=max_iter, tol=tol,
                     n_threads=n_threads,
                     after_iteration=_hook(callbacks, printer, frame, max_iter, index, began),
+                    bounds_memory=bounds_memory,
                 )  # fmt: skip
             except CollapseError as error:
                 found.fail(error)

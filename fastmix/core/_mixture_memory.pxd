@@ -3,7 +3,7 @@
 
 from libc.stdint cimport int32_t
 
-from fastmix.core._kernels cimport fm_block, fm_mixture_kernels
+from fastmix.core._kernels cimport fm_block, fm_mixture_bounds, fm_mixture_kernels
 from fastmix.core._tiles cimport TileRows
 
 cdef enum:
@@ -25,6 +25,10 @@ cdef enum Source:
     # Where the responsibilities of a pass come from.
     MIXTURE, LABELS, GIVEN
 
+cdef enum Bounded:
+    # What a pass does with the bounds of its rows.
+    UNBOUNDED, TAKES_BOUNDS, PRUNES
+
 cdef struct Memory:
     # One thread's, for a block of rows.
     char *tiles
@@ -42,6 +46,11 @@ cdef struct Memory:
     int32_t *list
     int32_t *everyone
     Py_ssize_t live  # responsibilities that are not zero, in the block before
+    char *framed
+    Py_ssize_t *places
+    int32_t *positions
+    char *bounds
+    Py_ssize_t *counts  # of the thread: pairs computed, and pairs that are live
     Py_ssize_t bytes
 
 
@@ -75,6 +84,8 @@ cdef struct Pass:
     const double *means
     const double *log_factors
     const double *weights
+    int bounded
+    fm_mixture_bounds bounds
     const int32_t *given_labels
     const double *given
     double *log_prob
@@ -85,6 +96,7 @@ cdef struct Pass:
 
 cdef class MixtureMemory(TileRows):
     cdef readonly Py_ssize_t slot_rows
+    cdef Py_ssize_t block_bytes
     cdef const fm_mixture_kernels *mixture
     cdef object panels, log_factors
 
@@ -95,6 +107,9 @@ cdef class MixtureMemory(TileRows):
     cdef Sums _sums(self, char *memory, const Pass *p) noexcept nogil
     cdef bint _few(self, const Pass *p) noexcept nogil
     cdef int _pack_factors(self, factors, Pass *p) except -1
+    cdef void _size_blocks(self, const Pass *p) noexcept
+    cdef int _set_bounds(self, bounds, bint takes, Pass *p) except -1
+    cdef Py_ssize_t _prune(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil
     cdef void _place_far(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil
     cdef double _share(self, const Memory *m, Py_ssize_t at) noexcept nogil
     cdef void _write(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil

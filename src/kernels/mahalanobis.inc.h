@@ -17,25 +17,26 @@
 #define FM_FACTOR_WIDTH 6
 
 /* Rows [first, first + width) of P, with the tile's columns before `first` in z (differences) and
- * the others in x.  width and whiten are constants.  whiten: y goes to out, and mean is not
- * used; else its squares are added to square. */
+ * the others in x.  vectors, of rows in a tile, width and whiten are constants.  whiten: y goes to
+ * out, and mean is not used; else its squares are added to square. */
 FM_INLINE void FM_NAME(factor_group)(const real *restrict x, real *restrict z,
                                      const real *restrict mean, const real *restrict panel,
-                                     ptrdiff_t first, int width, int more, int whiten, vec *square,
-                                     real *restrict out)
+                                     int vectors, ptrdiff_t first, int width, int more, int whiten,
+                                     vec *square, real *restrict out)
 {
+    const ptrdiff_t rows = vectors * FM_LANES;
     vec acc[FM_FACTOR_WIDTH][FM_TILE_VECTORS];
     for (int i = 0; i < width; i++)
-        for (int v = 0; v < FM_TILE_VECTORS; v++)
+        for (int v = 0; v < vectors; v++)
             acc[i][v] = (vec){0};
     const real *before = whiten ? x : z;
     for (ptrdiff_t t = 0; t < first; t++) {
         vec row[FM_TILE_VECTORS];
-        for (int v = 0; v < FM_TILE_VECTORS; v++)
-            row[v] = fm_load(before + t * FM_TILE_ROWS + v * FM_LANES);
+        for (int v = 0; v < vectors; v++)
+            row[v] = fm_load(before + t * rows + v * FM_LANES);
         for (int i = 0; i < width; i++) {
             const vec factor = fm_broadcast(panel[t * width + i]);
-            for (int v = 0; v < FM_TILE_VECTORS; v++)
+            for (int v = 0; v < vectors; v++)
                 acc[i][v] += factor * row[v];
         }
     }
@@ -43,23 +44,23 @@ FM_INLINE void FM_NAME(factor_group)(const real *restrict x, real *restrict z,
     FM_UNROLL
     for (int j = 0; j < width; j++) {
         vec row[FM_TILE_VECTORS];
-        for (int v = 0; v < FM_TILE_VECTORS; v++) {
-            row[v] = fm_load(x + (first + j) * FM_TILE_ROWS + v * FM_LANES);
+        for (int v = 0; v < vectors; v++) {
+            row[v] = fm_load(x + (first + j) * rows + v * FM_LANES);
             if (!whiten) {
                 row[v] -= fm_broadcast(mean[first + j]);
                 if (more)
-                    fm_store(z + (first + j) * FM_TILE_ROWS + v * FM_LANES, row[v]);
+                    fm_store(z + (first + j) * rows + v * FM_LANES, row[v]);
             }
         }
         FM_UNROLL
         for (int i = j; i < width; i++) {
             const vec factor = fm_broadcast(*panel++);
-            for (int v = 0; v < FM_TILE_VECTORS; v++)
+            for (int v = 0; v < vectors; v++)
                 acc[i][v] += factor * row[v];
         }
-        for (int v = 0; v < FM_TILE_VECTORS; v++)
+        for (int v = 0; v < vectors; v++)
             if (whiten)
-                fm_store(out + (first + j) * FM_TILE_ROWS + v * FM_LANES, acc[j][v]);
+                fm_store(out + (first + j) * rows + v * FM_LANES, acc[j][v]);
             else
                 square[v] += acc[j][v] * acc[j][v];
     }
@@ -68,15 +69,16 @@ FM_INLINE void FM_NAME(factor_group)(const real *restrict x, real *restrict z,
 /* All rows of P for one tile; d is a constant where it is small.  whiten as in factor_group. */
 FM_INLINE void FM_NAME(factor_tile)(const real *restrict x, real *restrict z, ptrdiff_t d,
                                     const real *restrict mean, const real *restrict panel,
-                                    int whiten, vec *square, real *restrict out)
+                                    int vectors, int whiten, vec *square, real *restrict out)
 {
     ptrdiff_t first = 0;
     for (; d - first > FM_FACTOR_WIDTH; first += FM_FACTOR_WIDTH) {
-        FM_NAME(factor_group)(x, z, mean, panel, first, FM_FACTOR_WIDTH, 1, whiten, square, out);
+        FM_NAME(factor_group)(x, z, mean, panel, vectors, first, FM_FACTOR_WIDTH, 1, whiten, square,
+                              out);
         panel += first * FM_FACTOR_WIDTH + FM_FACTOR_WIDTH * (FM_FACTOR_WIDTH + 1) / 2;
     }
 #define FM_LAST(width)                                                                             \
-    FM_NAME(factor_group)(x, z, mean, panel, first, width, 0, whiten, square, out);                \
+    FM_NAME(factor_group)(x, z, mean, panel, vectors, first, width, 0, whiten, square, out);       \
     break
     switch (d - first) {
     case 1: FM_LAST(1);
@@ -98,7 +100,7 @@ FM_INLINE void FM_NAME(mahalanobis_tiles)(const real *restrict x, ptrdiff_t coun
         vec square[FM_TILE_VECTORS];
         for (int v = 0; v < FM_TILE_VECTORS; v++)
             square[v] = zero;
-        FM_NAME(factor_tile)(x, z, d, panel, panel + d, 0, square, NULL);
+        FM_NAME(factor_tile)(x, z, d, panel, panel + d, FM_TILE_VECTORS, 0, square, NULL);
         for (int v = 0; v < FM_TILE_VECTORS; v++)
             fm_store(out + i + v * FM_LANES, square[v]);
     }
@@ -123,7 +125,7 @@ static void FM_NAME(whiten)(const void *tiles, ptrdiff_t count, ptrdiff_t d, con
     real *y = out;
     for (ptrdiff_t i = 0; i < count; i += FM_TILE_ROWS, x += d * FM_TILE_ROWS) {
         vec none[FM_TILE_VECTORS];
-        FM_NAME(factor_tile)(x, NULL, d, panel, panel + d, 1, none, y);
+        FM_NAME(factor_tile)(x, NULL, d, panel, panel + d, FM_TILE_VECTORS, 1, none, y);
         y += d * FM_TILE_ROWS;
     }
 }
