@@ -49,14 +49,12 @@ FM_INLINE ptrdiff_t bounds_open_rows(const uint8_t *restrict codes, const float 
 {
     ptrdiff_t found = 0;
 #if defined(__AVX512F__) && defined(FM_PACKS_LANES)
-    const __m512i lanes =
-        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     for (ptrdiff_t i = 0; i < count; i += 16) {
         const __m512i code = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(codes + i)));
-        const __m512 low =
-            _mm512_max_ps(_mm512_fmsub_ps(_mm512_cvtepi32_ps(code), _mm512_set1_ps(scale),
-                                          _mm512_set1_ps(shift)),
-                          _mm512_setzero_ps());
+        const __m512 low = _mm512_max_ps(
+            _mm512_fmsub_ps(_mm512_cvtepi32_ps(code), _mm512_set1_ps(scale), _mm512_set1_ps(shift)),
+            _mm512_setzero_ps());
         const __m512 needed = _mm512_loadu_ps(least + i) + _mm512_set1_ps(twice);
         const __mmask16 open = _mm512_cmp_ps_mask(low * low, needed, _CMP_NGE_UQ);
         const __m512i position = _mm512_add_epi32(lanes, _mm512_set1_epi32((int)i));
@@ -242,9 +240,9 @@ static void FM_NAME(bounds_relabel)(const fm_mixture_bounds *b, ptrdiff_t start,
         const float size = __builtin_fabsf(most) + __builtin_fabsf(twice) + (float)b->k;
         const float square = (twice - 2 * most) + halvings * 1.4f + size * FM_BOUND_SLACK;
         b->best[start + i] = (int32_t)best;
-        b->upper[start + i] = halvings < 64
-                                  ? bounds_root(square > 0 ? square : 0) * b->upper_scale[best] -
-                                        b->upper_shift[best]
-                                  : INFINITY;
+        b->upper[start + i] =
+            halvings < 64
+                ? bounds_root(square > 0 ? square : 0) * b->upper_scale[best] - b->upper_shift[best]
+                : INFINITY;
     }
 }
