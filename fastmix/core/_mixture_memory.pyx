@@ -9,7 +9,8 @@ from libc.math cimport INFINITY, fabs, frexp, ldexp
 from libc.stdint cimport int32_t, uint8_t
 
 from fastmix.core._kernels cimport (
-    FM_BOUND_SCRATCH, FM_FEW_SIZE, FM_MOMENT_SCRATCH, FM_MOMENT_STRIDE, FM_SECOND_SIZE, address, fm_block,
+    FM_BOUND_SCRATCH, FM_FEW_SIZE, FM_MOMENT_SCRATCH, FM_MOMENT_STRIDE, FM_SECOND_SIZE, address,
+    fm_block,
 )
 from fastmix.core._tiles cimport TileRows, padded
 
