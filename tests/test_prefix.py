@@ -203,20 +203,20 @@ def test_fits_have_the_bits_of_plain_scans(rng, dtype, make, d):
 
 
 def test_leading_coordinates_are_used_where_the_spectrum_decays(rng):
-    X = decaying(rng, 3000, 200, 1.5).astype(np.float32)
+    X = decaying(rng, 12_000, 200, 1.5).astype(np.float32)
     result = whole(X, "auto")
     assert "leading coordinates" in result.report["reason"]
     assert result.report["products"] < 0.3 * result.report["e_steps"] * X.shape[0] * 120
 
 
 def test_leading_coordinates_are_not_used_where_the_spectrum_is_flat(rng):
-    X = rng.standard_normal((3000, 200)).astype(np.float32)
+    X = rng.standard_normal((12_000, 200)).astype(np.float32)
     assert "leading coordinates" not in whole(X, "auto").report["reason"]
 
 
-@pytest.mark.parametrize("memory", [0, 3000 * 20, 3000 * 60])
+@pytest.mark.parametrize("memory", [0, 12_000 * 20, 12_000 * 60])
 def test_memory_of_bounds_limits_leading_coordinates(rng, memory):
-    X = decaying(rng, 3000, 200, 1.5).astype(np.float32)
+    X = decaying(rng, 12_000, 200, 1.5).astype(np.float32)
     plain, result = whole(X, "lloyd"), whole(X, "auto", bounds_memory=memory)
     np.testing.assert_array_equal(result.labels, plain.labels)
-    assert memory > 3000 * 30 or "leading coordinates" not in result.report["reason"]
+    assert memory > 12_000 * 30 or "leading coordinates" not in result.report["reason"]
