@@ -139,3 +139,17 @@ def stand_in():
         module.MixtureRows, module.log = ReferenceRows, log
         module.factor, module.cholesky = factor, cholesky
         sys.modules[module.__name__] = module
+
+
+def some_mixture(kind, rng, k=3, d=4, dtype=np.float64):
+    """Weights, means and covariances of that type, drawn at random."""
+    A = rng.normal(size=(k, d, d))
+    full = A @ A.transpose(0, 2, 1) + 0.2 * np.eye(d)
+    covariances = {
+        "full": full,
+        "tied": full[0],
+        "diag": rng.uniform(0.2, 2, size=(k, d)),
+        "spherical": rng.uniform(0.2, 2, size=k),
+    }[kind]
+    weights, means = rng.dirichlet(np.ones(k)), rng.normal(size=(k, d))
+    return weights, means.astype(dtype), covariances.astype(dtype)

@@ -15,21 +15,9 @@ import fastmix
 from fastmix import GaussianMixture, log_prob
 from fastmix.core import _mixture_density
 from fastmix.core._parameters import COVARIANCE_TYPES, as_matrices
+from mixture_reference import some_mixture
 
 TINY = ([0.5, 0.5], [[0.0], [1.0]], [[[1.0]], [[1.0]]])
-
-
-def some_mixture(kind, rng, k=3, d=4, dtype=np.float64):
-    A = rng.normal(size=(k, d, d))
-    full = A @ A.transpose(0, 2, 1) + 0.2 * np.eye(d)
-    covariances = {
-        "full": full,
-        "tied": full[0],
-        "diag": rng.uniform(0.2, 2, size=(k, d)),
-        "spherical": rng.uniform(0.2, 2, size=k),
-    }[kind]
-    weights, means = rng.dirichlet(np.ones(k)), rng.normal(size=(k, d))
-    return weights, means.astype(dtype), covariances.astype(dtype)
 
 
 def joint_oracle(X, weights, means, covariances, kind):

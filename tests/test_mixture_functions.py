@@ -7,20 +7,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from fastmix import GaussianMixture
 from fastmix.core import canonical_order, conditional, marginal
+from mixture_reference import some_mixture
 
 TYPES = ("full", "tied", "diag", "spherical")
-
-
-def some_mixture(kind, rng, k=3, d=4):
-    A = rng.normal(size=(k, d, d))
-    full = A @ A.transpose(0, 2, 1) + 0.2 * np.eye(d)
-    covariances = {
-        "full": full,
-        "tied": full[0],
-        "diag": rng.uniform(0.2, 2, size=(k, d)),
-        "spherical": rng.uniform(0.2, 2, size=k),
-    }[kind]
-    return rng.dirichlet(np.ones(k)), rng.normal(size=(k, d)), covariances
 
 
 @pytest.mark.parametrize("kind", TYPES)
