@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Learning rates of sequential estimates (Robbins and Monro 1951; PRML 2.3.5 and 9.1): how far an
+estimate moves towards what new rows say."""
+
+import numbers
+
+import numpy as np
+
+__all__ = ["HalfLife", "PowerLaw", "as_rate"]
+
+
+def mean_rate(seen, weight):
+    """w / (n + w): the estimate is the mean of all rows, each by its weight."""
+    total = seen + weight
+    return np.divide(weight, total, out=np.zeros(np.shape(total)), where=total > 0)
+
+
+class PowerLaw:
+    """Rate (w / (n + w))^exponent: t^-exponent in the t-th of equal updates.
+
+    Parameters
+    ----------
+    exponent : float
+        In (0.5, 1], for which sequential estimates converge (Robbins and Monro 1951); 1 is the
+        mean of the rows.
+    """
+
+    def __init__(self, exponent=0.6):
+        if isinstance(exponent, bool) or not isinstance(exponent, numbers.Real):
+            raise TypeError(f"exponent must be a number in (0.5, 1], got {exponent!r}")
+        if not 0.5 < exponent <= 1:
+            raise ValueError(f"exponent must be a number in (0.5, 1], got {exponent!r}")
+        self.exponent = float(exponent)
+
+    def __call__(self, seen, weight):
+        return np.power(mean_rate(seen, weight), self.exponent)
+
+    def __repr__(self):
+        return f"PowerLaw({self.exponent})"
+
+
+class HalfLife:
+    """Rate 1 - 2^(-w / rows): what a row counted for halves with every so many later rows.
+
+    Parameters
+    ----------
+    rows : float
+        A positive number, in units of weight.
+    """
+
+    def __init__(self, rows):
+        if isinstance(rows, bool) or not isinstance(rows, numbers.Real):
+            raise TypeError(f"rows must be a positive number, got {rows!r}")
+        if not 0 < rows < np.inf:
+            raise ValueError(f"rows must be a positive number, got {rows!r}")
+        self.rows = float(rows)
+
+    def __call__(self, seen, weight):
+        return -np.expm1(np.asarray(weight) * (-0.6931471805599453 / self.rows))
+
+    def __repr__(self):
+        return f"HalfLife({self.rows})"
+
+
+class _Constant:
+    def __init__(self, step):
+        self.step = step
+
+    def __call__(self, seen, weight):
+        return np.where(np.asarray(weight) > 0, self.step, 0.0)
+
+
+def as_rate(learning_rate):
+    """A learning rate as a function (seen, weight) -> steps in [0, 1].
+
+    seen is the weight of the rows before, weight that of the new ones, both arrays of one shape;
+    "mean" is w / (n + w), a number in (0, 1] the same step for every update, a callable itself.
+    """
+    if isinstance(learning_rate, str):
+        if learning_rate == "mean":
+            return mean_rate
+    elif callable(learning_rate):
+        return learning_rate
+    elif isinstance(learning_rate, numbers.Real) and not isinstance(learning_rate, bool):
+        if 0 < learning_rate <= 1:
+            return _Constant(float(learning_rate))
+    else:
+        raise TypeError(
+            f"learning_rate must be 'mean', a number in (0, 1] or a callable, got {learning_rate!r}"
+        )
+    raise ValueError(
+        f"learning_rate must be 'mean', a number in (0, 1] or a callable, got {learning_rate!r}"
+    )
