@@ -43,7 +43,10 @@ class Assignment:
         fresh = self._prepare(centers, labels, n_threads, spread)
         self.steps += 1
         n_changed, parts = 0, None
-        for start, stop, threads in passes(self.rows, self._centers_met(fresh), n_threads):
+        wanted = self._wanted(fresh, labels, n_threads)
+        for start, stop, threads in passes(
+            self.rows, self._centers_met(fresh), n_threads, *wanted
+        ):
             if sums is not None and parts is None:
                 n_parts = max(1, min(threads, self._most_parts(sums)))
                 parts = self.rows.empty_sums(n_parts, self.k) if n_parts > 1 else sums[np.newaxis]
@@ -58,6 +61,10 @@ class Assignment:
     def _prepare(self, centers, labels, n_threads, spread):
         """Whatever these centres need first; returns whether bounds begin anew."""
         return False
+
+    def _wanted(self, fresh, labels, n_threads):
+        """Which pages of how many rows are looked at: a mask, or None for all."""
+        return None, 0
 
     def _centers_met(self, fresh):
         """About how many centres a row meets, by which the work is cut into calls."""

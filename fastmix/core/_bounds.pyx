@@ -10,7 +10,7 @@ import numpy as np
 cimport cython
 from cython.parallel cimport prange, threadid
 from libc.math cimport ceil, sqrt
-from libc.stdint cimport int16_t, int32_t
+from libc.stdint cimport int16_t, int32_t, uint8_t
 
 from fastmix.core._kernels cimport (
     FM_BOUND_ROWS, FM_SUM_ROWS, address, fm_block, fm_bounds, fm_found, fm_open,
@@ -239,6 +239,35 @@ cdef class GroupBounds:
         w.products = <Py_ssize_t *>take(&at, 4 * sizeof(Py_ssize_t))
         w.bytes = at - memory
         return w
+
+    def open_pages(self, Py_ssize_t size, int32_t[::1] labels, int n_threads):
+        """Mask of the pages of so many rows, at least 64, some of whose labels are not proven for
+        the centres of the last move(): assign() looks at rows of no other page."""
+        cdef Py_ssize_t n = self.rows.n, page, n_pages = (n + size - 1) // size
+        cdef Py_ssize_t piece = min(size, MAX_PIECE_ROWS)
+        cdef int32_t[:, ::1] lists = np.empty((n_threads, piece + 1), dtype=np.int32)
+        cdef uint8_t[::1] open_ = np.zeros(n_pages, dtype=np.uint8)
+        self.b.labels = self.old.labels = &labels[0]
+        enter()
+        for page in prange(n_pages, nogil=True, num_threads=n_threads, schedule="dynamic",
+                           chunksize=16):
+            open_[page] = self._is_open(page * size, min(n, (page + 1) * size), piece,
+                                        &lists[threadid(), 0])
+        leave()
+        self.renewing = False
+        return np.asarray(open_).astype(bool)
+
+    cdef bint _is_open(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t piece,
+                       int32_t *list) noexcept nogil:
+        cdef Py_ssize_t count
+        if self.renewing:
+            self.rows.isa.exact.bounds_renew(&self.old, start, stop - start)
+        while start < stop:
+            count = min(piece, stop - start)
+            if self.rows.isa.exact.bounds_open(&self.b, start, count, list):
+                return True
+            start += count
+        return False
 
     def assign(self, Py_ssize_t start, Py_ssize_t stop, int32_t[::1] labels, int n_threads,
                double[:, :, :, ::1] sums=None, const double[::1] weights=None):

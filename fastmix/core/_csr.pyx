@@ -102,6 +102,10 @@ cdef class CsrRows:
         """Of a row, on average."""
         return self.data.size / self.n
 
+    def spans(self, Py_ssize_t multiple, wanted=None):
+        """As TileRows.spans: all rows, which are in memory."""
+        yield 0, self.n
+
     def first_non_finite(self):
         """Row, column and value of the first stored element that is NaN or infinite."""
         at = int(np.argmax(~np.isfinite(self.data)))

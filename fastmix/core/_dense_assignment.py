@@ -112,6 +112,12 @@ class DenseAssignment(Assignment):
                 self.first_bounded = self.steps
         return fresh
 
+    def _wanted(self, fresh, labels, n_threads):
+        page = self.rows.page_rows
+        if page and self.everywhere and not fresh:
+            return self.bounds.open_pages(page, labels, n_threads), page
+        return None, 0
+
     def _centers_met(self, fresh):
         # Calls of as many rows as the cost of the last E-step allows.
         return math.ceil(self.k * self.share) if self.everywhere and not fresh else self.k

@@ -87,6 +87,10 @@ cdef class Sketch:
         """Note that nothing is noted."""
         self.found[:] = -1
 
+    def looks_at_rows(self):
+        """Whether accept() has to, some block having had no room for its notes."""
+        return bool((np.asarray(self.found) < 0).any())
+
     def candidates(self, centers):
         """Pairs (d / 2, k) of int16 as int32, and units and biases (k,) of centres (k, d)."""
         k, d = centers.shape
@@ -185,6 +189,7 @@ cdef class SeedingRows(TileRows):
         """min(closest, |x - center|^2) of the rows of one slot, as float64."""
         start = slot * self.block_rows
         stop = min(self.n, start + self.block_rows)
+        self._fetch(start, stop)
         cdef void *panel = self._panel(center, self.kernels.distance_width, NULL)
         cdef Scratch s = self._of_thread(self._reserve(1, 1), 1)
         cdef fm_block b = self._block(NULL, start, stop, 0)

@@ -51,20 +51,23 @@ class Frame:
         return self.pivot + centers / self.scale
 
 
-def passes(rows, Py_ssize_t k, int limit):
+def passes(rows, Py_ssize_t k, int limit, wanted=None, Py_ssize_t page=0, bint look=True):
     """Cut all rows into calls of at most about 40 ms: yields start, stop, threads.
 
     k is the number of centres each row meets, limit that of the threads; cuts fall between blocks,
-    so that they change nothing.  Signals are looked at before every call.
+    so that they change nothing.  Signals are looked at before every call.  wanted is a mask of the
+    pages of so many rows that will be looked at, and calls may then begin at any page; without
+    look none will be.
     """
-    cdef Py_ssize_t n = rows.n, block = rows.block_rows, start = 0, step
+    cdef Py_ssize_t n = rows.n, block = rows.block_rows, start, stop, step
     cdef double cost = rows.nanoseconds(k)
     cdef int threads = useful_threads(min(limit, (n + block - 1) // block), n * cost)
     step = max(1, int(CALL_NANOSECONDS * threads / (cost * block))) * block
-    while start < n:
-        PyErr_CheckSignals()  # compiled code runs no handlers by itself
-        yield start, min(n, start + step), threads
-        start += step
+    for start, stop in rows.spans(page or block, wanted) if look else ((0, n),):
+        while start < stop:
+            PyErr_CheckSignals()  # compiled code runs no handlers by itself
+            yield start, min(stop, start + step), threads
+            start += step
 
 
 def extremes(rows, n_threads):

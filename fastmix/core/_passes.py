@@ -18,10 +18,11 @@ def row_nanoseconds(rows, covariance_type, k):
     return rows.nanoseconds(triangles) + RESPONSIBILITY_NANOSECONDS * k
 
 
-def slot_passes(rows, covariance_type, k, limit):
+def slot_passes(rows, covariance_type, k, limit, values=0):
     """Cut all rows into calls of at most about 40 ms: yields start, stop, threads.
 
     Cuts fall between slots, whose sums are folded in the order of the rows: they change nothing.
+    values is how many float64 the caller holds for each row of a call.
     """
     cost = row_nanoseconds(rows, covariance_type, k)
     n_slots = -(-rows.n // rows.slot_rows)
@@ -29,8 +30,11 @@ def slot_passes(rows, covariance_type, k, limit):
     step = max(1, int(CALL_NANOSECONDS * threads / (cost * rows.slot_rows))) * rows.slot_rows
     # A thread has whole slots only.
     step = -(-step // (threads * rows.slot_rows)) * threads * rows.slot_rows
-    for start in range(0, rows.n, step):
-        yield start, min(rows.n, start + step), threads
+    if values:
+        step = min(step, whole_slots(rows, values))
+    for first, last in rows.spans(rows.slot_rows):
+        for start in range(first, last, step):
+            yield start, min(last, start + step), threads
 
 
 def whole_slots(rows, values):

@@ -122,7 +122,8 @@ cdef class Potential:
 
     def _accept(self, best, fill=False):
         slots = np.empty(self.n_slots)
-        for start, stop, threads in passes(self.rows, 1, self.n_threads):
+        look = fill or self.sketch.looks_at_rows()
+        for start, stop, threads in passes(self.rows, 1, self.n_threads, look=look):
             self.rows.accept(
                 start, stop, self.last, best, self.closest, self.sketch, slots, threads,
                 self.weights, fill,
@@ -136,12 +137,12 @@ cdef class Potential:
         cdef double[::1] within
         picks = np.empty(uniforms.shape[0], dtype=np.intp)
         cdef Py_ssize_t[::1] row = picks
-        sums = {}
         for i in range(uniforms.shape[0]):
-            target = uniforms[i] * total
-            slot = pick(self.cumulative, target)
-            if slot not in sums:
-                sums[slot] = self._within(slot)
+            row[i] = pick(self.cumulative, uniforms[i] * total)
+        # In order, as rows of a source are read.
+        sums = {slot: self._within(slot) for slot in sorted(set(picks.tolist()))}
+        for i in range(uniforms.shape[0]):
+            target, slot = uniforms[i] * total, row[i]
             within = sums[slot]
             if slot:
                 target -= self.cumulative[slot - 1]

@@ -36,7 +36,11 @@ cdef inline fm_block piece_of(const fm_block *b, Py_ssize_t at, Py_ssize_t step)
 
 
 cdef class TileRows:
-    cdef readonly object X, dtype
+    cdef readonly object X, source, dtype
+    # Rows held_start .. held_stop are those of an array in memory.
+    cdef object window
+    cdef Py_ssize_t held_start, held_stop
+    cdef readonly Py_ssize_t bytes_read
     cdef readonly Py_ssize_t n, d, stride, block_rows
     cdef readonly object offset, grids
     cdef public object bounds
@@ -48,6 +52,10 @@ cdef class TileRows:
     cdef object real_offset, memory, panel
     cdef const void *pack_offset
 
+    cdef int _hold(self, Py_ssize_t start, window) except -1
+    cdef int _fetch(self, Py_ssize_t start, Py_ssize_t stop) except -1
+    cdef bint _whole(self) noexcept
+    cdef object _picked(self, rows)
     cdef Scratch _scratch(self, char *memory, Py_ssize_t k) noexcept nogil
     cdef Scratch _of_thread(self, char *memory, Py_ssize_t k) noexcept nogil
     cdef char *_reserve(self, int n_threads, Py_ssize_t k=*) except NULL

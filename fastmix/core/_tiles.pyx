@@ -16,6 +16,7 @@ from fastmix.core._kernels cimport FM_SUM_ROWS, address, find_isa, fm_block, fm_
 from fastmix.core._threads cimport enter, leave
 
 from fastmix.core._kernels import aligned_empty, element_type, sum_stride
+from fastmix.core._sources import windows
 
 __all__ = ["TileRows"]
 
@@ -41,7 +42,8 @@ cdef class TileRows:
 
     Parameters
     ----------
-    X : ndarray of shape (n, d), any strides, byte order and numeric dtype; never copied or written
+    X : ndarray of shape (n, d), any strides, byte order and numeric dtype, never copied or written;
+        or a Source, of which a window at a time is in memory
     dtype : float32 or float64, in which tiles are computed
     isa : name of a kernel table; default: the one in use
     """
@@ -51,9 +53,11 @@ cdef class TileRows:
         self.X, self.dtype = X, np.dtype(dtype)
         self.n, self.d = X.shape
         self.stride = sum_stride(self.d)
-        self.x.data = <const char *>address(X)
         self.x.n, self.x.d = self.n, self.d
-        self.x.row_stride, self.x.col_stride = X.strides
+        self.source = None if isinstance(X, np.ndarray) else X
+        self.bytes_read = 0
+        if self.source is None:
+            self._hold(0, X)
         self.x.type = element_type(X.dtype)
         self.x.swapped = not X.dtype.isnative
         self.isa = find_isa(isa)
@@ -77,12 +81,14 @@ cdef class TileRows:
 
     def first_non_finite(self):
         """Row, column and value of the first element that is NaN or infinite."""
-        step = max(1, 2**20 // self.d)
+        step, read = max(1, 2**20 // self.d), None if self.source is None else self.source.reader()
         for start in range(0, self.n, step):
-            bad = ~np.isfinite(self.X[start : start + step])
+            stop = min(self.n, start + step)
+            part = self.X[start:stop] if read is None else read(start, stop)
+            bad = ~np.isfinite(part)
             if bad.any():
                 row, column = np.argwhere(bad)[0]
-                return start + row, column, self.X[start + row, column]
+                return start + row, column, part[row, column]
 
     def nanoseconds(self, Py_ssize_t k):
         """Rough cost of one row against k centres on one thread, within a factor of three: for
@@ -91,6 +97,52 @@ cdef class TileRows:
         cdef Py_ssize_t size = self.kernels.itemsize
         cdef double product = 0.025 * size / 4 * 64 / min(64, self.kernels.tile_rows * size)
         return k * (self.d + 3) * product + self.d * (1.0 if k else 0.5) + 8
+
+    # ------------------------------------------------------------ rows of a source
+
+    cdef int _hold(self, Py_ssize_t start, window) except -1:
+        """Rows from number start on are those of an array, until the next call."""
+        self.window, self.held_start, self.held_stop = window, start, start + len(window)
+        self.x.row_stride, self.x.col_stride = window.strides
+        # Rows outside the window have addresses where nothing is, and are not looked at.
+        self.x.data = <const char *>address(window) - start * self.x.row_stride
+        return 0
+
+    cdef int _fetch(self, Py_ssize_t start, Py_ssize_t stop) except -1:
+        """Rows start .. stop are in memory, outside a pass."""
+        if not self.held_start <= start <= stop <= self.held_stop:
+            self._hold(start, self.source.reader()(start, stop))
+            self.bytes_read += (stop - start) * self.source.row_bytes
+        return 0
+
+    def spans(self, Py_ssize_t multiple, wanted=None):
+        """Ranges of rows (start, stop) that are in memory one after the other, all rows together.
+
+        They are cut at multiples of ``multiple``; wanted is a mask of the pages of so many rows
+        that will be looked at: of a source, others are not read.
+        """
+        if not self.page_rows:
+            yield 0, self.n
+            return
+        for start, window, n_read in windows(self.source, multiple, wanted):
+            self.bytes_read += n_read * self.source.row_bytes
+            self._hold(start, window)
+            try:
+                yield start, start + len(window)
+            finally:
+                if n_read < len(window) and not self.source.in_place:
+                    self.held_start = self.held_stop = 0  # not what it seems to other passes
+
+    @property
+    def page_rows(self):
+        """Fewest rows, a multiple of 64, that a pass can leave out; 0 where all are in memory."""
+        if self.source is None or self._whole() and not self.source.in_place:
+            return 0
+        return -(-self.source.page_rows // 64) * 64
+
+    cdef bint _whole(self) noexcept:
+        """Whether all rows are in memory."""
+        return self.held_start == 0 and self.held_stop == self.n
 
     # ------------------------------------------------------------ memory and centres
 
@@ -158,7 +210,7 @@ cdef class TileRows:
     cdef fm_memory _rows_memory(self, Py_ssize_t start, Py_ssize_t count) noexcept nogil:
         """Where rows start .. start + count lie, if they lie densely: for fetching them early."""
         cdef fm_memory memory
-        count = min(count, self.n - start)
+        count = min(count, self.held_stop - start)
         memory.start = self.x.data + start * self.x.row_stride
         memory.bytes = count * self.x.row_stride
         if count < 0 or not 0 < self.x.row_stride <= 2 * self.d * self.x.col_stride:
@@ -193,9 +245,17 @@ cdef class TileRows:
         sums[...] = 0
         return sums
 
+    cdef object _picked(self, rows):
+        """Rows by their numbers, as they are."""
+        rows = np.asarray(rows, dtype=np.intp)
+        if self._whole():
+            return self.window[rows]
+        self.bytes_read += len(rows) * self.source.row_bytes
+        return self.source.take(rows)
+
     def take(self, rows):
         """Rows as centres: (len(rows), d) float64 in this frame."""
-        picked = self.X[np.asarray(rows, dtype=np.intp)].astype(np.float64)
+        picked = self._picked(rows).astype(np.float64)
         return np.ascontiguousarray(picked * self.scale - self.offset)
 
     # ------------------------------------------------------------ the scan

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from fastmix.core._dense import DenseRows
 from fastmix.core._kernels import element_type
+from fastmix.core._sources import as_source
 
 __all__ = [
     "as_centers",
@@ -39,12 +40,17 @@ def result_dtype(dtype):
 
 
 def as_matrix(X, name="X"):
-    """X as a two-dimensional numeric ndarray or CSR array; such arrays pass through uncopied."""
+    """X as a two-dimensional numeric ndarray, CSR array or Source; such pass through uncopied, and
+    what is not in memory, or lies in a memory map, becomes a Source."""
     if isinstance(X, np.ma.MaskedArray):
         raise TypeError(
             f"{name} is a masked array, whose mask would be ignored: fill it ({name}.filled(...)) "
             "or drop the masked rows first"
         )
+    if type(X) is not np.ndarray or X.base is not None:
+        source = as_source(X)
+        if source is not None:
+            return source
     is_sparse = sparse.issparse(X)
     if is_sparse:
         X = X.tocsr()
