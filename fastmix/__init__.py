@@ -7,6 +7,7 @@ The estimators load scikit-learn when they are first used; ``fastmix.core`` neve
 from importlib import import_module
 
 _LAZY = {
+    "ArrowSource": "fastmix.core._arrow",
     "GMM": "fastmix._mixture",
     "GaussianMixture": "fastmix._mixture",
     "KMeans": "fastmix._kmeans",

@@ -13,18 +13,19 @@ from sklearn.base import (
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from fastmix._centers import CentersModel
 from fastmix._parameters import ParameterValidation
+from fastmix._rows import RowsValidation
 from fastmix.core import _fit as core
 from fastmix.core._kernels import distinct_labels
 from fastmix.core._threads import thread_limit
 from fastmix.core._validation import (
     as_count,
     as_matrix,
+    as_out,
     as_weights,
-    reject_strings,
     result_dtype,
 )
 
@@ -34,6 +35,7 @@ __all__ = ["KMeans"]
 class KMeans(
     CentersModel,
     ParameterValidation,
+    RowsValidation,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     ClusterMixin,
@@ -181,9 +183,10 @@ class KMeans(
 
         Parameters
         ----------
-        X : {array-like, CSR array} of shape (n_samples, n_features)
+        X : {array-like, CSR array, source} of shape (n_samples, n_features)
             Rows to cluster: any numeric dtype, strides and byte order; neither copied nor written,
-            but for a CSR array in which several entries stand for one element.
+            but for a CSR array in which several entries stand for one element.  A source is what
+            has its rows elsewhere: see the README.
         y : ignored
             Present by convention.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -282,17 +285,7 @@ class KMeans(
             known = self.__dict__
             if "feature_names_in_" not in known and X.shape[1:] == (known.get("n_features_in_"),):
                 return as_matrix(X)
-        # scikit-learn drops masks and reads numbers from strings.
-        reject_strings(X)
-        if isinstance(X, np.ndarray) and (
-            isinstance(X, np.ma.MaskedArray) or X.dtype.kind in "OUSMm"
-        ):
-            X = as_matrix(X)
-        return as_matrix(
-            validate_data(
-                self, X, accept_sparse="csr", dtype="numeric", ensure_all_finite=False, reset=reset
-            )
-        )
+        return self._validated_rows(X, reset, accept_sparse="csr")
 
     def _keep(self, result):
         """Take the fitted attributes from a result of the core."""
@@ -313,20 +306,25 @@ class KMeans(
         X = self._validated(X, reset=False)
         return *core.model_rows(X, self._model, n_threads), n_threads
 
-    def predict(self, X):
+    def predict(self, X, out=None):
         """Nearest centre of every row (PRML 9.2).
 
         Parameters
         ----------
-        X : {array-like, CSR array} of shape (n_samples, n_features)
+        X : {array-like, CSR array, source} of shape (n_samples, n_features)
             New rows.
+        out : ndarray of shape (n_samples,), int32, optional
+            Where to write, such as a memory map.
 
         Returns
         -------
         labels : ndarray of shape (n_samples,), int32
-            Index of the nearest centre; ties go to the lowest.
+            Index of the nearest centre; ties go to the lowest; ``out`` where given.
         """
-        return core.predict(*self._rows(X))
+        rows, centers, n_threads = self._rows(X)
+        if out is not None:
+            as_out(out, (rows.n,), "i", contiguous=True)
+        return core.predict(rows, centers, n_threads, out=out)
 
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit, and return ``labels_``.

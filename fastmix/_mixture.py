@@ -245,8 +245,9 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows: any numeric dtype, strides and byte order; neither copied nor written.
+        X : array-like or source of shape (n_samples, n_features)
+            Rows: any numeric dtype, strides and byte order; neither copied nor written.  A source
+            is what has its rows elsewhere: see the README.
         y : ignored
             Present by convention.
         sample_weight : array-like of shape (n_samples,), default=None

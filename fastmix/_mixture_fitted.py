@@ -3,38 +3,26 @@
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from fastmix._rows import RowsValidation
 from fastmix._state import common_state, restore_columns, stored_frame
 from fastmix.core import _mixture_fit as core
+from fastmix.core import _mixture_use as use
 from fastmix.core._mixture import log
 from fastmix.core._parameters import Parameters, factors_of, n_parameters, ordered_sum
 from fastmix.core._sampling import sample
 from fastmix.core._threads import thread_limit
-from fastmix.core._validation import as_matrix, as_weights, result_dtype
+from fastmix.core._validation import as_out, as_weights, result_dtype
 
 __all__ = ["FittedMixture"]
 
 
-class FittedMixture:
+class FittedMixture(RowsValidation):
     """The half of the estimator that reads ``_model``; the other half fits it."""
 
     def _validated(self, X, reset):
-        # scikit-learn drops masks and reads numbers from strings.
-        if isinstance(X, np.ndarray) and (
-            isinstance(X, np.ma.MaskedArray) or X.dtype.kind in "OUSMm"
-        ):
-            X = as_matrix(X)
-        return as_matrix(
-            validate_data(
-                self,
-                X,
-                dtype="numeric",
-                ensure_all_finite=False,
-                ensure_min_samples=2 if reset else 1,
-                reset=reset,
-            )
-        )
+        return self._validated_rows(X, reset, ensure_min_samples=2 if reset else 1)
 
     # ------------------------------------------------------------------ the model
 
@@ -122,21 +110,25 @@ class FittedMixture:
         check_is_fitted(self, "_model")
         return self._validated(X, reset=False), thread_limit(self.n_threads)
 
-    def predict(self, X):
+    def predict(self, X, out=None):
         """Component of the largest responsibility of every row.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or source of shape (n_samples, n_features)
             New rows.
+        out : ndarray of shape (n_samples,), int32, optional
+            Where to write, such as a memory map.
 
         Returns
         -------
         labels : ndarray of shape (n_samples,), int32
-            Index of the component; ties go to the lowest.
+            Index of the component; ties go to the lowest; ``out`` where given.
         """
         X, n_threads = self._rows(X)
-        return core.labels_of(X, self._model, n_threads)
+        if out is not None:
+            as_out(out, (len(X),), "i", contiguous=True)
+        return use.labels_of(X, self._model, n_threads, out)
 
     def predict_proba(self, X, out=None):
         """Responsibilities of the components (PRML 9.13).
@@ -157,31 +149,32 @@ class FittedMixture:
         shape = (len(X), len(self._model.parameters.means))
         if out is None:
             out = np.empty(shape, dtype=result_dtype(X.dtype))
-        elif not isinstance(out, np.ndarray) or out.dtype.char not in "fd" or out.shape != shape:
-            what = f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else out
-            raise ValueError(f"out must be a float32 or float64 ndarray of shape {shape}: {what!r}")
-        elif not out.flags.writeable:
-            raise ValueError("out is read-only")
-        return core.responsibilities_of(X, self._model, out, n_threads)
+        else:
+            as_out(out, shape)
+        return use.responsibilities_of(X, self._model, out, n_threads)
 
-    def score_samples(self, X):
+    def score_samples(self, X, out=None):
         """Log-density of every row (PRML 9.12).
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or source of shape (n_samples, n_features)
             New rows.
+        out : ndarray of shape (n_samples,), optional
+            Where to write, float32 or float64.
 
         Returns
         -------
         log_prob : ndarray of shape (n_samples,)
             ln p(x), in the dtype of X if float32, else float64; minus infinity where that dtype
-            ends.
+            ends; ``out`` where given.
         """
         X, n_threads = self._rows(X)
-        log_prob = core.log_densities(X, self._model, n_threads)
-        with np.errstate(over="ignore"):
-            return log_prob.astype(result_dtype(X.dtype), copy=False)
+        if out is None:
+            out = np.empty(len(X), dtype=result_dtype(X.dtype))
+        else:
+            as_out(out, (len(X),))
+        return use.log_densities(X, self._model, n_threads, out=out)
 
     def score(self, X, y=None, sample_weight=None):
         """Mean log-likelihood of a row.
@@ -207,8 +200,8 @@ class FittedMixture:
         """Weighted log-likelihood and total weight; X and weights as validated, with their unit."""
         X, n_threads = self._rows(X)
         weights, factor = as_weights(sample_weight, len(X))
-        total = core.weighted_total(core.log_densities(X, self._model, n_threads), weights)
-        weight = float(len(X)) if weights is None else core.weighted_total(weights)
+        total = use.log_likelihood_of(X, self._model, weights, n_threads)
+        weight = float(len(X)) if weights is None else use.weighted_total(weights)
         return total * factor, weight * factor, X, (weights, factor)
 
     def bic(self, X, sample_weight=None):
@@ -270,7 +263,7 @@ class FittedMixture:
         integrated completed likelihood", IEEE PAMI 22, 2000.
         """
         total, weight, X, (weights, factor) = self._likelihood(X, sample_weight)
-        certain = core.best_log_responsibilities(
+        certain = use.best_log_responsibilities(
             X, self._model, weights, thread_limit(self.n_threads)
         )
         return -2 * total + self._penalty(weight) - 2 * factor * certain

@@ -4,14 +4,23 @@
 import numpy as np
 
 from fastmix.core._frame import passes
+from fastmix.core._sources import Source
 
-__all__ = ["LEAST_BOUND_BYTES", "Assignment"]
+__all__ = ["Assignment", "default_memory"]
 
 # Statistics of the threads beyond this are shared under locks instead.
 SUMS_BYTES = 2**28
 
-# Bytes a row that bounds may take where half of a row is less.
-LEAST_BOUND_BYTES = 24
+# Bytes a row that bounds may take where half of a row is less, and all of them where the rows
+# themselves are not in memory.
+LEAST_BOUND_BYTES, SOURCE_BOUND_BYTES = 24, 2**31
+
+
+def default_memory(X):
+    """Bytes that bounds may take where the caller does not say: half of X, or 24 a row; of rows
+    that are not in memory at most 2 GiB."""
+    size = X.shape[0] * max(LEAST_BOUND_BYTES, X.shape[1] * X.dtype.itemsize // 2)
+    return min(size, SOURCE_BOUND_BYTES) if isinstance(X, Source) else size
 
 
 class Assignment:

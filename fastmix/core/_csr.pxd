@@ -14,7 +14,7 @@ cdef struct Row:
 
 cdef class CsrRows:
     cdef readonly object X, dtype
-    cdef readonly Py_ssize_t n, d, stride, block_rows
+    cdef readonly Py_ssize_t n, d, stride, block_rows, bytes_read
     cdef readonly object offset, grids
     cdef readonly double scale
     cdef public object bounds

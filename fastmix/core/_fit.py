@@ -10,12 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from fastmix.core import _lloyd
-from fastmix.core._assignment import LEAST_BOUND_BYTES, Assignment
+from fastmix.core._assignment import Assignment, default_memory
 from fastmix.core._dense import DenseRows
 from fastmix.core._dense_assignment import DenseAssignment
 from fastmix.core._frame import Frame, extremes, passes, scan
 from fastmix.core._kernels import isa
 from fastmix.core._seeding import greedy_plusplus, random_rows
+from fastmix.core._sources import Source
 from fastmix.core._sparse_assignment import SparseAssignment
 from fastmix.core._threads import thread_limit, useful_threads
 from fastmix.core._validation import (
@@ -80,6 +81,10 @@ class KMeansResult(NamedTuple):
 
 def read_only(X):
     """X for a callable, which cannot write to it."""
+    if isinstance(X, Source):
+        X = X.original
+        if not isinstance(X, np.ndarray):
+            return X
     if isinstance(X, np.ndarray):
         X = X.view()
         X.flags.writeable = False
@@ -127,6 +132,7 @@ def _report(run, rows, began, threads, scan_seconds):
         "products": assign.products,
         "rows_scanned": assign.rows_scanned,
         "rows_changed": run.rows_changed,
+        "bytes_read": assign.rows.bytes_read,
         "seconds": {"scan": scan_seconds, **run.seconds, "total": time.perf_counter() - began},
         "repairs": run.repairs,
     }
@@ -200,8 +206,7 @@ def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, alg
     scan_seconds = time.perf_counter() - began
     threads = useful_threads(n_threads, rows.n * rows.nanoseconds(k))
     if bounds_memory is None:
-        row_bytes = rows.d * X.dtype.itemsize
-        bounds_memory = rows.n * max(LEAST_BOUND_BYTES, row_bytes // 2)
+        bounds_memory = default_memory(X)
     dtype = result_dtype(X.dtype)
     best = None
 
@@ -298,9 +303,10 @@ def model_rows(X, model, n_threads):
     return rows, centers
 
 
-def predict(rows, centers, n_threads, second=None):
+def predict(rows, centers, n_threads, second=None, out=None):
     """E-step (PRML 9.2): labels (n,) int32 of rows for framed centres; ties to the lowest."""
-    labels = np.zeros(rows.n, dtype=np.int32)
+    labels = np.empty(rows.n, dtype=np.int32) if out is None else out
+    labels[...] = 0
     for start, stop, threads in passes(rows, len(centers), n_threads):
         rows.assign(start, stop, centers, labels, threads, second=second)
     return labels

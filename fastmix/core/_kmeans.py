@@ -14,6 +14,7 @@ from fastmix.core._frame import (
 )
 from fastmix.core._kernels import exact_sum_grid
 from fastmix.core._seeding import greedy_plusplus
+from fastmix.core._sources import Source
 from fastmix.core._threads import thread_limit
 from fastmix.core._validation import (
     as_centers,
@@ -213,7 +214,7 @@ def kmeans_plusplus(
     chosen = greedy_plusplus(
         rows, int(n_clusters), weights, random_state, n_threads, n_local_trials
     )
-    picked = X[chosen]
+    picked = X.take(chosen) if isinstance(X, Source) else X[chosen]
     if not isinstance(picked, np.ndarray):
         picked = picked.toarray()
     return picked.astype(result_dtype(X.dtype)), chosen

@@ -83,11 +83,13 @@ cdef class MixtureRows(MixtureMemory):
 
     def expect(self, Py_ssize_t start, Py_ssize_t stop, factors, int n_threads, *, weights=None,
                moments=None, log_prob=None, log_joint=None, responsibilities=None,
-               labels=None, bint entropy=True, bounds=None, bint take=False):
+               labels=None, bint entropy=True, bounds=None, bint take=False,
+               Py_ssize_t origin=0):
         """E-step (PRML 9.13) of framed rows start .. stop; start is a multiple of slot_rows.
 
         Adds the moments of the range to ``moments``, and writes ln p(x) (n,), ln p(x, z_k = 1) and
-        responsibilities (n, k) and labels (n,) int32 where given: C-contiguous, indexed by row.
+        responsibilities (n, k) and labels (n,) int32 where given: C-contiguous, indexed by row less
+        origin.
         The M-step needs no entropy, which the moments can go without.  Pairs that bounds prove to
         have no share are left out, to the same bits; with take, bounds of all pairs are taken.
         """
@@ -99,13 +101,13 @@ cdef class MixtureRows(MixtureMemory):
         if bounds is not None:
             self._set_bounds(bounds, take, &p)
         if log_prob is not None:
-            p.log_prob = <double *>address(log_prob)
+            p.log_prob = <double *>address(log_prob) - origin
         if log_joint is not None:
-            p.log_joint = <double *>address(log_joint)
+            p.log_joint = <double *>address(log_joint) - origin * p.k
         if responsibilities is not None:
-            p.responsibilities = <double *>address(responsibilities)
+            p.responsibilities = <double *>address(responsibilities) - origin * p.k
         if labels is not None:
-            p.labels = <int32_t *>address(labels)
+            p.labels = <int32_t *>address(labels) - origin
         self._run(start, stop, n_threads, &p, weights, moments)
 
     def gather(self, Py_ssize_t start, Py_ssize_t stop, labels, int n_threads, *, moments,

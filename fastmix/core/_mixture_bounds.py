@@ -186,13 +186,7 @@ MOST_LOSS = 1.0
 # Finding the maps costs some d^3 a component, this many times fewer than there are rows.
 LEAST_ROWS = 1000
 
-LEAST_BOUND_BYTES = 24
 HALF_LOG_2PI = 0.91893853320467274178
-
-
-def default_memory(X):
-    """Bytes that bounds may take where the caller does not say: half of X, or 24 a row."""
-    return len(X) * max(LEAST_BOUND_BYTES, X.shape[1] * X.itemsize // 2)
 
 
 class Pruning:

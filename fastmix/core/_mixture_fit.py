@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""One fit of a Gaussian mixture on validated input, and the use of its model."""
+"""One fit of a Gaussian mixture on validated input."""
 
 import math
 import time
@@ -7,38 +7,25 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastmix.core._assignment import default_memory
 from fastmix.core._em import MixtureState, expectation_maximisation, unchecked_start
 from fastmix.core._floor import CollapseError, Floor
 from fastmix.core._frame import Frame
 from fastmix.core._kernels import isa
-from fastmix.core._mixture import MixtureRows, log
-from fastmix.core._mixture_bounds import default_memory
+from fastmix.core._mixture import MixtureRows
 from fastmix.core._mixture_scan import scan_columns
 from fastmix.core._mixture_start import Starter
-from fastmix.core._moments import framed_rows
-from fastmix.core._parameters import Factors, Parameters, ordered_sum
-from fastmix.core._passes import row_nanoseconds, slot_passes
+from fastmix.core._mixture_use import log_likelihood, log_scale
+from fastmix.core._parameters import Factors, Parameters
+from fastmix.core._passes import row_nanoseconds
 from fastmix.core._threads import thread_limit, useful_threads
 from fastmix.core._validation import result_dtype
 
-__all__ = [
-    "MixtureModel",
-    "MixtureResult",
-    "best_log_responsibilities",
-    "fit",
-    "labels_of",
-    "log_densities",
-    "report_of_parameters",
-    "responsibilities_of",
-    "user_parameters",
-    "weighted_total",
-]
+__all__ = ["MixtureModel", "MixtureResult", "fit", "report_of_parameters", "user_parameters"]
 
 # Starts agree where their mean log-likelihoods differ by less than so many times tol: an end within
 # tol a step of the optimum may be some steps away.
 AGREE = 100.0
-
-LN2 = 0.6931471805599453
 
 
 class MixtureModel(NamedTuple):
@@ -85,7 +72,7 @@ def _hook(callbacks, printer, frame, max_iter, init, began):
         state = MixtureState(
             iteration=start.n_iter - 1,
             max_iter=max_iter,
-            objective=start.lower_bound + _log_scale(frame),
+            objective=start.lower_bound + log_scale(frame),
             change=change,
             seconds=time.perf_counter() - began,
             init=init,
@@ -97,22 +84,6 @@ def _hook(callbacks, printer, frame, max_iter, init, began):
         return any([callback(state) for callback in callbacks])
 
     return after_iteration
-
-
-def _log_scale(frame):
-    """What a density per framed unit lacks, in ln: D ln scale (the frame's scale is 1 or 2^e)."""
-    return len(frame.pivot) * (math.frexp(frame.scale)[1] - 1) * LN2
-
-
-def weighted_total(values, weights=None):
-    """sum_n w_n v_n of (n,) values, in the order of the rows."""
-    total = 0.0
-    for start in range(0, len(values), 2**16):
-        part = values[start : start + 2**16]
-        if weights is not None:
-            part = part * weights[start : start + 2**16]
-        total += float(ordered_sum(part))
-    return total
 
 
 def _near(a, b, tolerance):
@@ -142,11 +113,8 @@ class _Fit:
         best, rows, frame = self.best, self.rows, self.frame
         at = time.perf_counter()
         kind, k = best.parameters.covariance_type, len(best.parameters.means)
-        log_prob = np.empty(rows.n)
-        for start, stop, threads in slot_passes(rows, kind, k, self.n_threads):
-            rows.expect(start, stop, best.factors, threads, log_prob=log_prob)
-        shift = _log_scale(frame)
-        likelihood = weighted_total(log_prob + shift if shift else log_prob, self.weights) * factor
+        shift = log_scale(frame)
+        likelihood = log_likelihood(rows, best.factors, frame, self.weights, self.n_threads) * factor
         bounds = [bound + shift for bound in best.lower_bounds]
         ends = [None if start is None else start.lower_bound + shift for start in self.starts]
         end = best.lower_bound + shift
@@ -169,6 +137,7 @@ class _Fit:
             "rows_scanned": rows.n * sum(start.n_iter for start in self.starts if start),
             "pairs_evaluated": sum(start.pairs for start in self.starts if start),
             "bounds": best.bounds,
+            "bytes_read": rows.bytes_read,
             "seconds": {
                 **phases,
                 "em": sum(start.seconds for start in self.starts if start),
@@ -200,6 +169,7 @@ def report_of_parameters(model):
         "rows_scanned": 0,
         "pairs_evaluated": 0,
         "bounds": "no iterations",
+        "bytes_read": 0,
         "seconds": {"scan": 0.0, "init": 0.0, "em": 0.0, "final": 0.0, "total": 0.0},
         "objective_trace": np.empty(0),
     }
@@ -214,12 +184,12 @@ def _warm_start(model, lower_bound, frame):
         means = parameters.means * ratio + (old.pivot - frame.pivot) * frame.scale
         covariances = parameters.covariances * ratio * ratio
         parameters = parameters._replace(means=means, covariances=covariances)
-        shift = _log_scale(old) - _log_scale(frame)
+        shift = log_scale(old) - log_scale(frame)
         factors = factors._replace(
             means=means, P=factors.P / ratio, log_det=factors.log_det + shift
         )
     start = unchecked_start(parameters, factors)
-    start.lower_bound = lower_bound - _log_scale(frame)
+    start.lower_bound = lower_bound - log_scale(frame)
     return start
 
 
@@ -269,7 +239,7 @@ def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_i
                 found.fail(error)
                 continue
             if printer is not None:
-                printer.end(start.lower_bound + _log_scale(frame), start.stopped == "tol")
+                printer.end(start.lower_bound + log_scale(frame), start.stopped == "tol")
             found.add(start)
             if start.stopped == "callback":
                 break
@@ -284,56 +254,3 @@ def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_i
             found.best.stopped = "interrupt"
             keep(found.result(began, phases, factor, tol, starter.reason))
         raise
-
-
-# ---------------------------------------------------------------- use of a model
-
-
-def log_densities(X, model, n_threads, joint=None):
-    """ln p(x) (PRML 9.12) of validated rows, (n,) float64; and ln p(x, z_k = 1) in joint (n, k)."""
-    rows = framed_rows(X, model.frame, n_threads)
-    kind, k = model.factors.covariance_type, len(model.factors.means)
-    out = np.empty(rows.n)
-    for start, stop, threads in slot_passes(rows, kind, k, n_threads):
-        rows.expect(start, stop, model.factors, threads, log_prob=out, log_joint=joint)
-    for densities in (out,) if joint is None else (out, joint):
-        densities += _log_scale(model.frame)
-    return out
-
-
-def labels_of(X, model, n_threads):
-    """Component of the largest responsibility of every row, (n,) int32; ties to the lowest."""
-    labels = np.empty(len(X), dtype=np.int32)
-    rows = framed_rows(X, model.frame, n_threads)
-    kind, k = model.factors.covariance_type, len(model.factors.means)
-    for start, stop, threads in slot_passes(rows, kind, k, n_threads):
-        rows.expect(start, stop, model.factors, threads, labels=labels)
-    return labels
-
-
-def responsibilities_of(X, model, out, n_threads):
-    """Responsibilities (PRML 9.13) of validated rows, written to out (n, k) of any float dtype."""
-    kind, k = model.factors.covariance_type, len(model.factors.means)
-    rows = framed_rows(X, model.frame, n_threads)  # every row is finite before out is written
-    direct = out.dtype == np.float64 and out.flags.c_contiguous and out.dtype.isnative
-    for start, stop, threads in slot_passes(rows, kind, k, n_threads):
-        if direct:
-            rows.expect(start, stop, model.factors, threads, responsibilities=out)
-            continue
-        part = framed_rows(X[start:stop], model.frame, threads, check=False)
-        values = np.empty((stop - start, k))
-        part.expect(0, stop - start, model.factors, threads, responsibilities=values)
-        out[start:stop] = values
-    return out
-
-
-def best_log_responsibilities(X, model, weights, n_threads):
-    """sum_n w_n ln max_k r_nk, in the order of the rows: the classification term of the ICL."""
-    k = len(model.factors.means)
-    total = 0.0
-    for start in range(0, len(X), 2**15):
-        part = X[start : start + 2**15]
-        r = responsibilities_of(part, model, np.empty((len(part), k)), n_threads)
-        share = None if weights is None else weights[start : start + len(part)]
-        total += weighted_total(log(r.max(axis=1)), share)
-    return total

@@ -10,7 +10,7 @@ from fastmix.core._frame import Frame, scan
 from fastmix.core._mixture import MixtureRows
 from fastmix.core._moments import Moments
 from fastmix.core._parameters import Factors, Parameters, factors_of, ordered_sum, precision_factors
-from fastmix.core._passes import slot_passes, whole_slots
+from fastmix.core._passes import slot_passes
 from fastmix.core._seeding import _pick, greedy_plusplus, random_rows
 
 __all__ = ["INIT_PARAMS", "Starter"]
@@ -249,10 +249,8 @@ class Starter:
         """Moments under uniform random responsibilities, scikit-learn's ``"random"``."""
         rows, k = self.rows, self.k
         moments = Moments(self.kind, k, rows.d, self.frame)
-        step = whole_slots(rows, k)
-        for start in range(0, rows.n, step):
-            stop = min(rows.n, start + step)
+        for start, stop, threads in slot_passes(rows, self.kind, k, self.n_threads, values=k):
             r = self.random_state.uniform(size=(stop - start, k))
             r /= ordered_sum(r, axis=1)[:, np.newaxis]
-            rows.absorb(start, stop, r, self.n_threads, moments=moments, weights=self.weights)
+            rows.absorb(start, stop, r, threads, moments=moments, weights=self.weights)
         return moments

@@ -4,10 +4,13 @@
 from fastmix.core._frame import CALL_NANOSECONDS
 from fastmix.core._threads import useful_threads
 
-__all__ = ["row_nanoseconds", "slot_passes", "whole_slots"]
+__all__ = ["row_nanoseconds", "slot_passes"]
 
 # Exponential and list of one responsibility, measured as 2 ns for the first.
 RESPONSIBILITY_NANOSECONDS = 3.0
+
+# Values (float64) that a caller holds for the rows of a call.
+CALL_VALUES = 2**20
 
 
 def row_nanoseconds(rows, covariance_type, k):
@@ -31,12 +34,7 @@ def slot_passes(rows, covariance_type, k, limit, values=0):
     # A thread has whole slots only.
     step = -(-step // (threads * rows.slot_rows)) * threads * rows.slot_rows
     if values:
-        step = min(step, whole_slots(rows, values))
+        step = min(step, max(1, CALL_VALUES // values // rows.slot_rows) * rows.slot_rows)
     for first, last in rows.spans(rows.slot_rows):
         for start in range(first, last, step):
             yield start, min(last, start + step), threads
-
-
-def whole_slots(rows, values):
-    """Largest number of rows in whole slots whose values (a row) fit 2^20 float64."""
-    return max(1, 2**20 // max(1, values) // rows.slot_rows) * rows.slot_rows

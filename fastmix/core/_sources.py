@@ -57,6 +57,11 @@ class Source:
         return self.shape[0]
 
     @property
+    def original(self):
+        """What the user gave."""
+        return self
+
+    @property
     def row_bytes(self):
         """Bytes of a row as it is read."""
         return self.shape[1] * self.dtype.itemsize
@@ -130,6 +135,10 @@ class ArraySource(Source):
             self.page_rows = max(1, chunks[0])
         self.checksums = _Checksums(self)
 
+    @property
+    def original(self):
+        return self.X
+
     def reader(self):
         return self._read
 
@@ -175,6 +184,10 @@ class MapSource(Source):
         ends = [(size - 1) * step for size, step in zip(X.shape, X.strides, strict=True)]
         self.start = X.ctypes.data - begin + sum(min(0, end) for end in ends)
         self.stop = X.ctypes.data - begin + sum(max(0, end) for end in ends) + X.itemsize
+
+    @property
+    def original(self):
+        return self.X
 
     def reader(self):
         return self._read
@@ -274,6 +287,10 @@ class BlockSource(Source):
                 f"{name} has dtype {block.dtype}, but those before it have {self.block_dtype}"
             )
         return block
+
+    @property
+    def original(self):
+        return self.blocks
 
     def reader(self):
         return _BlockReader(self).read

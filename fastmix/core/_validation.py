@@ -17,6 +17,7 @@ __all__ = [
     "as_centers",
     "as_count",
     "as_matrix",
+    "as_out",
     "as_random_state",
     "as_rows",
     "as_weights",
@@ -133,6 +134,21 @@ def as_rows(X, model_dtype=np.float32):
 
         return SparseRows(X, dtype)
     return DenseRows(X, dtype)
+
+
+def as_out(out, shape, dtypes="fd", contiguous=False):
+    """The array that a result of this shape is written to; ValueError if it cannot be."""
+    names = " or ".join(str(np.dtype(char)) for char in dtypes)
+    expected = f"out must be a {names} ndarray of shape {shape}"
+    if not isinstance(out, np.ndarray):
+        raise ValueError(f"{expected}: {out!r}")
+    if out.dtype.char not in dtypes or out.shape != shape:
+        raise ValueError(f"{expected}: {out.dtype} of shape {out.shape}")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only")
+    if contiguous and not (out.flags.c_contiguous and out.flags.aligned):
+        raise ValueError(f"{expected} in contiguous memory")
+    return out
 
 
 def as_weights(sample_weight, n):

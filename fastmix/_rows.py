@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What an estimator takes as rows: scikit-learn's validation, and rows that are not in memory."""
+
+import numpy as np
+from sklearn.utils.validation import validate_data
+
+from fastmix.core._sources import as_source
+from fastmix.core._validation import as_matrix, reject_strings
+
+__all__ = ["RowsValidation"]
+
+
+class RowsValidation:
+    """Mixin: ``_validated`` sets the number and the names of the columns, or compares them."""
+
+    def _validated_rows(self, X, reset, **options):
+        source = as_source(X)
+        if source is not None:
+            return self._validated_source(source, reset)
+        # scikit-learn drops masks and reads numbers from strings.
+        reject_strings(X)
+        if isinstance(X, np.ndarray) and (
+            isinstance(X, np.ma.MaskedArray) or X.dtype.kind in "OUSMm"
+        ):
+            X = as_matrix(X)
+        return as_matrix(
+            validate_data(
+                self, X, dtype="numeric", ensure_all_finite=False, reset=reset, **options
+            )
+        )
+
+    def _validated_source(self, source, reset):
+        known, names = self.__dict__, source.names
+        if reset:
+            self.n_features_in_ = source.shape[1]
+            known.pop("feature_names_in_", None)
+            if names is not None:
+                self.feature_names_in_ = np.array(names, dtype=object)
+            return source
+        if source.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {source.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input."
+            )
+        expected = known.get("feature_names_in_")
+        if names is not None and expected is not None and list(expected) != names:
+            raise ValueError(
+                f"The columns of X are {', '.join(names):.200}, but {type(self).__name__} was "
+                f"fitted with {', '.join(expected):.200}"
+            )
+        return source
