@@ -6,14 +6,16 @@ Prints a Markdown table with the CPU, the date, the versions and the target of e
 
 import argparse
 import datetime
+import math
 import os
 import platform
 import statistics
 import sys
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import N_THREADS, data, fits, kmeans, measure, memory, mixtures, rates
+from benchmarks import N_THREADS, data, fits, kmeans, measure, memory, mixtures, rates, streams
 
 
 def cpu_model():
@@ -275,6 +277,37 @@ def peak_memory(options):
             )
 
 
+def stream(options):
+    table = Table(
+        "fit", "rows", "memory map, s", "memory, s", "rows/s of the map / of memory (at least)",
+        "beyond the page cache, MB (at most)", "same bits",
+    )  # fmt: skip
+    sizes = [int(streams.N_ROWS * options.scale * part) for part in (0.01, 0.1, 1)]
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        path = Path(folder, "rows.npy")
+        streams.make(path, sizes[-1], options.seed)
+        for kind in streams.KINDS:
+            taken = []
+            for n_rows in sizes:
+                mapped, inside = (
+                    streams.measure(path, n_rows, kind, place) for place in streams.PLACES
+                )
+                taken.append(mapped["seconds"])
+                table.row(
+                    kind,
+                    f"{n_rows:,}",
+                    f"{mapped['seconds']:.3g}",
+                    f"{inside['seconds']:.3g}",
+                    f"{inside['seconds'] / mapped['seconds']:.2f} ({streams.LEAST_SPEED})",
+                    f"{mapped['bytes'] / 1e6:.0f} ({streams.MOST_BYTES / 1e6:.0f})",
+                    mapped["hash"] == inside["hash"],
+                )
+            slope = statistics.linear_regression(
+                [math.log(size) for size in sizes], [math.log(seconds) for seconds in taken]
+            ).slope
+            print(f"{kind}: seconds grow as rows to the power {slope:.3f} (0.97 to 1.03)")
+
+
 def _flops_row(table, kernel, dtype, rates_found, target):
     rate, peak = rates_found
     table.row(
@@ -346,6 +379,8 @@ def parser():
     sub = command(tiny, "tiny", "whole fits of 150 x 4")
     sub.add_argument("--fits", type=int, default=50, help="fits in one repeat")
     command(peak_memory, "memory", "peak memory of a fit beyond X")
+    sub = command(stream, "stream", "fits of a memory-mapped file, which is made and removed")
+    sub.add_argument("--folder", help="where the file is made: 6.4 GB at --scale 1")
     sub = command(kernels, "kernels", "fractions of the FMA peak and of the read bandwidth")
     sub.add_argument("--seconds", type=float, default=0.5, help="of one measurement")
     return main

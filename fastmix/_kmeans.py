@@ -23,7 +23,7 @@ from fastmix.core._kernels import distinct_labels
 from fastmix.core._threads import thread_limit
 from fastmix.core._validation import (
     as_count,
-    as_matrix,
+    as_data,
     as_out,
     as_weights,
     result_dtype,
@@ -278,13 +278,13 @@ class KMeans(
         if type(X) is np.ndarray and X.dtype.kind == "f" and X.size:
             # Nothing to convert and no names: 0.1 ms saved, which 150 rows notice.
             if reset:
-                X = as_matrix(X)
+                X = as_data(X)
                 self.n_features_in_ = X.shape[1]
                 self.__dict__.pop("feature_names_in_", None)
                 return X
             known = self.__dict__
             if "feature_names_in_" not in known and X.shape[1:] == (known.get("n_features_in_"),):
-                return as_matrix(X)
+                return as_data(X)
         return self._validated_rows(X, reset, accept_sparse="csr")
 
     def _keep(self, result):

@@ -19,7 +19,7 @@ from fastmix.core._threads import thread_limit
 from fastmix.core._validation import (
     as_centers,
     as_count,
-    as_matrix,
+    as_data,
     as_random_state,
     as_rows,
     as_weights,
@@ -112,7 +112,7 @@ def kmeans(
     >>> result.inertia
     1.0
     """
-    X = as_matrix(X)
+    X = as_data(X)
     init = check_arguments(
         X.shape, n_clusters, init, n_init, max_iter, tol, algorithm, bounds_memory
     )
@@ -196,7 +196,7 @@ def kmeans_plusplus(
     >>> sorted(indices // 2)
     [np.int64(0), np.int64(1)]
     """
-    X = as_matrix(X)
+    X = as_data(X)
     check_arguments(X.shape, n_clusters)
     if n_local_trials is not None:
         n_local_trials = as_count(n_local_trials, "n_local_trials")
@@ -258,7 +258,7 @@ def assign(X, centers, *, return_distances=False, n_threads=None):
     >>> assign([[0.0], [4.0]], [[1.0], [5.0]], return_distances=True)
     (array([0, 1], dtype=int32), array([1., 1.]), array([25.,  9.]))
     """
-    X = as_matrix(X)
+    X = as_data(X)
     centers = as_centers(centers, None, X.shape[1], "centers")
     n_threads = thread_limit(n_threads)
     rows = as_rows(X)

@@ -7,7 +7,7 @@ from scipy import sparse
 from fastmix.core._mixture_use import log_densities
 from fastmix.core._mixture_given import model_of
 from fastmix.core._threads import thread_limit
-from fastmix.core._validation import as_matrix
+from fastmix.core._validation import as_data
 
 __all__ = ["log_prob"]
 
@@ -90,7 +90,7 @@ def log_prob(
     """
     if sparse.issparse(X):
         raise TypeError("X is sparse, which the densities of a mixture are not: pass X.toarray()")
-    X = as_matrix(X)
+    X = as_data(X)
     model, _ = model_of(covariance_type, weights, means, covariances)
     d = model.parameters.means.shape[1]
     if X.shape[1] != d:

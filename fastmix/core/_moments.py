@@ -8,7 +8,7 @@ from fastmix.core._mixture import MixtureRows
 from fastmix.core._parameters import Parameters, ordered_sum
 from fastmix.core._passes import slot_passes
 from fastmix.core._threads import thread_limit
-from fastmix.core._validation import as_matrix, as_weights, result_dtype
+from fastmix.core._validation import as_data, as_weights, result_dtype
 
 __all__ = ["Moments", "framed_rows"]
 
@@ -105,7 +105,7 @@ class Moments:
         """
         if self.factors is None:
             raise ValueError("accumulate needs the current parameters: Moments(..., factors=...)")
-        X = as_matrix(X)
+        X = as_data(X)
         k, d = self.first.shape
         if X.shape[1] != d:
             raise ValueError(f"X has {X.shape[1]} columns, but the moments are of {d}")

@@ -16,6 +16,7 @@ from fastmix.core._sources import as_source
 __all__ = [
     "as_centers",
     "as_count",
+    "as_data",
     "as_matrix",
     "as_out",
     "as_random_state",
@@ -40,18 +41,20 @@ def result_dtype(dtype):
     return np.dtype(np.float32 if dtype.newbyteorder("=") == np.float32 else np.float64)
 
 
+def as_data(X):
+    """Rows to work on: a Source where they are not in memory, or in a memory map, else as
+    ``as_matrix`` has them."""
+    source = as_source(X) if type(X) is not np.ndarray or X.base is not None else None
+    return as_matrix(X) if source is None else source
+
+
 def as_matrix(X, name="X"):
-    """X as a two-dimensional numeric ndarray, CSR array or Source; such pass through uncopied, and
-    what is not in memory, or lies in a memory map, becomes a Source."""
+    """X as a two-dimensional numeric ndarray or CSR array; such arrays pass through uncopied."""
     if isinstance(X, np.ma.MaskedArray):
         raise TypeError(
             f"{name} is a masked array, whose mask would be ignored: fill it ({name}.filled(...)) "
             "or drop the masked rows first"
         )
-    if type(X) is not np.ndarray or X.base is not None:
-        source = as_source(X)
-        if source is not None:
-            return source
     is_sparse = sparse.issparse(X)
     if is_sparse:
         X = X.tocsr()
