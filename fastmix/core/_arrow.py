@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 
-from fastmix.core._sources import Source
+from fastmix.core._sources import Source, changed
 
 __all__ = ["ArrowSource"]
 
@@ -73,18 +73,29 @@ class ArrowSource(Source):
             raise ValueError("columns is empty; at least one is required")
         types = [_dtype_of(dataset.schema.field(name)) for name in self.names]
         self.dtype = np.result_type(*types)
-        self.pieces, self.starts = [], [0]
+        self.pieces, self.starts, self.nulls = [], [0], {}
         for fragment in dataset.get_fragments():
             if hasattr(fragment, "split_by_row_group"):
+                self._count_nulls(fragment.metadata)
                 for piece in fragment.split_by_row_group():
                     self._add(piece, piece.row_groups[0].num_rows)
             else:
                 self._add(fragment, fragment.count_rows())
+        for name, count in self.nulls.items():
+            raise ValueError(f"column {name!r} has {count} nulls")
         if self.starts[-1] == 0:
             raise ValueError("has 0 rows; at least one is required")
         self.shape = (self.starts[-1], len(self.names))
         self.page_rows = int(np.median(np.diff(self.starts)))
         self.sums, self.last = {}, (None, None)
+
+    def _count_nulls(self, metadata):
+        """Nulls that the statistics of a Parquet file tell of, found before any row is read."""
+        for group in map(metadata.row_group, range(metadata.num_row_groups)):
+            for column in map(group.column, range(group.num_columns)):
+                name, statistics = column.path_in_schema, column.statistics
+                if name in self.names and statistics is not None and statistics.null_count:
+                    self.nulls[name] = self.nulls.get(name, 0) + statistics.null_count
 
     def _add(self, piece, n_rows):
         self.pieces.append(piece)
@@ -117,10 +128,7 @@ class ArrowSource(Source):
         except (self.error, OSError) as error:
             raise RuntimeError(f"{name} could not be read: {error}") from error
         if len(table) != expected:
-            raise ValueError(
-                f"X changed between two passes: row group {index} has {len(table)} rows, it had "
-                f"{expected}"
-            )
+            raise changed(f"row group {index} had {expected} rows and has {len(table)}")
         rows = np.empty((expected, self.shape[1]), dtype=self.dtype)
         for column, values in enumerate(table.columns):
             if values.null_count:
@@ -130,7 +138,7 @@ class ArrowSource(Source):
             rows[:, column] = values.to_numpy()
         value = zlib.crc32(rows)
         if self.sums.setdefault(index, value) != value:
-            raise ValueError(f"X changed between two passes: row group {index} has other values")
+            raise changed(f"row group {index} has other values")
         self.last = index, rows
         return rows
 

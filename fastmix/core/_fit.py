@@ -180,6 +180,7 @@ def _hook(callbacks, verbose, frame, factor, max_iter, init, began):
             init=init,
             centers=frame.out_of(run.centers),
             labels=run.labels,
+            bytes_read=run.assign.rows.bytes_read,
         )
         # Every callback is called, whatever an earlier one answers.
         return any([callback(state) for callback in callbacks])

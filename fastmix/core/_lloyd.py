@@ -35,6 +35,7 @@ class IterationState:
     init: int
     centers: np.ndarray
     labels: np.ndarray
+    bytes_read: int = 0
 
 
 @dataclass

@@ -36,8 +36,6 @@ class Source:
     dtype : numpy.dtype
     names : list of str or None
         Of the columns.
-    window_bytes : int
-        Size of the windows of a pass.
     page_rows : int
         Fewest rows that are worth reading alone.
     seekable : bool
@@ -48,7 +46,6 @@ class Source:
 
     ndim = 2
     names = None
-    window_bytes = WINDOW_BYTES
     page_rows = 1
     seekable = True
     in_place = False
@@ -93,6 +90,14 @@ class Source:
         return out
 
 
+def changed(how):
+    """The error for a source that is not what it was."""
+    return ValueError(
+        f"X changed between two passes: {how}; a fit reads its rows many times, and they must stay "
+        "the same"
+    )
+
+
 class _Checksums:
     """Whether rows are those that were read before: a CRC-32 of every few, as far as whole ones of
     these come by."""
@@ -108,10 +113,7 @@ class _Checksums:
             at = piece * self.rows - start
             value = zlib.crc32(np.ascontiguousarray(rows[at : at + self.rows]))
             if self.known.setdefault(piece, value) != value:
-                raise ValueError(
-                    f"X changed between two passes: {where}; a fit reads its rows many times, and "
-                    "they must stay the same"
-                )
+                raise changed(f"{where} have other values")
 
 
 class ArraySource(Source):
@@ -161,7 +163,7 @@ class ArraySource(Source):
     def check(self):
         shape = tuple(int(size) for size in self.X.shape)
         if shape != self.shape:
-            raise ValueError(f"X changed between two passes: from shape {self.shape} to {shape}")
+            raise changed(f"its shape was {self.shape} and is {shape}")
 
 
 class MapSource(Source):
@@ -177,7 +179,6 @@ class MapSource(Source):
 
     def __init__(self, X):
         self.X, self.shape, self.dtype = X, X.shape, X.dtype
-        self.window_bytes = MAP_WINDOW_BYTES
         self.page_rows = max(1, mmap.PAGESIZE // self.row_bytes)
         self.map = _map_of(X)
         begin = np.frombuffer(self.map, np.uint8).ctypes.data
@@ -317,10 +318,7 @@ class _BlockReader:
         else:
             self.start, self.stop = self.stop, self.stop + len(self.block)
             return
-        raise ValueError(
-            f"X changed between two passes: {fault}; a fit reads its rows many times, and they "
-            "must stay the same"
-        )
+        raise changed(fault)
 
     def read(self, start, stop):
         """Rows start .. stop, in memory of their own: a block may be written to once the next is
@@ -338,9 +336,7 @@ class _BlockReader:
             while self.index + 1 < len(source.sums):  # blocks without rows
                 self._next()
             if next(self.blocks, None) is not None:
-                raise ValueError(
-                    f"X changed between two passes: it has a block {len(source.sums)}"
-                )
+                raise changed(f"it has a block {len(source.sums)}")
         return out
 
 
@@ -411,7 +407,8 @@ def windows(source, multiple, wanted=None):
     """
     source.check()
     n, read = source.shape[0], source.reader()
-    rows = max(1, source.window_bytes // source.row_bytes // multiple) * multiple
+    size = MAP_WINDOW_BYTES if source.in_place else WINDOW_BYTES
+    rows = max(1, size // source.row_bytes // multiple) * multiple
     spans = []
     for start in range(0, n, rows):
         stop = min(n, start + rows)

@@ -1,0 +1,441 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Rows that are not in memory: the bits of a fit in memory, and what is refused."""
+
+import mmap
+
+import numpy as np
+import pyarrow
+import pyarrow.dataset
+import pyarrow.parquet
+import pytest
+
+from fastmix import ArrowSource, GaussianMixture, KMeans
+from fastmix.core import _sources, assign, kmeans, kmeans_plusplus, log_prob
+from fastmix.core._moments import Moments
+from fastmix.core._parameters import Parameters, factors_of, precision_factors
+from fastmix.core._sources import as_source
+
+KINDS = ["memory map", "array", "blocks", "parquet"]
+N, D = 5_003, 5
+
+
+class Sliced:
+    """What HDF5 datasets and Zarr arrays have in common."""
+
+    def __init__(self, X):
+        self.X, self.shape, self.dtype, self.reads = X, X.shape, X.dtype, 0
+
+    def __getitem__(self, rows):
+        assert isinstance(rows, slice)
+        self.reads += 1
+        return self.X[rows]
+
+
+class Blocks:
+    """Blocks of ragged sizes, some without rows, in one buffer that is written again and again."""
+
+    def __init__(self, X, sizes=(1, 0, 700, 3, 64)):
+        self.X, self.sizes = X, sizes
+
+    def __iter__(self):
+        at, index = 0, 0
+        buffer = np.empty((max(self.sizes), self.X.shape[1]), dtype=self.X.dtype)
+        while at < len(self.X):
+            part = self.X[at : at + self.sizes[index % len(self.sizes)]]
+            buffer[: len(part)] = part
+            yield buffer[: len(part)]
+            at, index = at + len(part), index + 1
+
+
+def rows(dtype, seed=0, n=N, d=D):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, d)) + 6 * rng.integers(0, 7, size=(n, 1))
+    return (16 * X).astype(dtype) if np.dtype(dtype).kind in "iu" else X.astype(dtype)
+
+
+def source_of(kind, X, folder):
+    if kind == "memory map":
+        np.save(folder / "x.npy", X)
+        return np.load(folder / "x.npy", mmap_mode="r")
+    if kind == "array":
+        return Sliced(X)
+    if kind == "blocks":
+        return Blocks(X)
+    names = [f"c{j}" for j in range(X.shape[1])]
+    table = pyarrow.table(dict(zip(names, X.T, strict=True)))
+    pyarrow.parquet.write_table(table, folder / "x.parquet", row_group_size=777)
+    return ArrowSource(folder / "x.parquet")
+
+
+@pytest.fixture(autouse=True)
+def small_windows(monkeypatch):
+    """Windows of at most 2,000 rows, of which a pass needs several."""
+    monkeypatch.setattr(_sources, "WINDOW_BYTES", 40_000)
+    monkeypatch.setattr(_sources, "MAP_WINDOW_BYTES", 40_000)
+    monkeypatch.setattr(_sources, "CHECKED_BYTES", 2_000)
+
+
+def bits(*values):
+    return [np.asarray(value).tobytes() for value in values]
+
+
+# ---------------------------------------------------------------- the same bits
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("init", ["k-means++", "random"])
+def test_kmeans_of_a_source_has_the_bits_of_memory(kind, init, dtype, tmp_path):
+    X = rows(dtype)
+    weights = np.random.default_rng(1).random(N)
+    wanted = KMeans(9, init=init, n_init=2, random_state=0).fit(X, sample_weight=weights)
+    source = source_of(kind, X, tmp_path)
+    for n_threads in (1, 2, 3):
+        model = KMeans(9, init=init, n_init=2, random_state=0, n_threads=n_threads)
+        model.fit(source, sample_weight=weights)
+        assert bits(model.cluster_centers_, model.labels_, model.inertia_) == bits(
+            wanted.cluster_centers_, wanted.labels_, wanted.inertia_
+        )
+        assert model.n_iter_ == wanted.n_iter_
+    assert bits(model.predict(source), model.transform(source), model.score(source)) == bits(
+        wanted.predict(X), wanted.transform(X), wanted.score(X)
+    )
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("init", ["kmeans", "random"])
+def test_mixture_of_a_source_has_the_bits_of_memory(kind, init, covariance_type, tmp_path):
+    X = rows("float32")
+    options = dict(
+        covariance_type=covariance_type, init_params=init, max_iter=6, tol=0, random_state=0
+    )
+    weights = np.random.default_rng(1).random(N)
+    wanted = GaussianMixture(4, **options).fit(X, sample_weight=weights)
+    source = source_of(kind, X, tmp_path)
+    for n_threads in (1, 3):
+        model = GaussianMixture(4, **options, n_threads=n_threads)
+        model.fit(source, sample_weight=weights)
+        assert bits(model.means_, model.covariances_, model.log_likelihood_) == bits(
+            wanted.means_, wanted.covariances_, wanted.log_likelihood_
+        )
+    found, expected = (
+        bits(*(getattr(wanted, name)(Y) for name in (
+            "predict", "predict_proba", "score_samples", "score", "bic", "aic", "icl",
+        )))
+        for Y in (source, X)
+    )  # fmt: skip
+    assert found == expected
+
+
+@pytest.mark.parametrize("algorithm", ["lloyd", "elkan"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_algorithm_has_the_bits_of_memory(kind, algorithm, tmp_path):
+    X = rows("float32", n=4_000, d=40)
+    wanted = kmeans(X, 40, random_state=0, algorithm="lloyd")
+    found = kmeans(source_of(kind, X, tmp_path), 40, random_state=0, algorithm=algorithm)
+    assert bits(found.centers, found.labels, found.inertia) == bits(
+        wanted.centers, wanted.labels, wanted.inertia
+    )
+    assert (found.report["algorithm"] == "lloyd") == (algorithm == "lloyd")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_empty_clusters_are_repaired_alike(kind, tmp_path):
+    X = rows("float32")
+    start = np.vstack([X[:3], np.full((4, D), 1e4, dtype=np.float32)])
+    weights = 1 + np.random.default_rng(1).random(N)
+    wanted = kmeans(X, 7, init=start, sample_weight=weights)
+    found = kmeans(source_of(kind, X, tmp_path), 7, init=start, sample_weight=weights)
+    assert wanted.report["repairs"]
+    assert found.report["repairs"] == wanted.report["repairs"]
+    assert bits(found.centers, found.labels) == bits(wanted.centers, wanted.labels)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_functions_take_sources(kind, tmp_path):
+    X = rows("float64")
+    source = source_of(kind, X, tmp_path)
+    assert bits(*kmeans_plusplus(source, 5, random_state=3)) == bits(
+        *kmeans_plusplus(X, 5, random_state=3)
+    )
+    assert bits(*assign(source, X[:4], return_distances=True)) == bits(
+        *assign(X, X[:4], return_distances=True)
+    )
+    given = [0.5, 0.5], X[:2], np.ones((2, D)), "diag"
+    assert bits(*log_prob(source, *given, return_components=True)) == bits(
+        *log_prob(X, *given, return_components=True)
+    )
+    covariances, P, log_det = precision_factors("diag", np.ones((2, D)), D)
+    factors = factors_of(Parameters("diag", np.array([0.5, 0.5]), X[:2], covariances), P, log_det)
+    found, wanted = (Moments("diag", 2, D, factors=factors).accumulate(Y) for Y in (source, X))
+    assert bits(found.weight, found.first, found.second) == bits(
+        wanted.weight, wanted.first, wanted.second
+    )
+
+
+@pytest.mark.parametrize("layout", ["columns", "every other", "backwards", "swapped"])
+def test_memory_maps_of_any_layout_are_used_where_they_lie(layout, tmp_path):
+    X = rows("float32")
+    stored = np.asfortranarray(X) if layout == "columns" else X
+    np.save(tmp_path / "x.npy", stored.astype(">f4") if layout == "swapped" else stored)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    if layout == "every other":
+        X, mapped = X[::2, 1:], mapped[::2, 1:]
+    elif layout == "backwards":
+        X, mapped = X[::-1], mapped[::-1]
+    assert as_source(mapped).in_place
+    found, wanted = kmeans(mapped, 6, random_state=0), kmeans(X, 6, random_state=0)
+    assert bits(found.centers, found.labels) == bits(wanted.centers, wanted.labels)
+
+
+def test_a_list_of_matrices_and_a_dataset_are_sources(tmp_path):
+    X = rows("float32")
+    source = source_of("parquet", X, tmp_path)
+    wanted = kmeans(X, 5, random_state=0)
+    dataset = pyarrow.dataset.dataset(tmp_path / "x.parquet")
+    for Y in ([X[:11], X[11:4_000], X[4_000:]], dataset, source):
+        assert bits(kmeans(Y, 5, random_state=0).centers) == bits(wanted.centers)
+
+
+def test_a_folder_of_parquet_files_is_one_table_in_the_order_of_the_names(tmp_path):
+    X = rows("float32", n=900)
+    for index, part in enumerate(np.split(X, 3)):
+        table = pyarrow.table({f"c{j}": part[:, j] for j in range(D)})
+        pyarrow.parquet.write_table(table, tmp_path / f"{index}.parquet", row_group_size=77)
+    source = ArrowSource(tmp_path, columns=["c3", "c0"])
+    assert source.names == ["c3", "c0"]
+    np.testing.assert_array_equal(source.take(np.arange(900)[::-1]), X[::-1, [3, 0]])
+
+
+def test_rows_are_taken_in_any_order_and_more_than_once(tmp_path):
+    X = rows("float32", n=2_000)
+    chosen = np.random.default_rng(0).integers(0, 2_000, size=300)
+    for kind in KINDS:
+        source = as_source(source_of(kind, X, tmp_path))
+        np.testing.assert_array_equal(source.take(chosen), X[chosen])
+
+
+def test_names_of_columns_are_kept_and_compared(tmp_path):
+    X = rows("float32")
+    source = source_of("parquet", X, tmp_path)
+    model = KMeans(3, random_state=0).fit(source)
+    assert model.feature_names_in_.tolist() == source.names
+    other = ArrowSource(tmp_path / "x.parquet", columns=source.names[::-1])
+    with pytest.raises(ValueError, match=r"columns of X are c4, c3, c2, c1, c0, but KMeans was"):
+        model.predict(other)
+
+
+def test_a_callable_start_gets_what_the_user_gave(tmp_path):
+    X = rows("float32")
+    for kind in ("array", "blocks"):
+        source, seen = source_of(kind, X, tmp_path), []
+
+        def start(given, k, random_state, seen=seen):
+            seen.append(given)
+            return X[:k]
+
+        KMeans(4, init=start, n_init=1).fit(source)
+        assert seen == [source]
+
+
+# ---------------------------------------------------------------- results go where they are wanted
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_results_are_written_to_out(kind, tmp_path):
+    X = rows("float32")
+    source = source_of(kind, X, tmp_path)
+    out = np.lib.format.open_memmap(tmp_path / "out.npy", mode="w+", dtype=np.int32, shape=(N,))
+    model = KMeans(4, random_state=0).fit(X)
+    assert model.predict(source, out=out) is out
+    np.testing.assert_array_equal(out, model.labels_)
+    mixture = GaussianMixture(3, random_state=0).fit(X)
+    assert mixture.predict(source, out=out) is out
+    np.testing.assert_array_equal(out, mixture.predict(X))
+    densities = np.empty(N, dtype=np.float64)
+    assert mixture.score_samples(source, out=densities) is densities
+    np.testing.assert_array_equal(densities.astype(np.float32), mixture.score_samples(X))
+
+
+@pytest.mark.parametrize(
+    "out",
+    [np.zeros(N, np.int64), np.zeros(N - 1, np.int32), np.zeros(2 * N, np.int32)[::2], [0] * N],
+    ids=["dtype", "shape", "stride", "list"],
+)
+@pytest.mark.parametrize("estimator", [KMeans(2), GaussianMixture(2)], ids=lambda e: type(e).__name__)
+def test_out_that_does_not_fit_is_refused(estimator, out):
+    X = rows("float32")
+    estimator.fit(X)
+    with pytest.raises(ValueError, match=r"out must be a int32 ndarray of shape \(5003,\)"):
+        estimator.predict(X, out=out)
+
+
+# ---------------------------------------------------------------- what is not read again
+
+
+@pytest.mark.parametrize("kind", ["memory map", "array", "parquet"])
+def test_blocks_whose_bounds_hold_are_not_read_again(kind, tmp_path, monkeypatch):
+    # 16 separated clusters in the order of the rows, of which the start splits two badly: the rest
+    # is settled early.
+    rng = np.random.default_rng(0)
+    n, d = 40_000, 16
+    centers = 40 * rng.normal(size=(16, d))
+    X = np.repeat(centers, n // 16, axis=0) + rng.normal(size=(n, d))
+    X = X.astype(np.float32)
+    X[: n // 8] = rng.normal(size=(n // 8, d)) * 20
+    monkeypatch.setattr(_sources, "WINDOW_BYTES", 2**18)
+    start = np.vstack([X[np.arange(8)], centers[2:].astype(np.float32)])
+    read = []
+    model = KMeans(
+        len(start), init=start, algorithm="elkan", tol=0,
+        callbacks=lambda state: read.append(state.bytes_read),
+    )  # fmt: skip
+    model.fit(source_of(kind, X, tmp_path))
+    wanted = KMeans(len(start), init=start, algorithm="lloyd", tol=0).fit(X)
+    assert bits(model.cluster_centers_, model.labels_) == bits(
+        wanted.cluster_centers_, wanted.labels_
+    )
+    steps = np.diff(read)
+    assert len(steps) >= 8
+    later = steps[len(steps) // 2 :]
+    assert later.sum() < 0.5 * X.nbytes * len(later)
+    assert model.fit_report_["bytes_read"] >= read[-1] > X.nbytes
+
+
+def test_bytes_read_are_counted(tmp_path):
+    X = rows("float32")
+    report = kmeans(Sliced(X), 4, init=X[:4], algorithm="lloyd", max_iter=2, tol=0).report
+    # Two passes of the scan, two iterations, the last E-step and the inertia.
+    assert report["bytes_read"] == (2 + 2 + 1 + 1) * X.nbytes
+    assert kmeans(X, 4, init=X[:4]).report["bytes_read"] == 0
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def test_a_generator_is_refused_with_what_to_do():
+    X = rows("float32")
+    with pytest.raises(TypeError, match=r"X is a generator, which gives its rows once.*pass a list"):
+        KMeans(2).fit(block for block in [X])
+
+
+@pytest.mark.parametrize(
+    ("blocks", "error", "match"),
+    [
+        ([np.ones((3, 2)), np.ones((3, 3))], ValueError, "block 1 of X has 3 features"),
+        ([np.ones((3, 2)), np.ones((3, 2), "f4")], ValueError, "block 1 of X has dtype float32"),
+        ([np.ones((0, 2))], ValueError, "X has 0 samples"),
+        ([np.array([["a", "b"]])], TypeError, "block 0 of X must be numeric"),
+        ([np.ones((3, 2)), np.ones((3, 2)) * 1j], ValueError, "Complex data not supported"),
+    ],
+    ids=["columns", "dtype", "empty", "text", "complex"],
+)
+@pytest.mark.parametrize("estimator", [KMeans(2), GaussianMixture(2)], ids=lambda e: type(e).__name__)
+def test_blocks_that_differ_are_refused_by_number(estimator, blocks, error, match):
+    with pytest.raises(error, match=match):
+        estimator.fit(blocks)
+    assert not hasattr(estimator, "n_features_in_")
+
+
+def test_the_first_value_that_is_not_finite_is_named(tmp_path):
+    X = rows("float32")
+    X[3_333, 2] = np.nan
+    for kind in KINDS:
+        with pytest.raises(ValueError, match=r"contains NaN: X\[3333, 2\]"):
+            KMeans(2).fit(source_of(kind, X, tmp_path))
+
+
+class Failing(Blocks):
+    """Blocks of 500 rows of which number 7 cannot be read from the third pass on."""
+
+    passes = 0
+
+    def __iter__(self):
+        self.passes += 1
+        for index in range(10):
+            if index == 7 and self.passes > 2:
+                raise OSError("the tape is torn")
+            yield self.X[500 * index : 500 * (index + 1)]
+
+
+@pytest.mark.parametrize("estimator", [KMeans, GaussianMixture], ids=lambda e: e.__name__)
+def test_a_reader_that_fails_is_named_by_block_and_leaves_the_estimator(estimator):
+    X = rows("float32")
+    model = estimator(3, random_state=0).fit(X)
+    before = model.__dict__.copy()
+    with pytest.raises(RuntimeError, match=r"block 7 of X could not be read: OSError: the tape"):
+        model.fit(Failing(X))
+    assert model.__dict__ == before
+    with pytest.raises(RuntimeError, match=r"block 7 of X could not be read"):
+        model.predict(Failing(X))
+
+
+class Changing(Blocks):
+    """Blocks that are others in a later pass."""
+
+    def __init__(self, X, change):
+        self.X, self.change, self.passes = X, change, 0
+
+    def __iter__(self):
+        self.passes += 1
+        blocks = list(np.split(self.X, [500, 1_000, 1_500]))
+        return iter(self.change(blocks) if self.passes == 3 else blocks)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda b: b[:-1], "it ended before block 3"),
+        (lambda b: [*b, b[0]], "it has a block 4"),
+        (lambda b: [b[0], b[1][:-1], *b[2:]], "block 1 has 499 rows"),
+        (lambda b: [b[0], b[1] + 1, *b[2:]], "block 1 has other values"),
+        (lambda b: [b[1], b[0], *b[2:]], "block 0 has other values"),
+    ],
+    ids=["fewer", "more", "shorter", "values", "order"],
+)
+def test_blocks_that_change_between_passes_are_refused(change, match):
+    with pytest.raises(ValueError, match=f"X changed between two passes: {match}"):
+        KMeans(3, random_state=0).fit(Changing(rows("float32"), change))
+
+
+def test_an_array_that_changes_between_passes_is_refused():
+    class Flipping(Sliced):
+        def __getitem__(self, rows):
+            part = super().__getitem__(rows).copy()
+            if self.reads > 20:
+                part[0, 0] += 1
+            return part
+
+    X = rows("float32", n=40_000)
+    with pytest.raises(ValueError, match=r"X changed between two passes: rows \d+ to \d+ have other"):
+        KMeans(3, random_state=0, tol=0).fit(Flipping(X))
+
+
+def test_a_file_that_shrinks_under_its_map_is_refused(tmp_path):
+    X = source_of("memory map", rows("float32"), tmp_path)
+    path = tmp_path / "x.npy"
+
+    def shrink(state):
+        if state.iteration == 1:
+            with open(path, "r+b") as file:
+                file.truncate(mmap.PAGESIZE)
+
+    with pytest.raises(ValueError, match=r"memory map of a file that has shrunk: it has 4096 bytes"):
+        KMeans(9, init=rows("float32")[:9], tol=0, callbacks=shrink).fit(X)
+
+
+def test_nulls_are_refused_by_column(tmp_path):
+    table = pyarrow.table({"a": [1.0, 2.0, None], "b": [1.0, 2.0, 3.0]})
+    for statistics in (True, False):
+        path = tmp_path / f"{statistics}.parquet"
+        pyarrow.parquet.write_table(table, path, write_statistics=statistics)
+        with pytest.raises(ValueError, match="column 'a' has 1 nulls"):
+            KMeans(2).fit(ArrowSource(path))
+
+
+def test_another_number_of_columns_is_refused(tmp_path):
+    X = rows("float32")
+    model = KMeans(2, random_state=0).fit(X)
+    with pytest.raises(ValueError, match="X has 4 features, but KMeans is expecting 5"):
+        model.predict(Sliced(X[:, :4]))
