@@ -71,7 +71,7 @@ class KMeans(
         what was done.  The result has the same bits.
     bounds_memory : int or None, default=None
         Most bytes that bounds may take beyond X, of which more make them tighter; None: half as
-        much as X, and at least 24 a row.
+        much as X, and at least 24 a row, but at most 2 GiB for rows that are not in memory.
     n_threads : int or None, default=None
         None follows OMP_NUM_THREADS, threadpool_limits, the CPU affinity and the cgroup quota.
     callbacks : callable or list of callables, default=None

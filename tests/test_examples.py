@@ -6,6 +6,9 @@ import importlib
 import re
 from pathlib import Path
 
+import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 README = Path(__file__).parent.parent / "README.md"
@@ -17,6 +20,7 @@ README = Path(__file__).parent.parent / "README.md"
         "fastmix._kmeans",
         "fastmix._mixture",
         "fastmix.callbacks",
+        "fastmix.core._arrow",
         "fastmix.core._gaussians",
         "fastmix.core._kmeans",
         "fastmix.core._mixture_density",
@@ -35,6 +39,7 @@ def test_docstring_examples_exist():
     without = [
         what.__name__
         for what in (
+            fastmix.ArrowSource,
             fastmix.GaussianMixture,
             fastmix.KMeans,
             fastmix.assign,
@@ -47,11 +52,15 @@ def test_docstring_examples_exist():
     assert without == []
 
 
-def test_readme_examples_run(capsys):
+def test_readme_examples_run(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     scope = {}
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
-    assert len(blocks) == 2
-    exec("\n".join(blocks), scope)
+    first, functions, source = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
+    exec(first + functions, scope)
     assert scope["model"].fit_report_["stopped"] in ("strict", "tol")
     assert (scope["result"].labels == scope["labels"]).mean() > 0.999
+    table = pyarrow.table({f"x{j}": column for j, column in enumerate(scope["X"].T)})
+    pyarrow.parquet.write_table(table, "big.parquet")
+    exec(source, scope)
+    np.testing.assert_array_equal(np.load("labels.npy"), scope["model"].labels_)
     assert len(capsys.readouterr().out.splitlines()) >= 2

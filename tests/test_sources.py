@@ -2,6 +2,7 @@
 """Rows that are not in memory: the bits of a fit in memory, and what is refused."""
 
 import mmap
+import threading
 
 import numpy as np
 import pyarrow
@@ -309,6 +310,21 @@ def test_bytes_read_are_counted(tmp_path):
     # Two passes of the scan, two iterations, the last E-step and the inertia.
     assert report["bytes_read"] == (2 + 2 + 1 + 1) * X.nbytes
     assert kmeans(X, 4, init=X[:4]).report["bytes_read"] == 0
+
+
+def test_the_next_window_is_read_while_the_caller_has_one():
+    second = threading.Event()
+
+    class Waiting(Sliced):
+        def __getitem__(self, rows):
+            if rows.start:
+                second.set()
+            return super().__getitem__(rows)
+
+    found = _sources.windows(as_source(Waiting(rows("float32"))), 1)
+    assert next(found)[0] == 0
+    assert second.wait(timeout=60)
+    found.close()
 
 
 # ---------------------------------------------------------------- what is refused

@@ -109,6 +109,19 @@ def measure(path, n_rows, kind, place):
     return json.loads(child.stdout)
 
 
+def read_later(path, n_rows):
+    """Iterations of a whole fit with bounds from k-means++, and which part of the file's first rows
+    an iteration of their later half reads."""
+    from fastmix import KMeans
+
+    X, read = np.load(path, mmap_mode="r")[:n_rows], [0]
+    KMeans(
+        N_CLUSTERS, random_state=0, callbacks=lambda state: read.append(state.bytes_read)
+    ).fit(X)
+    later = np.diff(read)[(len(read) - 1) // 2 :]
+    return len(read) - 1, float(later.mean()) / X.nbytes
+
+
 if __name__ == "__main__":
     path, n_rows, kind, place = sys.argv[1:]
     print(json.dumps(_measure(path, int(n_rows), kind, place)))
