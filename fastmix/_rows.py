@@ -24,9 +24,7 @@ class RowsValidation:
         ):
             X = as_matrix(X)
         return as_matrix(
-            validate_data(
-                self, X, dtype="numeric", ensure_all_finite=False, reset=reset, **options
-            )
+            validate_data(self, X, dtype="numeric", ensure_all_finite=False, reset=reset, **options)
         )
 
     def _validated_source(self, source, reset):

@@ -108,9 +108,13 @@ def test_kmeans_of_a_source_has_the_bits_of_memory(kind, init, dtype, tmp_path):
 @pytest.mark.parametrize("init", ["kmeans", "random"])
 def test_mixture_of_a_source_has_the_bits_of_memory(kind, init, covariance_type, tmp_path):
     X = rows("float32")
-    options = dict(
-        covariance_type=covariance_type, init_params=init, max_iter=6, tol=0, random_state=0
-    )
+    options = {
+        "covariance_type": covariance_type,
+        "init_params": init,
+        "max_iter": 6,
+        "tol": 0,
+        "random_state": 0,
+    }
     weights = np.random.default_rng(1).random(N)
     wanted = GaussianMixture(4, **options).fit(X, sample_weight=weights)
     source = source_of(kind, X, tmp_path)
@@ -264,7 +268,9 @@ def test_results_are_written_to_out(kind, tmp_path):
     [np.zeros(N, np.int64), np.zeros(N - 1, np.int32), np.zeros(2 * N, np.int32)[::2], [0] * N],
     ids=["dtype", "shape", "stride", "list"],
 )
-@pytest.mark.parametrize("estimator", [KMeans(2), GaussianMixture(2)], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    "estimator", [KMeans(2), GaussianMixture(2)], ids=lambda e: type(e).__name__
+)
 def test_out_that_does_not_fit_is_refused(estimator, out):
     X = rows("float32")
     estimator.fit(X)
@@ -332,7 +338,9 @@ def test_the_next_window_is_read_while_the_caller_has_one():
 
 def test_a_generator_is_refused_with_what_to_do():
     X = rows("float32")
-    with pytest.raises(TypeError, match=r"X is a generator, which gives its rows once.*pass a list"):
+    with pytest.raises(
+        TypeError, match=r"X is a generator, which gives its rows once.*pass a list"
+    ):
         KMeans(2).fit(block for block in [X])
 
 
@@ -347,7 +355,9 @@ def test_a_generator_is_refused_with_what_to_do():
     ],
     ids=["columns", "dtype", "empty", "text", "complex"],
 )
-@pytest.mark.parametrize("estimator", [KMeans(2), GaussianMixture(2)], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    "estimator", [KMeans(2), GaussianMixture(2)], ids=lambda e: type(e).__name__
+)
 def test_blocks_that_differ_are_refused_by_number(estimator, blocks, error, match):
     with pytest.raises(error, match=match):
         estimator.fit(blocks)
@@ -424,7 +434,9 @@ def test_an_array_that_changes_between_passes_is_refused():
             return part
 
     X = rows("float32", n=40_000)
-    with pytest.raises(ValueError, match=r"X changed between two passes: rows \d+ to \d+ have other"):
+    with pytest.raises(
+        ValueError, match=r"X changed between two passes: rows \d+ to \d+ have other"
+    ):
         KMeans(3, random_state=0, tol=0).fit(Flipping(X))
 
 
@@ -437,7 +449,9 @@ def test_a_file_that_shrinks_under_its_map_is_refused(tmp_path):
             with open(path, "r+b") as file:
                 file.truncate(mmap.PAGESIZE)
 
-    with pytest.raises(ValueError, match=r"memory map of a file that has shrunk: it has 4096 bytes"):
+    with pytest.raises(
+        ValueError, match=r"memory map of a file that has shrunk: it has 4096 bytes"
+    ):
         KMeans(9, init=rows("float32")[:9], tol=0, callbacks=shrink).fit(X)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Fits of a memory-mapped file beside the same rows in memory, each in a child process (Linux only).
+"""Fits of a memory-mapped file beside those of the same rows in memory, in child processes (Linux).
 
 ``python -m benchmarks.streams FILE N_ROWS KIND PLACE`` is the child: it prints what it measured.
 """
@@ -115,9 +115,7 @@ def read_later(path, n_rows):
     from fastmix import KMeans
 
     X, read = np.load(path, mmap_mode="r")[:n_rows], [0]
-    KMeans(
-        N_CLUSTERS, random_state=0, callbacks=lambda state: read.append(state.bytes_read)
-    ).fit(X)
+    KMeans(N_CLUSTERS, random_state=0, callbacks=lambda state: read.append(state.bytes_read)).fit(X)
     later = np.diff(read)[(len(read) - 1) // 2 :]
     return len(read) - 1, float(later.mean()) / X.nbytes
 

@@ -101,9 +101,6 @@ class ArrowSource(Source):
         self.pieces.append(piece)
         self.starts.append(self.starts[-1] + n_rows)
 
-    def reader(self):
-        return self._read
-
     def _read(self, start, stop):
         first = bisect.bisect_right(self.starts, start) - 1
         out = np.empty((stop - start, self.shape[1]), dtype=self.dtype)

@@ -53,9 +53,7 @@ class Assignment:
         self.steps += 1
         n_changed, parts = 0, None
         wanted = self._wanted(fresh, labels, n_threads)
-        for start, stop, threads in passes(
-            self.rows, self._centers_met(fresh), n_threads, *wanted
-        ):
+        for start, stop, threads in passes(self.rows, self._centers_met(fresh), n_threads, *wanted):
             if sums is not None and parts is None:
                 n_parts = max(1, min(threads, self._most_parts(sums)))
                 parts = self.rows.empty_sums(n_parts, self.k) if n_parts > 1 else sums[np.newaxis]

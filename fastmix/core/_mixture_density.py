@@ -4,8 +4,8 @@
 import numpy as np
 from scipy import sparse
 
-from fastmix.core._mixture_use import log_densities
 from fastmix.core._mixture_given import model_of
+from fastmix.core._mixture_use import log_densities
 from fastmix.core._threads import thread_limit
 from fastmix.core._validation import as_data
 

@@ -114,7 +114,9 @@ class _Fit:
         at = time.perf_counter()
         kind, k = best.parameters.covariance_type, len(best.parameters.means)
         shift = log_scale(frame)
-        likelihood = log_likelihood(rows, best.factors, frame, self.weights, self.n_threads) * factor
+        likelihood = (
+            log_likelihood(rows, best.factors, frame, self.weights, self.n_threads) * factor
+        )
         bounds = [bound + shift for bound in best.lower_bounds]
         ends = [None if start is None else start.lower_bound + shift for start in self.starts]
         end = best.lower_bound + shift

@@ -89,9 +89,7 @@ def log_densities(X, model, n_threads, joint=None, out=None):
     for start, stop, threads in slot_passes(rows, kind, k, n_threads, values=1):
         part = np.empty(stop - start)
         own = None if joint is None else joint[start:stop]
-        rows.expect(
-            start, stop, model.factors, threads, log_prob=part, log_joint=own, origin=start
-        )
+        rows.expect(start, stop, model.factors, threads, log_prob=part, log_joint=own, origin=start)
         with np.errstate(over="ignore"):
             out[start:stop] = part + shift
         if own is not None:

@@ -65,6 +65,9 @@ class Source:
 
     def reader(self):
         """A function (start, stop) -> ndarray for one pass, in which ranges come in order."""
+        return self._read
+
+    def _read(self, start, stop):
         raise NotImplementedError
 
     def check(self):
@@ -141,9 +144,6 @@ class ArraySource(Source):
     def original(self):
         return self.X
 
-    def reader(self):
-        return self._read
-
     def _read(self, start, stop):
         where = f"rows {start} to {stop - 1}"
         try:
@@ -189,9 +189,6 @@ class MapSource(Source):
     @property
     def original(self):
         return self.X
-
-    def reader(self):
-        return self._read
 
     def _read(self, start, stop):
         step = self.X.strides[0]
