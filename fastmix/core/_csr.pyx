@@ -104,7 +104,7 @@ cdef class CsrRows:
 
     def spans(self, Py_ssize_t multiple, wanted=None):
         """As TileRows.spans: all rows, which are in memory."""
-        yield 0, self.n
+        return ((0, self.n),)
 
     def first_non_finite(self):
         """Row, column and value of the first stored element that is NaN or infinite."""

@@ -121,9 +121,11 @@ cdef class TileRows:
         They are cut at multiples of ``multiple``; wanted is a mask of the pages of so many rows
         that will be looked at: of a source, others are not read.
         """
-        if not self.page_rows:
-            yield 0, self.n
-            return
+        if self.source is None or not self.page_rows:
+            return ((0, self.n),)
+        return self._windows(multiple, wanted)
+
+    def _windows(self, Py_ssize_t multiple, wanted):
         for start, window, n_read in windows(self.source, multiple, wanted):
             self.bytes_read += n_read * self.source.row_bytes
             self._hold(start, window)
