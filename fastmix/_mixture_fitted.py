@@ -5,6 +5,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from fastmix._saving import SavedModel
 from fastmix._state import common_state, restore_columns, stored_frame
 from fastmix.core import _mixture_fit as core
 from fastmix.core._mixture import log
@@ -16,7 +17,7 @@ from fastmix.core._validation import as_matrix, as_weights, result_dtype
 __all__ = ["FittedMixture"]
 
 
-class FittedMixture:
+class FittedMixture(SavedModel):
     """The half of the estimator that reads ``_model``; the other half fits it."""
 
     def _validated(self, X, reset):
