@@ -14,6 +14,7 @@ _LAZY = {
     "assign": "fastmix.core",
     "kmeans": "fastmix.core",
     "kmeans_plusplus": "fastmix.core",
+    "load": "fastmix.model_file",
     "log_prob": "fastmix.core",
     "show_versions": "fastmix.core",
 }

@@ -3,10 +3,31 @@
 
 import contextlib
 import errno
+import hashlib
 import os
+import re
 import secrets
 
-__all__ = ["replacing"]
+__all__ = ["remove_leftovers", "replacing"]
+
+
+def _prefix(target):
+    """How the temporary files of a target begin; its own name could be too long to add to."""
+    name = hashlib.sha256(os.fsencode(os.path.basename(target))).hexdigest()[:16]
+    return f".fastmix-{name}-"
+
+
+def remove_leftovers(path):
+    """Remove temporary files that processes killed in ``replacing(path)`` left behind.
+
+    For files that one process at a time writes: that of another would be removed as well.
+    """
+    folder, target = os.path.split(os.path.realpath(os.fsdecode(path)))
+    pattern = re.compile(re.escape(_prefix(target)) + r"[0-9a-f]{16}\.tmp")
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if pattern.fullmatch(name):
+                os.unlink(os.path.join(folder, name))
 
 
 @contextlib.contextmanager
@@ -20,7 +41,7 @@ def replacing(path):
     if os.path.exists(target) and not os.path.isfile(target):
         raise OSError(errno.EINVAL, "not a regular file", path)
     folder = os.path.dirname(target)
-    temporary = os.path.join(folder, f".fastmix-{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(folder, f"{_prefix(target)}{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
             yield file

@@ -5,6 +5,7 @@ a model file holds."""
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from fastmix._saving import SavedModel
 from fastmix._state import common_state, restore_columns, stored_frame
 from fastmix.core._fit import KMeansModel
 from fastmix.core._frame import Frame
@@ -13,7 +14,7 @@ from fastmix.core._validation import result_dtype
 __all__ = ["CentersModel"]
 
 
-class CentersModel:
+class CentersModel(SavedModel):
     """Mixin: ``_model`` is what predict uses, ``_centers`` what ``cluster_centers_`` shows."""
 
     @property

@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from fastmix._centers import CentersModel
+from fastmix._checkpoint import CHECKPOINT_CONSTRAINTS, checkpoint_of
 from fastmix._parameters import ParameterValidation
 from fastmix._rows import RowsValidation
 from fastmix.core import _fit as core
@@ -77,6 +78,15 @@ class KMeans(
     callbacks : callable or list of callables, default=None
         Called after every iteration with a state (``iteration``, ``objective``, ``center_shift``,
         ``n_changed``, ``seconds``, ``centers``, ``labels``, ...); a true value ends the fit.
+    checkpoint : str, path-like or None, default=None
+        File in which fit keeps what it needs to go on: written to the disk beside it and then put
+        in its place in one step, so that a kill leaves the one before or this one.
+    checkpoint_every : int, default=1
+        Iterations between two checkpoints; each start's first state and last iteration have one.
+    resume : bool, default=False
+        Whether fit goes on from the checkpoint, to the bits of a fit that nothing interrupted;
+        without a file it begins.  ``max_iter`` may be another, and what changes no bit; all else
+        and the rows must be the same.
 
     Attributes
     ----------
@@ -93,9 +103,11 @@ class KMeans(
         J after each E-step and after each M-step, in turn.
     fit_report_ : dict
         What ran and why: algorithm, reason, isa, n_threads, dtype, n_iter, stopped ("strict",
-        "tol", "max_iter", "callback" or "interrupt"), e_steps, products (row-centre products),
-        rows_scanned, rows_changed, seconds per phase, repairs (iteration, cluster, row) and
-        objective_trace.
+        "tol", "max_iter", "callback", "interrupt" or "checkpoint failed"), e_steps, products
+        (row-centre products), rows_scanned, rows_changed, seconds per phase, repairs (iteration,
+        cluster, row), resumed (iteration of the checkpoint from which fit went on, or None) and
+        objective_trace.  Of a fit that went on, e_steps, products, rows_scanned and seconds are
+        those since.
     n_features_in_ : int
         Number of columns seen in fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -139,6 +151,7 @@ class KMeans(
         "bounds_memory": [Interval(Integral, 0, None, closed="left"), None],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "callbacks": [callable, list, tuple, None],
+        **CHECKPOINT_CONSTRAINTS,
     }
 
     def __init__(
@@ -156,6 +169,9 @@ class KMeans(
         bounds_memory=None,
         n_threads=None,
         callbacks=None,
+        checkpoint=None,
+        checkpoint_every=1,
+        resume=False,
     ):
         self.n_clusters = n_clusters
         self.init = init
@@ -169,6 +185,9 @@ class KMeans(
         self.bounds_memory = bounds_memory
         self.n_threads = n_threads
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
+        self.resume = resume
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -200,7 +219,13 @@ class KMeans(
         Raises
         ------
         ValueError, TypeError
-            For bad input, before any work; the estimator stays as it was.
+            For bad input, before any work; the estimator stays as it was.  Also where a checkpoint
+            is of another fit, naming what differs, or of other data.
+        ModelFileError
+            The checkpoint is damaged: the member at fault.
+        OSError
+            A checkpoint cannot be written; the one before is intact, and the attributes hold the
+            best state so far, with ``fit_report_["stopped"] == "checkpoint failed"``.
         """
         self._check_parameters()
         k = self._check_n_clusters()
@@ -234,6 +259,7 @@ class KMeans(
                 callbacks=core.as_callbacks(self.callbacks),
                 verbose=self.verbose,
                 keep=interrupted.append,
+                checkpoint=checkpoint_of(self),
             )
         except BaseException:
             if interrupted:

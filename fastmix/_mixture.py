@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from fastmix._checkpoint import CHECKPOINT_CONSTRAINTS, checkpoint_of
 from fastmix._mixture_fitted import FittedMixture
 from fastmix._mixture_verbose import Printer
 from fastmix.core import _mixture_fit as core
@@ -67,6 +68,15 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
         Called after every iteration with a state (``iteration``, ``objective``, ``change``,
         ``seconds``, ``weights``, ``means``, ``covariances``, ...); a true value ends the fit.  They
         are not called in the initialisation of a start, which an interrupt can end.
+    checkpoint : str, path-like or None, default=None
+        File in which fit keeps what it needs to go on: written to the disk beside it and then put
+        in its place in one step, so that a kill leaves the one before or this one.
+    checkpoint_every : int, default=1
+        Iterations between two checkpoints; each start's first state and last iteration have one.
+    resume : bool, default=False
+        Whether fit goes on from the checkpoint, to the bits of a fit that nothing interrupted;
+        without a file it begins.  ``max_iter`` may be another, and what changes no bit; all else
+        and the rows must be the same.
 
     Attributes
     ----------
@@ -94,12 +104,13 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
         ln p(X) (PRML 9.14) under the fitted parameters, weighted.
     fit_report_ : dict
         What ran and why: algorithm, reason, isa, n_threads, dtype, covariance_type, n_iter, stopped
-        ("tol", "max_iter", "callback" or "interrupt"), starts (the last lower bound of each, None
+        ("tol", "max_iter", "callback", "interrupt" or "checkpoint failed"), starts (the last lower bound of each, None
         for one that failed), agreed (starts that ended where the best did), failed, repairs
         (iteration, component or -1 for the tied covariance, "re-seeded" or "held"), held
         (components on the floor), rows_scanned, pairs_evaluated
-        (of a row and a component), bounds (where and why they were used), seconds per phase and
-        objective_trace.
+        (of a row and a component), bounds (where and why they were used), seconds per phase,
+        resumed (iteration of the checkpoint from which fit went on, or None) and objective_trace.
+        Of a fit that went on, rows_scanned, pairs_evaluated and seconds are those since.
     n_features_in_ : int
         Number of columns seen in fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -159,6 +170,7 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
         "bounds_memory": [Interval(Integral, 0, None, closed="left"), None],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "callbacks": [callable, list, tuple, None],
+        **CHECKPOINT_CONSTRAINTS,
     }
 
     def __init__(
@@ -181,6 +193,9 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
         bounds_memory=None,
         n_threads=None,
         callbacks=None,
+        checkpoint=None,
+        checkpoint_every=1,
+        resume=False,
     ):
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -199,6 +214,9 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
         self.bounds_memory = bounds_memory
         self.n_threads = n_threads
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
+        self.resume = resume
 
     @classmethod
     def from_parameters(cls, weights, means, covariances, covariance_type="full", **params):
@@ -262,7 +280,13 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
         ------
         ValueError, TypeError
             For bad input, before any work; the estimator stays as it was.  With ``reg_covar=0``
-            also where a component collapses in every start.
+            also where a component collapses in every start; and where a checkpoint is of another
+            fit, naming what differs, or of other data.
+        ModelFileError
+            The checkpoint is damaged: the member at fault.
+        OSError
+            A checkpoint cannot be written; the one before is intact, and the attributes hold the
+            best state so far, with ``fit_report_["stopped"] == "checkpoint failed"``.
         """
         return self._fit(X, sample_weight)
 
@@ -319,9 +343,11 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
                 keep=lambda result: self._keep(result, X),
                 on_drowned=self._warn_drowned,
                 bounds_memory=self.bounds_memory,
+                checkpoint=checkpoint_of(self),
+                seed=self.random_state,
             )
-        except BaseException as error:
-            if not (isinstance(error, KeyboardInterrupt) and self.__dict__.pop("_kept", False)):
+        except BaseException:
+            if not self.__dict__.pop("_kept", False):
                 self.__dict__.clear()
                 self.__dict__.update(before)
             raise

@@ -6,6 +6,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from fastmix._rows import RowsValidation
+from fastmix._saving import SavedModel
 from fastmix._state import common_state, restore_columns, stored_frame
 from fastmix.core import _mixture_fit as core
 from fastmix.core import _mixture_use as use
@@ -18,7 +19,7 @@ from fastmix.core._validation import as_out, as_weights, result_dtype
 __all__ = ["FittedMixture"]
 
 
-class FittedMixture(RowsValidation):
+class FittedMixture(RowsValidation, SavedModel):
     """The half of the estimator that reads ``_model``; the other half fits it."""
 
     def _validated(self, X, reset):

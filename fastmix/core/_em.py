@@ -29,7 +29,9 @@ class MixtureState:
 
     ``objective`` is the mean log-likelihood of a row before the M-step of the iteration (the
     ``lower_bound_``), ``change`` its gain over the iteration before; the parameters are those after
-    the M-step, in the user's coordinates.
+    the M-step, in the user's coordinates.  ``rows`` counts those that the E-steps have seen,
+    ``bytes_read`` what was read of a source that is not in memory, and ``seconds`` are those of
+    this call of fit.
     """
 
     iteration: int
@@ -41,6 +43,8 @@ class MixtureState:
     weights: np.ndarray
     means: np.ndarray
     covariances: np.ndarray
+    rows: int = 0
+    bytes_read: int = 0
 
 
 @dataclass(eq=False)
@@ -67,6 +71,7 @@ class Start:
     # Pairs of a row and a component that were computed, and how bounds were used.
     pairs: int = 0
     bounds: str = "no iterations"
+    resumed: int = 0  # iterations that are not of this call, but of a checkpoint
 
     @property
     def sound(self):
@@ -160,17 +165,17 @@ def new_start(parameters, floor, moments=None):
 
 
 def expectation_maximisation(rows, frame, weights, start, floor, *, max_iter, tol, n_threads,
-                             after_iteration=None, bounds_memory=0):  # fmt: skip
+                             after_iteration=None, bounds_memory=0, save=None):  # fmt: skip
     """Iterate until the mean log-likelihood changes by less than tol; start holds the result.
 
     scikit-learn's rule: the likelihood is that before the M-step, so that the parameters are one
-    M-step ahead of it.  after_iteration(start, change) may return true to stop.  bounds_memory is
-    what bounds of the rows may take, in bytes.
+    M-step ahead of it.  after_iteration(start, change) may return true to stop; save(start) is
+    called last.  bounds_memory is what bounds of the rows may take, in bytes.
     """
     began, spent = time.perf_counter(), start.seconds
     k = len(start.factors.means)
     pruning = Pruning(rows, start.factors.covariance_type, k, bounds_memory)
-    for _ in range(max_iter):
+    while start.n_iter < max_iter and start.stopped == "max_iter":
         moments = collect(rows, frame, start.factors, weights, n_threads, pruning)
         bound = float(moments.log_likelihood / moments.total)
         n_repairs = len(start.repairs)
@@ -188,6 +193,6 @@ def expectation_maximisation(rows, frame, weights, start, floor, *, max_iter, to
             start.stopped = "tol"
         if after_iteration is not None and after_iteration(start, change):
             start.stopped = "callback" if start.stopped == "max_iter" else start.stopped
-        if start.stopped != "max_iter":
-            break
+        if save is not None:
+            save(start)
     return start

@@ -15,6 +15,7 @@ from fastmix.core._dense import DenseRows
 from fastmix.core._dense_assignment import DenseAssignment
 from fastmix.core._frame import Frame, extremes, passes, scan
 from fastmix.core._kernels import isa
+from fastmix.core._kmeans_checkpoint import open_checkpoints
 from fastmix.core._seeding import greedy_plusplus, random_rows
 from fastmix.core._sources import Source
 from fastmix.core._sparse_assignment import SparseAssignment
@@ -118,7 +119,7 @@ def _assignment(rows, weights, k, algorithm, memory, reach):
     return Assignment(rows, weights, k, assign.why) if assign.why else assign
 
 
-def _report(run, rows, began, threads, scan_seconds):
+def _report(run, rows, began, threads, scan_seconds, resumed):
     assign = run.assign
     return {
         "algorithm": assign.algorithm,
@@ -135,6 +136,7 @@ def _report(run, rows, began, threads, scan_seconds):
         "bytes_read": assign.rows.bytes_read,
         "seconds": {"scan": scan_seconds, **run.seconds, "total": time.perf_counter() - began},
         "repairs": run.repairs,
+        "resumed": resumed,
     }
 
 
@@ -154,8 +156,11 @@ def _finish(run, rows, frame, dtype, factor, report):
     return KMeansResult(centers, run.labels, inertia, run.n_iter, report, model)
 
 
-def _hook(callbacks, verbose, frame, factor, max_iter, init, began):
-    """The function that lloyd calls after an iteration, or None."""
+def _hook(callbacks, verbose, frame, factor, max_iter, init, began, n_rows, earlier):
+    """The function that lloyd calls after an iteration, or None.
+
+    earlier is the number of E-steps, of n_rows each, in the starts before.
+    """
     if not callbacks and not verbose:
         return None
 
@@ -181,6 +186,7 @@ def _hook(callbacks, verbose, frame, factor, max_iter, init, began):
             centers=frame.out_of(run.centers),
             labels=run.labels,
             bytes_read=run.assign.rows.bytes_read,
+            rows=n_rows * (earlier + run.assign.steps),
         )
         # Every callback is called, whatever an earlier one answers.
         return any([callback(state) for callback in callbacks])
@@ -189,13 +195,19 @@ def _hook(callbacks, verbose, frame, factor, max_iter, init, began):
 
 
 def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, algorithm,
-        bounds_memory, n_threads, callbacks, verbose, keep=None):  # fmt: skip
-    """Fit validated rows; keep(result), where given, receives the best state of an interrupted fit.
+        bounds_memory, n_threads, callbacks, verbose, keep=None, checkpoint=None):  # fmt: skip
+    """Fit validated rows; keep(result), where given, receives the best state of a fit that an
+    interrupt or a failing checkpoint ended.
 
-    weights and factor are those of as_weights, init that of check_arguments.
+    weights and factor are those of as_weights, init that of check_arguments, checkpoint that of
+    ``_checkpoint.py``.
     """
     began = time.perf_counter()
     n_threads = thread_limit(n_threads)
+    dtype = result_dtype(X.dtype)
+    saving = open_checkpoints(
+        checkpoint, X.shape, X.dtype, k, init, n_init, tol, factor, weights, random_state
+    )
     # A callable may keep what it is given; an array draws nothing.
     draws = None
     if isinstance(init, str):
@@ -208,25 +220,35 @@ def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, alg
     threads = useful_threads(n_threads, rows.n * rows.nanoseconds(k))
     if bounds_memory is None:
         bounds_memory = default_memory(X)
-    dtype = result_dtype(X.dtype)
-    best = None
+    first, run, best, steps, save = 0, None, None, 0, None
 
-    def better(run):
-        return best is None or run.inertia < best.inertia
+    def new_run(centers):
+        assign = _assignment(rows, weights, k, algorithm, bounds_memory, frame.largest)
+        return _lloyd.Run(centers, np.empty(rows.n, dtype=np.int32), assign)
 
     def result(run):
-        report = _report(run, rows, began, threads, scan_seconds)
+        if not run.whole:  # of a checkpoint, which has no labels
+            run.labels[...] = -1
+            run.assign(run.centers, run.labels, n_threads, 0.0)
+        resumed = None if saving is None else saving.resumed
+        report = _report(run, rows, began, threads, scan_seconds, resumed)
         return _finish(run, rows, frame, dtype, factor, report)
 
-    for index in range(n_init):
+    if saving is not None:
+        saving.open(rows, frame, weights, draws, n_threads)
+        first, run, best = saving.resume(new_run)
+    for index in range(first, n_init):
         started = time.perf_counter()
-        centers = _start(rows, frame, X, k, init, weights, draws, n_threads)
-        assign = _assignment(rows, weights, k, algorithm, bounds_memory, frame.largest)
-        run = _lloyd.Run(centers, np.empty(rows.n, dtype=np.int32), assign)
-        run.seconds["init"] = time.perf_counter() - started
-        if verbose:
-            print("Initialization complete")
         try:
+            if saving is not None:
+                save = saving.saver(index, best, max_iter)
+            if run is None:
+                run = new_run(_start(rows, frame, X, k, init, weights, draws, n_threads))
+                if save is not None:
+                    save(run, run.centers)
+            run.seconds["init"] = time.perf_counter() - started
+            if verbose:
+                print("Initialization complete")
             _lloyd.lloyd(
                 rows,
                 frame,
@@ -235,20 +257,28 @@ def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, alg
                 max_iter=max_iter,
                 tol=tol,
                 n_threads=n_threads,
-                after_iteration=_hook(callbacks, verbose, frame, factor, max_iter, index, began),
+                after_iteration=_hook(
+                    callbacks, verbose, frame, factor, max_iter, index, began, rows.n, steps
+                ),
+                save=save,
             )
-        except KeyboardInterrupt:
-            if keep is not None and (best is not None or run.n_iter):
+        except BaseException as error:
+            why = "interrupt" if isinstance(error, KeyboardInterrupt) else None
+            if saving is not None:
+                why = saving.stopped(error)
+            if why and keep is not None and (best is not None or (run is not None and run.whole)):
                 if best is None:
                     # The objective after the last M-step; labels may be those of a later E-step.
                     best, run.inertia = run, run.trace[-1]
-                best.stopped = "interrupt"
+                best.stopped = why
                 keep(result(best))
             raise
-        if better(run):
+        if best is None or run.inertia < best.inertia:
             best = run
+        steps += run.assign.steps
         if run.stopped == "callback":
             break
+        run = None
 
     if isinstance(init, str):
         return_random_state(draws, random_state)

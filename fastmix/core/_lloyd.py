@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fastmix.core._assignment import Assignment
+from fastmix.core._checkpoint import other_data
 from fastmix.core._frame import passes
 from fastmix.core._kernels import (
     column_variance,
@@ -23,7 +24,9 @@ __all__ = ["IterationState", "Run", "inertia", "lloyd"]
 class IterationState:
     """What a callback is given after every iteration.
 
-    ``centers`` and ``labels`` are those of the iteration, centres in the user's coordinates.
+    ``centers`` and ``labels`` are those of the iteration, centres in the user's coordinates;
+    ``rows`` counts those that the E-steps have seen, ``bytes_read`` what was read of a source that
+    is not in memory, and ``seconds`` are those of this call of fit.
     """
 
     iteration: int
@@ -35,12 +38,17 @@ class IterationState:
     init: int
     centers: np.ndarray
     labels: np.ndarray
+    rows: int = 0
     bytes_read: int = 0
 
 
 @dataclass
 class Run:
-    """One run of Lloyd's algorithm, kept up to date so that an interrupt leaves its best state."""
+    """One run of Lloyd's algorithm, kept up to date so that an interrupt leaves its best state.
+
+    One from a checkpoint has the centres before the M-step of its last iteration, which ``lloyd``
+    does again.
+    """
 
     centers: np.ndarray  # (k, d) float64, in the frame
     labels: np.ndarray  # (n,) int32
@@ -51,6 +59,8 @@ class Run:
     trace: list = field(default_factory=list)
     repairs: list = field(default_factory=list)
     rows_changed: int = 0
+    limit: float | None = None  # shifts of at most this are the end
+    whole: bool = False  # whether labels and centres are those of a whole iteration
     seconds: dict = field(
         default_factory=lambda: dict.fromkeys(("init", "assign", "update", "final"), 0.0)
     )
@@ -134,49 +144,80 @@ def _repair(rows, run, weights, sums, empty, n_threads):
     return sums
 
 
-def lloyd(rows, frame, weights, run, *, max_iter, tol, n_threads, after_iteration=None):
+def _iterate(rows, weights, run, sums, spread, n_threads):
+    """One E-step and one M-step; returns rows that changed, squared shift of the centres, and about
+    the distance of a row to its centre."""
+    began = time.perf_counter()
+    n_changed = run.assign(run.centers, run.labels, n_threads, spread, sums)
+    assigned = time.perf_counter()
+    run.seconds["assign"] += assigned - began
+
+    old = run.centers
+    centers, sizes, before, after, shift, least = update_centers(sums, old)
+    if least <= 0:
+        empty = np.flatnonzero(sizes <= 0)
+        moved = _repair(rows, run, weights, sums, empty, n_threads)
+        centers, sizes, _, after, shift, _ = update_centers(moved, old)
+        # Fewer distinct rows than clusters: the rest share the heaviest one's centre.
+        centers[sizes <= 0] = centers[np.argmax(sizes)]
+        shift = float(np.cumsum(np.square(centers - old))[-1])
+    before, after = max(0.0, before), max(0.0, after)
+    spread = math.sqrt(after / math.fsum(sizes))
+    # No call is made between these, and so no signal is seen: an interrupt leaves a whole iteration.
+    run.centers = centers
+    run.rows_changed += n_changed
+    run.n_iter += 1
+    run.whole = True
+    run.trace += [before, after]
+    run.seconds["update"] += time.perf_counter() - assigned
+    return n_changed, shift, spread
+
+
+def _repeat(rows, weights, run, sums, n_threads):
+    """The last iteration of a checkpoint once more, for labels and sums; returns the spread.
+
+    Exact sums have no history: full ones have the bits of those that followed the labels.
+    """
+    trace, rows_changed = run.trace, run.rows_changed
+    run.n_iter -= 1
+    run.trace = trace[:-2]
+    run.repairs = [repair for repair in run.repairs if repair[0] < run.n_iter]
+    _, _, spread = _iterate(rows, weights, run, sums, 0.0, n_threads)
+    run.rows_changed = rows_changed
+    if run.trace != trace:
+        raise other_data("the objective")
+    return spread
+
+
+def lloyd(rows, frame, weights, run, *, max_iter, tol, n_threads, after_iteration=None, save=None):
     """Iterate from run.centers until nothing changes; run holds the result.
 
     after_iteration(run, objective, shift, limit, n_changed) may return true to stop; a shift of at
-    most limit stops as well.  Both are in framed units.
+    most limit stops as well.  Both are in framed units.  save(run, before) is called last, with the
+    centres before the M-step.
     Only the rows whose label changed are added and removed, which leaves the bits of a full sum.
     """
     k, d = run.centers.shape
     sums = rows.empty_sums(1, k)[0]
     run.labels[...] = -1
-    limit, spread = None, 0.0
-    for iteration in range(max_iter):
-        began = time.perf_counter()
-        n_changed = run.assign(run.centers, run.labels, n_threads, spread, sums)
-        run.rows_changed += n_changed
-        assigned = time.perf_counter()
-        run.seconds["assign"] += assigned - began
-        if limit is None:
-            limit = tol * column_variance(sums, d)  # scikit-learn's
-
+    spread = 0.0
+    if run.n_iter:
+        spread = _repeat(rows, weights, run, sums, n_threads)
+    while run.n_iter < max_iter and run.stopped == "max_iter":
         old, n_repairs = run.centers, len(run.repairs)
-        centers, sizes, before, after, shift, least = update_centers(sums, old)
-        if least <= 0:
-            empty = np.flatnonzero(sizes <= 0)
-            moved = _repair(rows, run, weights, sums, empty, n_threads)
-            centers, sizes, _, after, shift, _ = update_centers(moved, old)
-            # Fewer distinct rows than clusters: the rest share the heaviest one's centre.
-            centers[sizes <= 0] = centers[np.argmax(sizes)]
-            shift = float(np.cumsum(np.square(centers - old))[-1])
-        run.centers = centers
-        run.n_iter = iteration + 1
-        run.trace += [max(0.0, before), max(0.0, after)]
-        spread = math.sqrt(max(0.0, after) / math.fsum(sizes))
-        run.seconds["update"] += time.perf_counter() - assigned
-
+        n_changed, shift, spread = _iterate(rows, weights, run, sums, spread, n_threads)
+        if run.limit is None:
+            run.limit = tol * column_variance(sums, d)  # scikit-learn's
         if n_changed == 0 and len(run.repairs) == n_repairs:
             run.stopped = "strict"
-        elif shift <= limit:
+        elif shift <= run.limit:
             run.stopped = "tol"
-        if after_iteration is not None and after_iteration(run, after, shift, limit, n_changed):
+        if after_iteration is not None and after_iteration(
+            run, run.trace[-1], shift, run.limit, n_changed
+        ):
             run.stopped = "callback" if run.stopped == "max_iter" else run.stopped
-        if run.stopped != "max_iter":
-            break
+        if save is not None:
+            save(run, old)
 
     began = time.perf_counter()
     if run.stopped != "strict":

@@ -13,6 +13,7 @@ from fastmix.core._floor import CollapseError, Floor
 from fastmix.core._frame import Frame
 from fastmix.core._kernels import isa
 from fastmix.core._mixture import MixtureRows
+from fastmix.core._mixture_checkpoint import open_checkpoints
 from fastmix.core._mixture_scan import scan_columns
 from fastmix.core._mixture_start import Starter
 from fastmix.core._mixture_use import log_likelihood, log_scale
@@ -56,8 +57,11 @@ def user_parameters(model):
     return parameters.weights, frame.out_of(parameters.means), covariances, P
 
 
-def _hook(callbacks, printer, frame, max_iter, init, began):
-    """The function called after an iteration, or None."""
+def _hook(callbacks, printer, rows, frame, max_iter, init, began, earlier):
+    """The function called after an iteration, or None.
+
+    earlier is the number of iterations in the starts before.
+    """
     if not callbacks and printer is None:
         return None
 
@@ -79,6 +83,8 @@ def _hook(callbacks, printer, frame, max_iter, init, began):
             weights=weights,
             means=means,
             covariances=covariances,
+            rows=rows.n * (earlier + start.n_iter - start.resumed),
+            bytes_read=rows.bytes_read,
         )
         # Every callback is called, whatever an earlier one answers.
         return any([callback(state) for callback in callbacks])
@@ -96,16 +102,25 @@ class _Fit:
 
     def __init__(self, rows, frame, weights, n_threads):
         self.rows, self.frame, self.weights, self.n_threads = rows, frame, weights, n_threads
-        self.starts, self.best, self.failure = [], None, None
+        self.starts = []  # that ended in this call
+        self.ends = []  # the lower bound of each that ended, in the frame; None for a failure
+        self.best, self.failure = None, None
+        self.resumed = None
+
+    @property
+    def iterations(self):
+        """Iterations of this call, but for those of a start that has not ended."""
+        return sum(start.n_iter - start.resumed for start in self.starts)
 
     def add(self, start):
         """Keep a finished start if it is the best; where equal, the earlier one."""
         self.starts.append(start)
+        self.ends.append(start.lower_bound)
         if self.best is None or start.better_than(self.best):
             self.best = start
 
     def fail(self, error):
-        self.starts.append(None)
+        self.ends.append(None)
         self.failure = self.failure or error
 
     def result(self, began, phases, factor, tol, reason):
@@ -118,7 +133,7 @@ class _Fit:
             log_likelihood(rows, best.factors, frame, self.weights, self.n_threads) * factor
         )
         bounds = [bound + shift for bound in best.lower_bounds]
-        ends = [None if start is None else start.lower_bound + shift for start in self.starts]
+        ends = [None if end is None else end + shift for end in self.ends]
         end = best.lower_bound + shift
         near = max(AGREE * tol, 1e-9 * abs(end)) if math.isfinite(end) else 0.0
         cost = row_nanoseconds(rows, kind, k)
@@ -133,16 +148,17 @@ class _Fit:
             "stopped": best.stopped,
             "starts": ends,
             "agreed": sum(other is not None and _near(other, end, near) for other in ends),
-            "failed": sum(start is None for start in self.starts),
+            "failed": sum(end is None for end in ends),
             "repairs": list(best.repairs),
             "held": np.flatnonzero(best.held if kind != "tied" else best.held[[0] * k]).tolist(),
-            "rows_scanned": rows.n * sum(start.n_iter for start in self.starts if start),
-            "pairs_evaluated": sum(start.pairs for start in self.starts if start),
+            "rows_scanned": rows.n * self.iterations,
+            "pairs_evaluated": sum(start.pairs for start in self.starts),
             "bounds": best.bounds,
             "bytes_read": rows.bytes_read,
+            "resumed": self.resumed,
             "seconds": {
                 **phases,
-                "em": sum(start.seconds for start in self.starts if start),
+                "em": sum(start.seconds for start in self.starts),
                 "final": time.perf_counter() - at,
                 "total": time.perf_counter() - began,
             },
@@ -172,6 +188,7 @@ def report_of_parameters(model):
         "pairs_evaluated": 0,
         "bounds": "no iterations",
         "bytes_read": 0,
+        "resumed": None,
         "seconds": {"scan": 0.0, "init": 0.0, "em": 0.0, "final": 0.0, "total": 0.0},
         "objective_trace": np.empty(0),
     }
@@ -197,16 +214,22 @@ def _warm_start(model, lower_bound, frame):
 
 def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_init, init_params,
         given, random_state, n_threads, callbacks, printer=None, warm=None, keep=None,
-        on_drowned=None, bounds_memory=None):  # fmt: skip
-    """Fit validated rows; keep(result), where given, receives the best state of an interrupted fit.
+        on_drowned=None, bounds_memory=None, checkpoint=None, seed=None):  # fmt: skip
+    """Fit validated rows; keep(result), where given, receives the best state of a fit that an
+    interrupt or a failing checkpoint ended.
 
     weights and factor are those of as_weights; given holds weights, means and precisions in user
     units, each or None; warm is (model, lower bound) to go on from; printer has methods begin,
     iteration and end; on_drowned() is called where reg_covar is large against the data.
     bounds_memory is what bounds may take, in bytes; default: half of X, and at least 24 a row.
+    checkpoint is that of ``_checkpoint.py``, and seed what random_state was made from.
     """
     began = time.perf_counter()
     n_threads = thread_limit(n_threads)
+    saving = open_checkpoints(
+        checkpoint, X, k, given, factor, weights, covariance_type=covariance_type, tol=tol,
+        reg_covar=reg_covar, n_init=n_init, init_params=init_params, random_state=seed,
+    )  # fmt: skip
     rows = MixtureRows(X, result_dtype(X.dtype))
     if bounds_memory is None:
         bounds_memory = default_memory(X)
@@ -220,39 +243,56 @@ def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_i
         rows, frame, weights, covariance_type, k, init_params, given, floor, random_state, n_threads
     )
     # Where everything is given, every start is the same.
+    first, start, save = 0, None, None
     n_starts = 1 if warm is not None or starter.fixed else n_init
-    start = None
+    if saving is not None:
+        saving.open(frame, variances, random_state)
+        first, start, n_starts = saving.resume(found, starter) or (first, start, n_starts)
+        found.resumed = saving.resumed
     try:
-        for index in range(n_starts):
+        for index in range(first, n_starts):
             at = time.perf_counter()
-            start = None
             if printer is not None:
                 printer.begin(index)
+            if saving is not None:
+                save = saving.saver(index, n_starts, found, lambda: starter.reason, max_iter)
             try:
-                start = starter() if warm is None else _warm_start(*warm, frame)
+                if start is None:
+                    start = starter() if warm is None else _warm_start(*warm, frame)
+                    if save is not None:
+                        save(start)
                 phases["init"] += time.perf_counter() - at
                 expectation_maximisation(
                     rows, frame, weights, start, floor, max_iter=max_iter, tol=tol,
                     n_threads=n_threads,
-                    after_iteration=_hook(callbacks, printer, frame, max_iter, index, began),
-                    bounds_memory=bounds_memory,
+                    after_iteration=_hook(
+                        callbacks, printer, rows, frame, max_iter, index, began, found.iterations
+                    ),
+                    bounds_memory=bounds_memory, save=save,
                 )  # fmt: skip
             except CollapseError as error:
                 found.fail(error)
+                start = None
                 continue
             if printer is not None:
                 printer.end(start.lower_bound + log_scale(frame), start.stopped == "tol")
             found.add(start)
             if start.stopped == "callback":
                 break
+            start = None
         if found.best is None:
             raise found.failure
         return found.result(began, phases, factor, tol, starter.reason)
-    except KeyboardInterrupt:
+    except BaseException as error:
+        why = "interrupt" if isinstance(error, KeyboardInterrupt) else None
+        if saving is not None:
+            why = saving.stopped(error)
+        if why is None:
+            raise
         # A start that was cut short counts by what it had reached.
         if start is not None and start.n_iter and start not in found.starts:
             found.add(start)
         if keep is not None and found.best is not None:
-            found.best.stopped = "interrupt"
+            found.best.stopped = why
             keep(found.result(began, phases, factor, tol, starter.reason))
         raise

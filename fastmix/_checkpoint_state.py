@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a checkpoint holds of each class: its values, with a test of each, and the arrays that they
+size."""
+
+import math
+
+from fastmix._container import MANIFEST, Expected, check_keys
+from fastmix._stored_zip import refuse
+from fastmix.core._checkpoint import made_random_state
+from fastmix.core._parameters import COVARIANCE_TYPES
+
+__all__ = ["VALUES", "arrays_of"]
+
+_F8, _I8, _MASK = ("<f8",), ("<i8",), ("|u1",)
+
+
+def _is_size(value):
+    return type(value) is int and value >= 0
+
+
+def _is_number(value):
+    return type(value) is float and not math.isnan(value)
+
+
+def _is_random_state(value):
+    if value is not None:
+        made_random_state(value)  # whatever it raises is the manifest's fault
+    return True
+
+
+def _is_stop(value):
+    return value in ("strict", "tol", "max_iter", "callback")
+
+
+def _are_arguments(*names):
+    """A test of the arguments of a fit, of which these are sizes."""
+
+    def test(value):
+        return type(value) is dict and all(
+            type(value.get(name)) is int and value[name] > 0 for name in names
+        )
+
+    return test
+
+
+def _are_mixture_arguments(value):
+    return (
+        _are_arguments("n_samples", "n_features", "n_components")(value)
+        and value.get("covariance_type") in COVARIANCE_TYPES
+    )
+
+
+def _is_ends(value):
+    return type(value) is list and all(end is None or _is_number(end) for end in value)
+
+
+def _of(tests):
+    """A test of an object with exactly these values, or none."""
+
+    def test(value):
+        return value is None or (
+            type(value) is dict
+            and set(value) == set(tests)
+            and all(is_valid(value[key]) for key, is_valid in tests.items())
+        )
+
+    return test
+
+
+# The values of each class, by its name in fastmix, with a test of each.
+_COMMON = {
+    "random_state": _is_random_state,
+    "scale": lambda value: type(value) is float and math.frexp(value)[0] == 0.5,
+    "start": _is_size,
+}
+_RUN = {
+    "n_iter": _is_size,
+    "stopped": _is_stop,
+    "rows_changed": _is_size,
+    "n_repairs": _is_size,
+}
+_START = {
+    "n_iter": _is_size,
+    "stopped": _is_stop,
+    "lower_bound": _is_number,
+    "n_repairs": _is_size,
+}
+VALUES = {
+    "KMeans": _COMMON
+    | _RUN
+    | {
+        "arguments": _are_arguments("n_samples", "n_features", "n_clusters"),
+        "limit": lambda value: value is None or _is_number(value),
+        "best": _of(_RUN | {"inertia": _is_number}),
+    },
+    "GaussianMixture": _COMMON
+    | _START
+    | {
+        "arguments": _are_mixture_arguments,
+        "lower_bound": _is_number,
+        "n_starts": lambda value: type(value) is int and value > 0,
+        "ends": _is_ends,
+        "failure": lambda value: value is None or type(value) is str,
+        "reason": lambda value: type(value) is str,
+        "best": _of(_START),
+    },
+}
+
+
+def _of_run(arguments, run, prefix):
+    """The arrays of a run of K-means."""
+    k, d = arguments["n_clusters"], arguments["n_features"]
+    return {
+        f"{prefix}centers": Expected(_F8, [k, d]),
+        f"{prefix}trace": Expected(_F8, [2 * run["n_iter"]]),
+        f"{prefix}repairs": Expected(_I8, [run["n_repairs"], 3]),
+    }
+
+
+def _of_start(arguments, start, prefix):
+    """The arrays of a start of a mixture."""
+    k, d = arguments["n_components"], arguments["n_features"]
+    kind = arguments["covariance_type"]
+    matrices = {"full": [k, d, d], "tied": [d, d], "diag": [k, d], "spherical": [k]}[kind]
+    shapes = {
+        "weights": [k],
+        "means": [k, d],
+        "raw_covariances": matrices,
+        "covariances": matrices,
+        "whitening": matrices,
+        "log_det": [k],
+        "bounds": [start["n_iter"]],
+    }
+    masks = {"held": [1 if kind == "tied" else k], "reseeded": [k], "dead": [k]}
+    return {
+        **{f"{prefix}{key}": Expected(_F8, shape) for key, shape in shapes.items()},
+        **{f"{prefix}{key}": Expected(_MASK, shape) for key, shape in masks.items()},
+        f"{prefix}repairs": Expected(_I8, [start["n_repairs"], 3]),
+    }
+
+
+# The arrays of a run or start, and what tells one set of rows from another.
+_ARRAYS = {"KMeans": (_of_run, "moment"), "GaussianMixture": (_of_start, "variances")}
+
+
+def arrays_of(name, values):
+    """The arrays of a checkpoint of this class; refuses what no such checkpoint can have."""
+    if not isinstance(name, str) or name not in VALUES:
+        refuse(MANIFEST, f"class is {name!r:.40}; expected one of: {', '.join(VALUES)}")
+    check_keys(MANIFEST, "params", values, VALUES[name])
+    for key, is_valid in VALUES[name].items():
+        if not is_valid(values[key]):
+            refuse(MANIFEST, f"{key} of {name} cannot be {values[key]!r:.40}")
+    arguments, (of_class, fingerprint) = values["arguments"], _ARRAYS[name]
+    d = arguments["n_features"]
+    expected = {
+        "pivot": Expected(_F8, [d]),
+        "largest": Expected(_F8, [d]),
+        fingerprint: Expected(_F8, [1 if name == "KMeans" else d]),
+        **of_class(arguments, values, ""),
+    }
+    if values["best"] is not None:
+        expected |= of_class(arguments, values["best"], "best_")
+    return expected
