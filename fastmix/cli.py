@@ -130,6 +130,12 @@ def _parser():
         type=_number_or_auto,
         help="what is added to every variance, or auto: of gmm only (default: 1e-6)",
     )
+    fit.add_argument(
+        "--checkpoint", metavar="FILE", help="where to keep the state of the fit after iterations"
+    )
+    fit.add_argument(
+        "--resume", action="store_true", help="go on from the state in --checkpoint, if there is one"
+    )
     fit.set_defaults(run=_fit)
 
     predict = commands.add_parser("predict", help="label the rows of a table by a fitted model")
@@ -186,7 +192,12 @@ def _fit(arguments):
     kind = _MODELS[arguments.model]
     parameters = _given_parameters(arguments, kind)
     _check_labels_name(labels_path)
-    _check_outputs({"--labels": labels_path, "--output": model_path}, [arguments.data])
+    outputs = {"--labels": labels_path, "--output": model_path}
+    if arguments.checkpoint is not None:
+        outputs["--checkpoint"] = arguments.checkpoint
+    elif arguments.resume:
+        raise ValueError("--resume needs --checkpoint FILE, the state to go on from")
+    _check_outputs(outputs, [arguments.data])
     X, names = read_table(arguments.data, arguments.columns)
     on_terminal = sys.stderr is not None and sys.stderr.isatty()
     model = getattr(fastmix, kind.name)(
@@ -194,6 +205,8 @@ def _fit(arguments):
         random_state=arguments.seed,
         n_threads=arguments.threads,
         callbacks=fastmix.callbacks.ProgressLine() if on_terminal else None,
+        checkpoint=arguments.checkpoint,
+        resume=arguments.resume,
         **parameters,
     )
     started = time.perf_counter()

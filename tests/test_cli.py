@@ -227,6 +227,27 @@ def test_predict_on_the_rows_of_the_fit_gives_its_labels(folder, X, capsys, mode
     assert lines["clusters" if model == "kmeans" else "components"] == "3"
 
 
+@pytest.mark.parametrize("suffix", ["npy", "parquet"])
+def test_fit_goes_on_from_a_checkpoint_to_the_same_files(folder, X, suffix, model):
+    write_table(f"data.{suffix}", X)
+    fit = ["fit", f"data.{suffix}", "--model", model, "-k", "3", "--tol", "0"]
+    assert main([*fit, "-o", "whole.npz", "--labels", "whole.npy", "--max-iter", "6"]) == 0
+    state = ["--checkpoint", "state", "--resume"]
+    assert main([*fit, "-o", "part.npz", "--labels", "part.npy", "--max-iter", "2", *state]) == 0
+    part = Path("part.npz").read_bytes()
+    assert main([*fit, "-o", "part.npz", "--labels", "part.npy", "--max-iter", "6", *state]) == 0
+    whole = [Path(name).read_bytes() for name in ("whole.npz", "whole.npy")]
+    assert [Path(name).read_bytes() for name in ("part.npz", "part.npy")] == whole
+    if model == "gmm":
+        assert part != whole[0]
+
+
+def test_resume_without_a_checkpoint_is_refused(folder, X, capsys):
+    write_table("data.npy", X)
+    message = complaint(capsys, "fit", "data.npy", "-k", 3, "--resume")
+    assert message == "--resume needs --checkpoint FILE, the state to go on from"
+
+
 def test_version_is_printed(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
