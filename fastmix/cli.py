@@ -134,7 +134,9 @@ def _parser():
         "--checkpoint", metavar="FILE", help="where to keep the state of the fit after iterations"
     )
     fit.add_argument(
-        "--resume", action="store_true", help="go on from the state in --checkpoint, if there is one"
+        "--resume",
+        action="store_true",
+        help="go on from the state in --checkpoint, if there is one",
     )
     fit.set_defaults(run=_fit)
 

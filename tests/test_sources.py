@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from fastmix import ArrowSource, GaussianMixture, KMeans
-from fastmix.core import _sources, assign, kmeans, kmeans_plusplus, log_prob
+from fastmix.core import _source, _sources, assign, kmeans, kmeans_plusplus, log_prob
 from fastmix.core._moments import Moments
 from fastmix.core._parameters import Parameters, factors_of, precision_factors
 from fastmix.core._sources import as_source
@@ -71,8 +71,8 @@ def source_of(kind, X, folder):
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch):
     """Windows of at most 2,000 rows, of which a pass needs several."""
-    monkeypatch.setattr(_sources, "WINDOW_BYTES", 40_000)
-    monkeypatch.setattr(_sources, "MAP_WINDOW_BYTES", 40_000)
+    monkeypatch.setattr(_source, "WINDOW_BYTES", 40_000)
+    monkeypatch.setattr(_source, "MAP_WINDOW_BYTES", 40_000)
     monkeypatch.setattr(_sources, "CHECKED_BYTES", 2_000)
 
 
@@ -291,7 +291,7 @@ def test_blocks_whose_bounds_hold_are_not_read_again(kind, tmp_path, monkeypatch
     X = np.repeat(centers, n // 16, axis=0) + rng.normal(size=(n, d))
     X = X.astype(np.float32)
     X[: n // 8] = rng.normal(size=(n // 8, d)) * 20
-    monkeypatch.setattr(_sources, "WINDOW_BYTES", 2**18)
+    monkeypatch.setattr(_source, "WINDOW_BYTES", 2**18)
     start = np.vstack([X[np.arange(8)], centers[2:].astype(np.float32)])
     read = []
     model = KMeans(
@@ -327,10 +327,26 @@ def test_the_next_window_is_read_while_the_caller_has_one():
                 second.set()
             return super().__getitem__(rows)
 
-    found = _sources.windows(as_source(Waiting(rows("float32"))), 1)
+    found = _source.windows(as_source(Waiting(rows("float32"))), 1)
     assert next(found)[0] == 0
     assert second.wait(timeout=60)
     found.close()
+
+
+def test_a_step_of_k_means_plus_plus_goes_through_blocks_few_times():
+    X = rows("float32")
+
+    class Counting(Blocks):
+        passes = 0
+
+        def __iter__(self):
+            type(self).passes += 1
+            return super().__iter__()
+
+    kmeans_plusplus(Counting(X), 9, n_local_trials=8, random_state=0)
+    # To count, two of the scan, one for the first centre; then a pass over all, one for the slots
+    # that are drawn from and one for the candidates of each step.
+    assert Counting.passes <= 5 + 3 * 8
 
 
 # ---------------------------------------------------------------- what is refused

@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 
-from fastmix.core._sources import Source, changed
+from fastmix.core._source import Source, changed
 
 __all__ = ["ArrowSource"]
 

@@ -4,7 +4,7 @@
 import numpy as np
 
 from fastmix.core._frame import passes
-from fastmix.core._sources import Source
+from fastmix.core._source import Source
 
 __all__ = ["Assignment", "default_memory"]
 

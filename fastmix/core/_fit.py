@@ -17,7 +17,7 @@ from fastmix.core._frame import Frame, extremes, passes, scan
 from fastmix.core._kernels import isa
 from fastmix.core._kmeans_checkpoint import open_checkpoints
 from fastmix.core._seeding import greedy_plusplus, random_rows
-from fastmix.core._sources import Source
+from fastmix.core._source import Source
 from fastmix.core._sparse_assignment import SparseAssignment
 from fastmix.core._threads import thread_limit, useful_threads
 from fastmix.core._validation import (

@@ -14,7 +14,7 @@ from fastmix.core._frame import (
 )
 from fastmix.core._kernels import exact_sum_grid
 from fastmix.core._seeding import greedy_plusplus
-from fastmix.core._sources import Source
+from fastmix.core._source import Source
 from fastmix.core._threads import thread_limit
 from fastmix.core._validation import (
     as_centers,

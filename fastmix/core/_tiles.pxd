@@ -38,8 +38,8 @@ cdef inline fm_block piece_of(const fm_block *b, Py_ssize_t at, Py_ssize_t step)
 cdef class TileRows:
     cdef readonly object X, source, dtype
     # Rows held_start .. held_stop are those of an array in memory.
-    cdef object window
-    cdef Py_ssize_t held_start, held_stop
+    cdef object window, reader
+    cdef Py_ssize_t held_start, held_stop, read_to
     cdef readonly Py_ssize_t bytes_read
     cdef readonly Py_ssize_t n, d, stride, block_rows
     cdef readonly object offset, grids

@@ -16,7 +16,7 @@ from fastmix.core._kernels cimport FM_SUM_ROWS, address, find_isa, fm_block, fm_
 from fastmix.core._threads cimport enter, leave
 
 from fastmix.core._kernels import aligned_empty, element_type, sum_stride
-from fastmix.core._sources import windows
+from fastmix.core._source import windows
 
 __all__ = ["TileRows"]
 
@@ -109,9 +109,13 @@ cdef class TileRows:
         return 0
 
     cdef int _fetch(self, Py_ssize_t start, Py_ssize_t stop) except -1:
-        """Rows start .. stop are in memory, outside a pass."""
+        """Rows start .. stop are in memory, outside a pass: without going back as long as calls
+        come in order."""
         if not self.held_start <= start <= stop <= self.held_stop:
-            self._hold(start, self.source.reader()(start, stop))
+            if self.reader is None or start < self.read_to:
+                self.reader = self.source.reader()
+            self._hold(start, self.reader(start, stop))
+            self.read_to = stop
             self.bytes_read += (stop - start) * self.source.row_bytes
         return 0
 
@@ -126,6 +130,7 @@ cdef class TileRows:
         return self._windows(multiple, wanted)
 
     def _windows(self, Py_ssize_t multiple, wanted):
+        self.reader = None
         for start, window, n_read in windows(self.source, multiple, wanted):
             self.bytes_read += n_read * self.source.row_bytes
             self._hold(start, window)
@@ -252,6 +257,7 @@ cdef class TileRows:
         rows = np.asarray(rows, dtype=np.intp)
         if self._whole():
             return self.window[rows]
+        self.reader = None
         self.bytes_read += len(rows) * self.source.row_bytes
         return self.source.take(rows)
 
