@@ -98,7 +98,7 @@ VALUES = {
     | {
         "arguments": _are_mixture_arguments,
         "lower_bound": _is_number,
-            "n_starts": lambda value: type(value) is int and value > 0,
+        "n_starts": lambda value: type(value) is int and value > 0,
         "ends": _is_ends,
         "failure": lambda value: value is None or type(value) is str,
         "reason": lambda value: type(value) is str,

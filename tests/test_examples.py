@@ -47,11 +47,15 @@ def test_docstring_examples_exist():
     assert without == []
 
 
-def test_readme_examples_run(capsys):
+def test_readme_examples_run(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # they write files
     scope = {}
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
-    assert len(blocks) == 2
+    assert len(blocks) == 4
     exec("\n".join(blocks), scope)
     assert scope["model"].fit_report_["stopped"] in ("strict", "tol")
     assert (scope["result"].labels == scope["labels"]).mean() > 0.999
+    assert (scope["same"].predict(scope["X"]) == scope["model"].labels_).all()
+    assert scope["job"].fit_report_["resumed"] is None
+    assert scope["job"].fit(scope["X"]).fit_report_["resumed"] == scope["job"].n_iter_
     assert len(capsys.readouterr().out.splitlines()) >= 2
