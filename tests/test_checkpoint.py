@@ -86,6 +86,18 @@ def test_fit_that_is_stopped_in_every_iteration_ends_with_the_same_bits(name, pa
     assert digest(model) == expected
 
 
+def test_tolerance_is_that_of_the_first_iteration(path, monkeypatch):
+    from fastmix.core import _lloyd
+
+    options = {"n_clusters": 12, "tol": 1e-6, "random_state": 3, "checkpoint": path}
+    with pytest.raises(Stop):
+        KMeans(**options, callbacks=stop_after(3)).fit(DENSE)
+    expected = digest(KMeans(12, tol=1e-6, random_state=3).fit(DENSE))
+    # Other sums may round it to another value; this one would end the fit at once.
+    monkeypatch.setattr(_lloyd, "column_variance", lambda *_: np.inf)
+    assert digest(KMeans(**options, resume=True).fit(DENSE)) == expected
+
+
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
 @pytest.mark.parametrize("name", KINDS)
 def test_resumed_fit_has_the_same_bits_for_any_number_of_threads(name, path, n_threads):
