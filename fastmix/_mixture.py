@@ -104,10 +104,10 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
         ln p(X) (PRML 9.14) under the fitted parameters, weighted.
     fit_report_ : dict
         What ran and why: algorithm, reason, isa, n_threads, dtype, covariance_type, n_iter, stopped
-        ("tol", "max_iter", "callback", "interrupt" or "checkpoint failed"), starts (the last lower bound of each, None
-        for one that failed), agreed (starts that ended where the best did), failed, repairs
-        (iteration, component or -1 for the tied covariance, "re-seeded" or "held"), held
-        (components on the floor), rows_scanned, pairs_evaluated
+        ("tol", "max_iter", "callback", "interrupt" or "checkpoint failed"), starts (the last lower
+        bound of each, None for one that failed), agreed (starts that ended where the best did),
+        failed, repairs (iteration, component or -1 for the tied covariance, "re-seeded" or "held"),
+        held (components on the floor), rows_scanned, pairs_evaluated
         (of a row and a component), bounds (where and why they were used), seconds per phase,
         resumed (iteration of the checkpoint from which fit went on, or None) and objective_trace.
         Of a fit that went on, rows_scanned, pairs_evaluated and seconds are those since.

@@ -53,12 +53,17 @@ def test_docstring_examples_exist():
 
 
 def test_readme_examples_run(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)  # they write files
     scope = {}
-    first, functions, source = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
-    exec(first + functions, scope)
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
+    *others, source = blocks
+    assert len(others) == 4
+    exec("\n".join(others), scope)
     assert scope["model"].fit_report_["stopped"] in ("strict", "tol")
     assert (scope["result"].labels == scope["labels"]).mean() > 0.999
+    assert (scope["same"].predict(scope["X"]) == scope["model"].labels_).all()
+    assert scope["job"].fit_report_["resumed"] is None
+    assert scope["job"].fit(scope["X"]).fit_report_["resumed"] == scope["job"].n_iter_
     table = pyarrow.table({f"x{j}": column for j, column in enumerate(scope["X"].T)})
     pyarrow.parquet.write_table(table, "big.parquet")
     exec(source, scope)

@@ -187,6 +187,20 @@ def test_save_model_refuses_centers_that_are_not_finite(tmp_path, monkeypatch):
         save_model(fitted(), tmp_path / "m.npz")
 
 
+def test_save_and_load_are_those_of_model_files(saved_models, tmp_path, name):
+    fitted(name).save(tmp_path / "m.npz")
+    assert (tmp_path / "m.npz").read_bytes() == saved_models[name]
+    loaded = fastmix.load(tmp_path / "m.npz")
+    assert type(loaded) is type(MODELS[name])
+    np.testing.assert_array_equal(loaded.predict(rows()), fitted(name).predict(rows()))
+
+
+def test_save_refuses_an_unfitted_model_and_writes_nothing(tmp_path, name):
+    with pytest.raises((ValueError, AttributeError), match="not fitted"):
+        clone(MODELS[name]).save(tmp_path / "m.npz")
+    assert not list(tmp_path.iterdir())
+
+
 # Writing whole or not at all
 
 

@@ -161,7 +161,7 @@ class Checkpoints:
         restore_random_state(draws, values["random_state"])
 
     # Names of the arrays in sample, and what they are in words.
-    fingerprints = ()
+    fingerprints: tuple[tuple[str, str], ...] = ()
 
     def due(self, n_iter, stopped, max_iter):
         """Whether there is a checkpoint after this iteration: every so many, and the last one."""

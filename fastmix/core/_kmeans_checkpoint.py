@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Checkpoints of K-means: centres before the last M-step, from which an E-step rebuilds the rest."""
+"""Checkpoints of K-means: the centres before the last M-step, from which an E-step rebuilds all."""
 
 import numpy as np
 

@@ -163,7 +163,7 @@ def _iterate(rows, weights, run, sums, spread, n_threads):
         shift = float(np.cumsum(np.square(centers - old))[-1])
     before, after = max(0.0, before), max(0.0, after)
     spread = math.sqrt(after / math.fsum(sizes))
-    # No call is made between these, and so no signal is seen: an interrupt leaves a whole iteration.
+    # No call is made between these, and so no signal is seen: an interrupt leaves all or nothing.
     run.centers = centers
     run.rows_changed += n_changed
     run.n_iter += 1
