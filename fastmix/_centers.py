@@ -39,10 +39,50 @@ class CentersModel:
             d = centers.shape[1]
             frame = Frame(np.zeros(d), 1.0, dtype, np.zeros(d))
         self._model = KMeansModel(frame.into(centers), frame)
+        for name in ("_sizes", "_learnt"):  # nothing is known of the rows behind them
+            self.__dict__.pop(name, None)
 
     @property
     def _n_features_out(self):
         return self._model.centers.shape[0]
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        """Fit, and return ``labels_``.
+
+        Parameters
+        ----------
+        X : {array-like, CSR array} of shape (n_samples, n_features)
+            Rows to cluster.
+        y : ignored
+            Present by convention.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int32
+            Cluster of every row.
+        """
+        return self.fit(X, sample_weight=sample_weight).labels_
+
+    def fit_transform(self, X, y=None, sample_weight=None):
+        """Fit, and transform the same rows.
+
+        Parameters
+        ----------
+        X : {array-like, CSR array} of shape (n_samples, n_features)
+            Rows to cluster.
+        y : ignored
+            Present by convention.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_samples, n_clusters)
+            Euclidean distances.
+        """
+        return self.fit(X, sample_weight=sample_weight).transform(X)
 
     def _get_state(self):
         """The fitted model as (params, arrays): JSON-able values, and arrays by name."""

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastmix._centers import CentersModel
 from fastmix._parameters import ParameterValidation
+from fastmix._sequential import SequentialUpdates
 from fastmix.core import _fit as core
 from fastmix.core._kernels import distinct_labels
 from fastmix.core._threads import thread_limit
@@ -33,6 +34,7 @@ __all__ = ["KMeans"]
 
 class KMeans(
     CentersModel,
+    SequentialUpdates,
     ParameterValidation,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
@@ -75,6 +77,11 @@ class KMeans(
     callbacks : callable or list of callables, default=None
         Called after every iteration with a state (``iteration``, ``objective``, ``center_shift``,
         ``n_changed``, ``seconds``, ``centers``, ``labels``, ...); a true value ends the fit.
+    learning_rate : "mean", float or callable, default="mean"
+        How far partial_fit moves a centre towards the mean of its new rows: so that it is the mean
+        of all its rows, a constant in (0, 1], or ``f(weight before, weight of the new rows)``.
+    batch_size : int or None, default=None
+        Rows between two moves of the centres in partial_fit; None: all of a call.
 
     Attributes
     ----------
@@ -94,6 +101,8 @@ class KMeans(
         "tol", "max_iter", "callback" or "interrupt"), e_steps, products (row-centre products),
         rows_scanned, rows_changed, seconds per phase, repairs (iteration, cluster, row) and
         objective_trace.
+    counts_ : ndarray of shape (n_clusters,), float64
+        Weight of the rows behind each centre.
     n_features_in_ : int
         Number of columns seen in fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -137,6 +146,8 @@ class KMeans(
         "bounds_memory": [Interval(Integral, 0, None, closed="left"), None],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "callbacks": [callable, list, tuple, None],
+        "learning_rate": [StrOptions({"mean"}), Interval(Real, 0, 1, closed="right"), callable],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), None],
     }
 
     def __init__(
@@ -154,6 +165,8 @@ class KMeans(
         bounds_memory=None,
         n_threads=None,
         callbacks=None,
+        learning_rate="mean",
+        batch_size=None,
     ):
         self.n_clusters = n_clusters
         self.init = init
@@ -167,6 +180,8 @@ class KMeans(
         self.bounds_memory = bounds_memory
         self.n_threads = n_threads
         self.callbacks = callbacks
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -298,6 +313,8 @@ class KMeans(
         """Take the fitted attributes from a result of the core."""
         self._model = result.model
         self._centers = result.centers
+        self._sizes = result.counts
+        self.__dict__.pop("_learnt", None)
         self.labels_ = result.labels
         self.inertia_ = result.inertia
         self.n_iter_ = result.n_iter
@@ -328,25 +345,6 @@ class KMeans(
         """
         return core.predict(*self._rows(X))
 
-    def fit_predict(self, X, y=None, sample_weight=None):
-        """Fit, and return ``labels_``.
-
-        Parameters
-        ----------
-        X : {array-like, CSR array} of shape (n_samples, n_features)
-            Rows to cluster.
-        y : ignored
-            Present by convention.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights >= 0.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_samples,), int32
-            Cluster of every row.
-        """
-        return self.fit(X, sample_weight=sample_weight).labels_
-
     def transform(self, X):
         """Distances to all centres.
 
@@ -366,25 +364,6 @@ class KMeans(
         return core.distances(rows, centers, n_threads).astype(
             result_dtype(rows.X.dtype), copy=False
         )
-
-    def fit_transform(self, X, y=None, sample_weight=None):
-        """Fit, and transform the same rows.
-
-        Parameters
-        ----------
-        X : {array-like, CSR array} of shape (n_samples, n_features)
-            Rows to cluster.
-        y : ignored
-            Present by convention.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights >= 0.
-
-        Returns
-        -------
-        distances : ndarray of shape (n_samples, n_clusters)
-            Euclidean distances.
-        """
-        return self.fit(X, sample_weight=sample_weight).transform(X)
 
     def score(self, X, y=None, sample_weight=None):
         """Minus the objective of new rows.

@@ -50,6 +50,7 @@ class Run:
     trace: list = field(default_factory=list)
     repairs: list = field(default_factory=list)
     rows_changed: int = 0
+    sizes: np.ndarray | None = None  # (k,) weights of the rows that the centers are means of
     seconds: dict = field(
         default_factory=lambda: dict.fromkeys(("init", "assign", "update", "final"), 0.0)
     )
@@ -162,7 +163,7 @@ def lloyd(rows, frame, weights, run, *, max_iter, tol, n_threads, after_iteratio
             # Fewer distinct rows than clusters: the rest share the heaviest one's centre.
             centers[sizes <= 0] = centers[np.argmax(sizes)]
             shift = float(np.cumsum(np.square(centers - old))[-1])
-        run.centers = centers
+        run.centers, run.sizes = centers, sizes
         run.n_iter = iteration + 1
         run.trace += [max(0.0, before), max(0.0, after)]
         spread = math.sqrt(max(0.0, after) / math.fsum(sizes))
