@@ -150,6 +150,8 @@ class KMeans(
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
     }
 
+    _many_starts = 10  # with n_init="auto"
+
     def __init__(
         self,
         n_clusters=8,
@@ -272,14 +274,14 @@ class KMeans(
     def _resolve_n_init(self):
         if self.n_init == "auto":
             many = callable(self.init) or (isinstance(self.init, str) and self.init == "random")
-            self._n_init = 10 if many else 1
+            self._n_init = self._many_starts if many else 1
         else:
             self._n_init = self.n_init
         given = not isinstance(self.init, str) and not callable(self.init)
         if given and self._n_init != 1:
             warnings.warn(
-                "Explicit initial center position passed: performing only one init in KMeans "
-                f"instead of n_init={self._n_init}.",
+                "Explicit initial center position passed: performing only one init in "
+                f"{type(self).__name__} instead of n_init={self._n_init}.",
                 RuntimeWarning,
                 stacklevel=3,
             )

@@ -12,7 +12,7 @@ from fastmix.core._rates import HalfLife, as_rate, is_constant, mean_rate
 from fastmix.core._threads import useful_threads
 from fastmix.core._validation import as_rows
 
-__all__ = ["State", "begin", "learn", "place", "resume"]
+__all__ = ["State", "begin", "learn", "in_units", "place", "resume", "state_of"]
 
 # Rows of a CSR array that are made dense at a time, by elements, for the loop row by row.
 DENSE_ELEMENTS = 2**20
@@ -70,11 +70,20 @@ def resume(frame, centers, counts, unit):
     weights = np.zeros((len(centers), 2))
     weights[:, 0] = counts
     means = Means(frame, np.array(centers, order="C"), weights)
-    return _state(frame, means, unit)
+    return state_of(frame, means, unit)
 
 
-def _state(frame, means, unit):
+def state_of(frame, means, unit):
+    """The state that running means have come to; they must not be moved any more."""
     return State(frame, means.centers, means.means, means.weights, means.sums, unit)
+
+
+def in_units(weights, factor, unit, n):
+    """Weights (n,) times factor, None for ones, in units of a state: both powers of two."""
+    if factor == unit:
+        return weights
+    weights = np.ones(n) if weights is None else weights
+    return np.ldexp(weights, np.frexp(factor)[1] - np.frexp(unit)[1])
 
 
 def learn(state, X, weights, factor, rate, batch_size, n_threads):
@@ -87,9 +96,7 @@ def learn(state, X, weights, factor, rate, batch_size, n_threads):
     frame, unit = state.frame, state.unit
     rows = as_rows(X, frame.dtype)
     extremes(rows, n_threads)
-    if factor != unit:
-        weights = np.ones(rows.n) if weights is None else weights
-        weights = np.ldexp(weights, np.frexp(factor)[1] - np.frexp(unit)[1])
+    weights = in_units(weights, factor, unit, rows.n)
     means = Means(frame, state.centers.copy(), state.weights.copy(), state.sums.copy())
     labels, values = np.empty(rows.n, dtype=np.int32), np.empty(rows.n)
     learner = Learner(frame, means, rate, unit)
@@ -108,7 +115,7 @@ def learn(state, X, weights, factor, rate, batch_size, n_threads):
             own = None if weights is None else weights[start:stop]
             arrays = labels[start:stop], values[start:stop]
             learner.batch(part, 0, part.n, own, *arrays, n_threads, shift)
-    return _state(frame, means, unit), labels, frame.squared(values)
+    return state_of(frame, means, unit), labels, frame.squared(values)
 
 
 class Learner:
