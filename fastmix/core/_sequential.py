@@ -17,8 +17,9 @@ __all__ = ["State", "begin", "learn", "in_units", "place", "resume", "state_of"]
 # Rows of a CSR array that are made dense at a time, by elements, for the loop row by row.
 DENSE_ELEMENTS = 2**20
 
-# Of adding an element to a sum in two float64, in nanoseconds: for choosing threads.
-ADDED_NANOSECONDS = 1.0
+# Of an element: adding it to a sum in two float64, and renewing and packing a centre's, in
+# nanoseconds (Zen 4, centres beyond the second-level cache): for choosing threads.
+ADDED_NANOSECONDS, RENEWED_NANOSECONDS = 1.0, 8.0
 
 
 class State(NamedTuple):
@@ -153,7 +154,9 @@ class Learner:
         """E-step, then every centre moves towards the mean of its rows."""
         self.assign(rows, start, stop, labels, values, n_threads, shift, chosen)
         means, own = self.means, labels[start:stop]
-        threads = useful_threads(n_threads, (stop - start) * rows.d * ADDED_NANOSECONDS)
+        count = stop - start
+        renewed = RENEWED_NANOSECONDS * min(count, means.k)
+        threads = useful_threads(n_threads, rows.d * (count * ADDED_NANOSECONDS + renewed))
         if self.rate is mean_rate:
             means.add(rows, start, stop, own, threads, weights, chosen)
             means.update(threads)
