@@ -7,7 +7,7 @@ import warnings
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval
 
 from fastmix._kmeans import KMeans
 from fastmix.core import _fit as core
@@ -244,9 +244,7 @@ class MiniBatchKMeans(KMeans):
             self.verbose,
         )  # fmt: skip
         means = Means(frame, centers.copy(), np.zeros((k, 2)))
-        batches = _minibatch.MiniBatches(
-            X, rows, frame, means, rate, 1.0, random_state, n_threads
-        )
+        batches = _minibatch.MiniBatches(X, rows, frame, means, rate, 1.0, random_state, n_threads)
         self._n_since_last_reassign = 0
         progress = {"steps": 0, "stopped": "max_iter", "average": math.nan}
         n_steps = self.max_iter * rows.n // batch_size
@@ -328,9 +326,7 @@ class MiniBatchKMeans(KMeans):
             self._batch_size = self.__dict__.get("_batch_size", min(self.batch_size, rows.n))
             self._n_since_last_reassign = self.__dict__.get("_n_since_last_reassign", 0)
         weights = _sequential.in_units(weights, factor, unit, rows.n)
-        batches = _minibatch.MiniBatches(
-            X, rows, frame, means, rate, unit, random_state, n_threads
-        )
+        batches = _minibatch.MiniBatches(X, rows, frame, means, rate, unit, random_state, n_threads)
         labels, values = np.empty(rows.n, dtype=np.int32), np.empty(rows.n)
         again = self._due(means.weights[:, 0])
         batches.step(None, labels, values, weights)

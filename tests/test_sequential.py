@@ -28,7 +28,9 @@ def exact_means(X, labels, k, weights=None):
             continue
         for t in range(X.shape[1]):
             pairs = zip(X[labels == j, t], weights[labels == j], strict=True)
-            means[j, t] = float(sum(Fraction(float(x)) * Fraction(float(w)) for x, w in pairs) / total)
+            means[j, t] = float(
+                sum(Fraction(float(x)) * Fraction(float(w)) for x, w in pairs) / total
+            )
     return means
 
 
@@ -91,7 +93,9 @@ def test_row_by_row_is_the_sequential_update_of_prml(rate, dtype, d, k):
 def test_partial_fit_has_the_same_bits_for_threads_and_layouts(batch_size, rate):
     X = blobs(20_000 if batch_size is None else 500, 7)
     found = []
-    for rows, threads in [(X, 1), (X, 2), (X, 3), (np.asfortranarray(X), 2), (X[::-1].copy()[::-1], 1)]:
+    reversed_twice = X[::-1].copy()[::-1]
+    layouts = [(X, 1), (X, 2), (X, 3), (np.asfortranarray(X), 2), (reversed_twice, 1)]
+    for rows, threads in layouts:
         model = KMeans(9, random_state=0, batch_size=batch_size, learning_rate=rate)
         model.set_params(n_threads=threads).partial_fit(rows[:250]).partial_fit(rows[250:])
         found.append((model._model.centers.tobytes(), model.counts_.tobytes(), model.inertia_))

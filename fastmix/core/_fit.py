@@ -148,9 +148,7 @@ def _finish(run, rows, frame, dtype, factor, report):
         )
     centers = frame.out_of(run.centers).astype(dtype)
     model = KMeansModel(run.centers, frame)
-    return KMeansResult(
-        centers, run.labels, inertia, run.n_iter, report, model, run.sizes * factor
-    )
+    return KMeansResult(centers, run.labels, inertia, run.n_iter, report, model, run.sizes * factor)
 
 
 def _hook(callbacks, verbose, frame, factor, max_iter, init, began):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastmix.core._frame import passes, scan
 from fastmix.core._fit import read_only
+from fastmix.core._frame import passes, scan
 from fastmix.core._kernels import column_variance
 from fastmix.core._means import Means
 from fastmix.core._seeding import greedy_plusplus, random_rows

@@ -12,7 +12,7 @@ from fastmix.core._rates import HalfLife, as_rate, is_constant, mean_rate
 from fastmix.core._threads import useful_threads
 from fastmix.core._validation import as_rows
 
-__all__ = ["State", "begin", "learn", "in_units", "place", "resume", "state_of"]
+__all__ = ["State", "begin", "in_units", "learn", "place", "resume", "state_of"]
 
 # Rows of a CSR array that are made dense at a time, by elements, for the loop row by row.
 DENSE_ELEMENTS = 2**20
