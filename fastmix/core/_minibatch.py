@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Mini-batch K-means (Sculley, "Web-scale k-means clustering", WWW 2010), with scikit-learn's draws,
-reassignment of small clusters and stopping rules."""
+"""Mini-batch K-means (Sculley, "Web-scale k-means clustering", WWW 2010), with scikit-learn's
+draws, reassignment of small clusters and stopping rules."""
 
 import time
 from dataclasses import dataclass
@@ -119,7 +119,7 @@ class MiniBatches:
 
 
 def start(X, rows, frame, k, init, weights, size, random_state, n_threads):
-    """Starting centres in the frame from a sample of size rows, or from all if there are no more."""
+    """Starting centres in the frame from a sample of size rows, or from all rows if fewer."""
     chosen, own = np.arange(rows.n), weights
     if size < rows.n:
         chosen = random_state.randint(0, rows.n, size)
@@ -140,7 +140,7 @@ def start(X, rows, frame, k, init, weights, size, random_state, n_threads):
 
 
 class Convergence:
-    """scikit-learn's rules: an exponentially weighted mean of the batches' inertia stops falling, or
+    """scikit-learn's rules: a smoothed mean of the batches' inertia stops falling, or
     the centres stop moving."""
 
     def __init__(self, n, batch_size, n_steps, tol, patience, verbose, factor=1.0):
