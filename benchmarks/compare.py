@@ -15,7 +15,18 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import N_THREADS, data, fits, kmeans, measure, memory, mixtures, rates, streams
+from benchmarks import (
+    N_THREADS,
+    data,
+    fits,
+    kmeans,
+    measure,
+    memory,
+    minibatch,
+    mixtures,
+    rates,
+    streams,
+)  # fmt: skip
 
 
 def cpu_model():
@@ -251,6 +262,29 @@ def tiny(options):
             )
 
 
+def mini_batches(options):
+    table = Table(
+        *("shape", "batch", "ends", "dtype", "scikit-learn, ms/step", "fastmix, ms/step"),
+        *("ratio of fits (lowest to highest repeat)", "target", "steps", "mean squared distance"),
+    )
+    for case in minibatch.CASES:
+        for dtype in options.dtype:
+            found, X = minibatch.results(case, dtype, options.scale, options.repeats, options.seed)
+            fast, slow = (found[library] for library in minibatch.LIBRARIES)
+            table.row(
+                _shape(X, case[2]),
+                case[3],
+                "converged" if case[4] is None else "after the steps",
+                dtype,
+                f"{minibatch.step_milliseconds(slow):.3g}",
+                f"{minibatch.step_milliseconds(fast):.3g}",
+                _ratio(slow[0], fast[0]),
+                _target(case[5]),
+                f"{slow[1]} and {fast[1]}",
+                f"{slow[2]:.7g} and {fast[2]:.7g}",
+            )
+
+
 def peak_memory(options):
     for name in (memory.KMEANS_WORK, memory.MIXTURE_WORK):
         work = data.named(name, options.scale)
@@ -390,6 +424,7 @@ def parser():
     sub.add_argument("--seeds", type=int, default=3)
     sub = command(tiny, "tiny", "whole fits of 150 x 4")
     sub.add_argument("--fits", type=int, default=50, help="fits in one repeat")
+    command(mini_batches, "minibatch", "MiniBatchKMeans: the same batches, and whole fits")
     command(peak_memory, "memory", "peak memory of a fit beyond X")
     sub = command(stream, "stream", "fits of a memory-mapped file, which is made and removed")
     sub.add_argument("--folder", help="where the file is made: 6.4 GB at --scale 1")

@@ -11,6 +11,7 @@ _LAZY = {
     "GMM": "fastmix._mixture",
     "GaussianMixture": "fastmix._mixture",
     "KMeans": "fastmix._kmeans",
+    "MiniBatchKMeans": "fastmix._minibatch",
     "assign": "fastmix.core",
     "kmeans": "fastmix.core",
     "kmeans_plusplus": "fastmix.core",

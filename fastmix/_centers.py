@@ -40,10 +40,50 @@ class CentersModel(SavedModel):
             d = centers.shape[1]
             frame = Frame(np.zeros(d), 1.0, dtype, np.zeros(d))
         self._model = KMeansModel(frame.into(centers), frame)
+        for name in ("_sizes", "_learnt"):  # nothing is known of the rows behind them
+            self.__dict__.pop(name, None)
 
     @property
     def _n_features_out(self):
         return self._model.centers.shape[0]
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        """Fit, and return ``labels_``.
+
+        Parameters
+        ----------
+        X : {array-like, CSR array} of shape (n_samples, n_features)
+            Rows to cluster.
+        y : ignored
+            Present by convention.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int32
+            Cluster of every row.
+        """
+        return self.fit(X, sample_weight=sample_weight).labels_
+
+    def fit_transform(self, X, y=None, sample_weight=None):
+        """Fit, and transform the same rows.
+
+        Parameters
+        ----------
+        X : {array-like, CSR array} of shape (n_samples, n_features)
+            Rows to cluster.
+        y : ignored
+            Present by convention.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_samples, n_clusters)
+            Euclidean distances.
+        """
+        return self.fit(X, sample_weight=sample_weight).transform(X)
 
     def _get_state(self):
         """The fitted model as (params, arrays): JSON-able values, and arrays by name."""
@@ -52,10 +92,14 @@ class CentersModel(SavedModel):
         params, arrays = common_state(self, model.frame)
         params |= {
             "n_clusters": len(model.centers),
-            "inertia": float(self.inertia_),
-            "n_iter": int(self.n_iter_),
+            "inertia": float(self.inertia_) if hasattr(self, "inertia_") else None,
+            "n_iter": int(getattr(self, "n_iter_", 0)),
         }
-        arrays |= {"centers": model.centers, "cluster_centers": self._centers}
+        arrays |= {
+            "centers": model.centers,
+            "cluster_centers": self._centers,
+            "counts": getattr(self, "counts_", np.zeros(len(model.centers))),
+        }
         return params, arrays
 
     @classmethod
@@ -64,7 +108,10 @@ class CentersModel(SavedModel):
         model = cls(n_clusters=params["n_clusters"])
         model._model = KMeansModel(arrays["centers"], stored_frame(params, arrays))
         model._centers = arrays["cluster_centers"]
-        model.inertia_ = params["inertia"]
+        if params["inertia"] is not None:
+            model.inertia_ = params["inertia"]
+        if arrays["counts"].any():
+            model._sizes = arrays["counts"]
         model.n_iter_ = params["n_iter"]
         restore_columns(model, params)
         return model

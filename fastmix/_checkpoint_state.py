@@ -110,7 +110,8 @@ VALUES = {
 def _of_run(arguments, run, prefix):
     """The arrays of a run of K-means."""
     k, d = arguments["n_clusters"], arguments["n_features"]
-    return {
+    ended = {f"{prefix}sizes": Expected(_F8, [k])} if prefix else {}
+    return ended | {
         f"{prefix}centers": Expected(_F8, [k, d]),
         f"{prefix}trace": Expected(_F8, [2 * run["n_iter"]]),
         f"{prefix}repairs": Expected(_I8, [run["n_repairs"], 3]),

@@ -19,6 +19,7 @@ from fastmix._centers import CentersModel
 from fastmix._checkpoint import CHECKPOINT_CONSTRAINTS, checkpoint_of
 from fastmix._parameters import ParameterValidation
 from fastmix._rows import RowsValidation
+from fastmix._sequential import SequentialUpdates
 from fastmix.core import _fit as core
 from fastmix.core._kernels import distinct_labels
 from fastmix.core._threads import thread_limit
@@ -35,6 +36,7 @@ __all__ = ["KMeans"]
 
 class KMeans(
     CentersModel,
+    SequentialUpdates,
     ParameterValidation,
     RowsValidation,
     ClassNamePrefixFeaturesOutMixin,
@@ -87,6 +89,11 @@ class KMeans(
         Whether fit goes on from the checkpoint, to the bits of a fit that nothing interrupted;
         without a file it begins.  ``max_iter`` may be another, and what changes no bit; all else
         and the rows must be the same.
+    learning_rate : "mean", float or callable, default="mean"
+        How far partial_fit moves a centre towards the mean of its new rows: so that it is the mean
+        of all its rows, a constant in (0, 1], or ``f(weight before, weight of the new rows)``.
+    batch_size : int or None, default=None
+        Rows between two moves of the centres in partial_fit; None: all of a call.
 
     Attributes
     ----------
@@ -104,10 +111,12 @@ class KMeans(
     fit_report_ : dict
         What ran and why: algorithm, reason, isa, n_threads, dtype, n_iter, stopped ("strict",
         "tol", "max_iter", "callback", "interrupt" or "checkpoint failed"), e_steps, products
-        (row-centre products), rows_scanned, rows_changed, seconds per phase, repairs (iteration,
-        cluster, row), resumed (iteration of the checkpoint from which fit went on, or None) and
-        objective_trace.  Of a fit that went on, e_steps, products, rows_scanned and seconds are
-        those since.
+        (row-centre products), rows_scanned, rows_changed, bytes_read (of rows that are not in
+        memory), seconds per phase, repairs (iteration, cluster, row), resumed (iteration of the
+        checkpoint from which fit went on, or None) and objective_trace.  Of a fit that went on,
+        e_steps, products, rows_scanned and seconds are those since.
+    counts_ : ndarray of shape (n_clusters,), float64
+        Weight of the rows behind each centre.
     n_features_in_ : int
         Number of columns seen in fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -152,7 +161,11 @@ class KMeans(
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "callbacks": [callable, list, tuple, None],
         **CHECKPOINT_CONSTRAINTS,
+        "learning_rate": [StrOptions({"mean"}), Interval(Real, 0, 1, closed="right"), callable],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), None],
     }
+
+    _many_starts = 10  # with n_init="auto"
 
     def __init__(
         self,
@@ -172,6 +185,8 @@ class KMeans(
         checkpoint=None,
         checkpoint_every=1,
         resume=False,
+        learning_rate="mean",
+        batch_size=None,
     ):
         self.n_clusters = n_clusters
         self.init = init
@@ -188,6 +203,8 @@ class KMeans(
         self.checkpoint = checkpoint
         self.checkpoint_every = checkpoint_every
         self.resume = resume
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -286,14 +303,14 @@ class KMeans(
     def _resolve_n_init(self):
         if self.n_init == "auto":
             many = callable(self.init) or (isinstance(self.init, str) and self.init == "random")
-            self._n_init = 10 if many else 1
+            self._n_init = self._many_starts if many else 1
         else:
             self._n_init = self.n_init
         given = not isinstance(self.init, str) and not callable(self.init)
         if given and self._n_init != 1:
             warnings.warn(
-                "Explicit initial center position passed: performing only one init in KMeans "
-                f"instead of n_init={self._n_init}.",
+                "Explicit initial center position passed: performing only one init in "
+                f"{type(self).__name__} instead of n_init={self._n_init}.",
                 RuntimeWarning,
                 stacklevel=3,
             )
@@ -317,6 +334,8 @@ class KMeans(
         """Take the fitted attributes from a result of the core."""
         self._model = result.model
         self._centers = result.centers
+        self._sizes = result.counts
+        self.__dict__.pop("_learnt", None)
         self.labels_ = result.labels
         self.inertia_ = result.inertia
         self.n_iter_ = result.n_iter
@@ -352,25 +371,6 @@ class KMeans(
             as_out(out, (rows.n,), "i", contiguous=True)
         return core.predict(rows, centers, n_threads, out=out)
 
-    def fit_predict(self, X, y=None, sample_weight=None):
-        """Fit, and return ``labels_``.
-
-        Parameters
-        ----------
-        X : {array-like, CSR array} of shape (n_samples, n_features)
-            Rows to cluster.
-        y : ignored
-            Present by convention.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights >= 0.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_samples,), int32
-            Cluster of every row.
-        """
-        return self.fit(X, sample_weight=sample_weight).labels_
-
     def transform(self, X):
         """Distances to all centres.
 
@@ -390,25 +390,6 @@ class KMeans(
         return core.distances(rows, centers, n_threads).astype(
             result_dtype(rows.X.dtype), copy=False
         )
-
-    def fit_transform(self, X, y=None, sample_weight=None):
-        """Fit, and transform the same rows.
-
-        Parameters
-        ----------
-        X : {array-like, CSR array} of shape (n_samples, n_features)
-            Rows to cluster.
-        y : ignored
-            Present by convention.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights >= 0.
-
-        Returns
-        -------
-        distances : ndarray of shape (n_samples, n_clusters)
-            Euclidean distances.
-        """
-        return self.fit(X, sample_weight=sample_weight).transform(X)
 
     def score(self, X, y=None, sample_weight=None):
         """Minus the objective of new rows.

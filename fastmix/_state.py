@@ -39,14 +39,16 @@ _COMMON = {
     "feature_names": _is_names,
 }
 
+_CENTERS = _COMMON | {
+    "n_clusters": _is_count,
+    "inertia": lambda value: value is None or (type(value) is float and value >= 0),
+    "n_iter": lambda value: type(value) is int and value >= 0,
+}
+
 # Each class that model files can hold, by its name in fastmix: the parameters of its state.
 PARAMS = {
-    "KMeans": _COMMON
-    | {
-        "n_clusters": _is_count,
-        "inertia": lambda value: type(value) is float and value >= 0,  # Infinity is possible
-        "n_iter": _is_count,
-    },
+    "KMeans": _CENTERS,
+    "MiniBatchKMeans": _CENTERS,
     "GaussianMixture": _COMMON
     | {
         "n_components": _is_count,
@@ -68,12 +70,14 @@ _MATRICES = {
     "spherical": ("n_components",),
 }
 _PIVOT = {"pivot": (("<f8",), ("n_features",))}
+_CENTER_ARRAYS = _PIVOT | {
+    "centers": (("<f8",), ("n_clusters", "n_features")),
+    "cluster_centers": (("<f4", "<f8"), ("n_clusters", "n_features")),
+    "counts": (("<f8",), ("n_clusters",)),  # zeros: not known
+}
 ARRAYS = {
-    "KMeans": _PIVOT
-    | {
-        "centers": (("<f8",), ("n_clusters", "n_features")),
-        "cluster_centers": (("<f4", "<f8"), ("n_clusters", "n_features")),
-    },
+    "KMeans": _CENTER_ARRAYS,
+    "MiniBatchKMeans": _CENTER_ARRAYS,
     "GaussianMixture": _PIVOT
     | {
         "weights": (("<f8",), ("n_components",)),

@@ -80,7 +80,7 @@ typedef struct {
 
 /* Kernels on packed tiles, one table per dtype. */
 typedef struct {
-    ptrdiff_t itemsize, tile_rows, panel_width, distance_width;
+    ptrdiff_t itemsize, tile_rows, panel_width, distance_width, nearest_width;
 
     /* Bytes of scratch that assign needs for a block of count rows. */
     ptrdiff_t (*assign_scratch)(ptrdiff_t count, ptrdiff_t d);
@@ -95,6 +95,15 @@ typedef struct {
      * distance_width. */
     void (*pack_centers)(const double *c, ptrdiff_t k, ptrdiff_t d, ptrdiff_t width, void *panel,
                          void *bias);
+
+    /* The j-th of them alone. */
+    void (*pack_center)(const double *c, ptrdiff_t j, ptrdiff_t d, ptrdiff_t width, void *panel,
+                        void *bias);
+
+    /* The label of one row (d) as kernel gather leaves it, against k centres in a panel of
+     * nearest_width: kernels/nearest.inc.h. */
+    int32_t (*nearest)(const void *row, ptrdiff_t d, const void *panel, const void *bias,
+                       ptrdiff_t k);
 
     /* labels[i] = argmin_j |x_i - c_j|^2, ties to the lowest j; where second is not NULL also
      * the runner-up.  scratch: assign_scratch() bytes, aligned to 64. */
@@ -193,6 +202,17 @@ typedef struct {
 } fm_screen;
 #define FM_SCREEN_WIDTH 16
 
+/* Running means of clusters (kernels/means.inc.h), in float64; (., 2, .) are high and low parts. */
+typedef struct {
+    ptrdiff_t d;
+    double scale;
+    const double *offset; /* (d) */
+    double *sums;         /* (k, 2, d) of w x scale */
+    double *weights;      /* (k, 2) */
+    double *means;        /* (k, d) sums / weights */
+    double *centers;      /* (k, d) means - offset */
+} fm_means;
+
 /* Kernels in float64 on the user's rows, without fused multiply-adds: one set of bits. */
 typedef struct {
     /* labels[row] = now[i]; lists the rows whose label changed, in order, with their new and old
@@ -287,6 +307,21 @@ typedef struct {
      * with the new, and the sum of squared shifts. */
     void (*update_centers)(const double *sums, ptrdiff_t k, ptrdiff_t d, ptrdiff_t stride,
                            const double *old, double *centers, double *weights, double report[3]);
+
+    /* Sums and weights of the block's rows added in their order, to the clusters first .. last only;
+     * w is indexed by row, labels by position in the block.  scratch: (d). */
+    void (*means_add)(const fm_means *m, const fm_matrix *x, const fm_block *block, const double *w,
+                      const int32_t *labels, int32_t first, int32_t last, double *scratch);
+    /* The same for one row as sparse_unpack leaves it. */
+    void (*means_add_entries)(const fm_means *m, const ptrdiff_t *column, const double *y,
+                              ptrdiff_t count, double w, ptrdiff_t j);
+    /* Mean and centre of cluster j from its sums, and sums and mean from its centre. */
+    void (*means_update)(const fm_means *m, ptrdiff_t j);
+    void (*means_restore)(const fm_means *m, ptrdiff_t j);
+    /* Sequential update (PRML 9.5) of cluster j by a row of weight w: the mean of all its rows where
+     * step < 0, else step of the way.  Returns |y - c_j|^2 before.  scratch: (2 d). */
+    double (*means_learn)(const fm_means *m, const fm_matrix *x, ptrdiff_t row, double w,
+                          double step, ptrdiff_t j, double *scratch);
 
     /* One row of a CSR matrix at a time: kernels/sparse.inc.h. */
     void (*sparse_unpack)(const fm_csr *x, ptrdiff_t row, double scale, ptrdiff_t *column,

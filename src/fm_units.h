@@ -14,8 +14,11 @@
      .tile_rows = FM_TILE_ROWS,                                                                    \
      .panel_width = FM_PANEL_WIDTH,                                                                \
      .distance_width = FM_DISTANCE_WIDTH,                                                          \
+     .nearest_width = FM_NEAREST_WIDTH,                                                            \
      .pack = FM_NAME(pack),                                                                        \
      .pack_centers = FM_NAME(pack_centers),                                                        \
+     .pack_center = FM_NAME(pack_center),                                                          \
+     .nearest = FM_NAME(nearest),                                                                  \
      .assign_scratch = FM_NAME(assign_scratch),                                                    \
      .assign = FM_NAME(assign),                                                                    \
      .gather = FM_NAME(gather),                                                                    \

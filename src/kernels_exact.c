@@ -19,6 +19,7 @@
 #include "kernels/gains.inc.h"
 #include "kernels/sketch.inc.h"
 #include "kernels/centers.inc.h"
+#include "kernels/means.inc.h"
 #include "fm_exp_log.h"
 #include "kernels/gaussian.inc.h"
 
@@ -58,6 +59,11 @@ const fm_isa FM_TABLE(fm_isa) = {
               .sketch_near_f32 = sketch_near_f32,
               .sketch_near_f64 = sketch_near_f64,
               .update_centers = update_centers,
+              .means_add = means_add,
+              .means_add_entries = means_add_entries,
+              .means_update = means_update,
+              .means_restore = means_restore,
+              .means_learn = means_learn,
               .sparse_unpack = sparse_unpack,
               .sparse_scores = sparse_scores,
               .sparse_score = sparse_score,

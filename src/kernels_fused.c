@@ -12,6 +12,7 @@
 #include "kernels/pack.inc.h"
 #include "kernels/assign.inc.h"
 #include "kernels/row_scores.inc.h"
+#include "kernels/nearest.inc.h"
 #include "kernels/distances.inc.h"
 #include "kernels/peak.inc.h"
 const fm_tile_kernels FM_TABLE(fm_tile_f32) = FM_TILE_TABLE;
@@ -22,6 +23,7 @@ const fm_tile_kernels FM_TABLE(fm_tile_f32) = FM_TILE_TABLE;
 #include "kernels/pack.inc.h"
 #include "kernels/assign.inc.h"
 #include "kernels/row_scores.inc.h"
+#include "kernels/nearest.inc.h"
 #include "kernels/distances.inc.h"
 #include "kernels/peak.inc.h"
 const fm_tile_kernels FM_TABLE(fm_tile_f64) = FM_TILE_TABLE;

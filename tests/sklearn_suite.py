@@ -27,6 +27,7 @@ mixture_reference.stand_in()
 
 REPLACED = {
     "KMeans": "sklearn.cluster",
+    "MiniBatchKMeans": "sklearn.cluster",
     "kmeans_plusplus": "sklearn.cluster",
     "GaussianMixture": "sklearn.mixture",
 }

@@ -3,7 +3,7 @@
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastmix import GaussianMixture, KMeans
+from fastmix import GaussianMixture, KMeans, MiniBatchKMeans
 
 SHUFFLED = (
     "the check shuffles one of the two data sets: equal draws meet other rows, so that the fits "
@@ -27,6 +27,7 @@ def expected_to_fail(estimator):
     [
         KMeans(n_clusters=3),
         KMeans(n_clusters=2, n_init=2, algorithm="elkan"),
+        MiniBatchKMeans(n_clusters=3),
         GaussianMixture(n_components=2),
         GaussianMixture(n_components=2, covariance_type="diag", reg_covar="auto", n_init=2),
     ],

@@ -24,6 +24,7 @@ def rows(dtype=np.float64, n_samples=200, n_features=3):
 
 MODELS = {
     "KMeans": fastmix.KMeans(4, random_state=0),
+    "MiniBatchKMeans": fastmix.MiniBatchKMeans(4, random_state=0),
     **{
         kind: fastmix.GaussianMixture(4, covariance_type=kind, tol=0.1, random_state=0)
         for kind in ("full", "tied", "diag", "spherical")
@@ -153,7 +154,7 @@ def test_manifest_says_what_the_file_is(saved_models, name):
         "format": "fastmix-model",
         "format_version": FORMAT_VERSION,
         "library_version": fastmix.__version__,
-        "class": "KMeans" if name == "KMeans" else "GaussianMixture",
+        "class": name if name.endswith("KMeans") else "GaussianMixture",
     }
 
 
@@ -168,7 +169,9 @@ def test_manifest_describes_the_array(saved, key):
 
 
 def test_save_model_refuses_a_foreign_class(tmp_path):
-    with pytest.raises(TypeError, match="is a dict; expected one of: KMeans, GaussianMixture"):
+    with pytest.raises(
+        TypeError, match="is a dict; expected one of: KMeans, MiniBatchKMeans, GaussianMixture"
+    ):
         save_model({}, tmp_path / "m.npz")
 
 

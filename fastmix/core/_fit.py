@@ -70,6 +70,8 @@ class KMeansResult(NamedTuple):
         What ran: see ``fit_report_`` of :class:`fastmix.KMeans`.
     model : KMeansModel
         Float64 centres and the frame they are in, whatever the dtype of X.
+    counts : ndarray of shape (n_clusters,), float64
+        Weight of the rows that each centre is the mean of.
     """
 
     centers: np.ndarray
@@ -78,6 +80,7 @@ class KMeansResult(NamedTuple):
     n_iter: int
     report: dict
     model: KMeansModel
+    counts: np.ndarray
 
 
 def read_only(X):
@@ -153,7 +156,7 @@ def _finish(run, rows, frame, dtype, factor, report):
         )
     centers = frame.out_of(run.centers).astype(dtype)
     model = KMeansModel(run.centers, frame)
-    return KMeansResult(centers, run.labels, inertia, run.n_iter, report, model)
+    return KMeansResult(centers, run.labels, inertia, run.n_iter, report, model, run.sizes * factor)
 
 
 def _hook(callbacks, verbose, frame, factor, max_iter, init, began, n_rows, earlier):

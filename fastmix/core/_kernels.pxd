@@ -38,12 +38,16 @@ cdef extern from "fm_kernels.h" nogil:
         const double *fine
 
     ctypedef struct fm_tile_kernels:
-        Py_ssize_t itemsize, tile_rows, panel_width, distance_width
+        Py_ssize_t itemsize, tile_rows, panel_width, distance_width, nearest_width
         Py_ssize_t (*assign_scratch)(Py_ssize_t count, Py_ssize_t d) noexcept nogil
         void (*pack)(const fm_matrix *x, const fm_block *block, const void *offset,
                      double scale, void *tiles, fm_memory next, void *scratch) noexcept nogil
         void (*pack_centers)(const double *c, Py_ssize_t k, Py_ssize_t d, Py_ssize_t width,
                              void *panel, void *bias) noexcept nogil
+        void (*pack_center)(const double *c, Py_ssize_t j, Py_ssize_t d, Py_ssize_t width,
+                            void *panel, void *bias) noexcept nogil
+        int32_t (*nearest)(const void *row, Py_ssize_t d, const void *panel, const void *bias,
+                           Py_ssize_t k) noexcept nogil
         void (*assign)(const void *tiles, Py_ssize_t count, Py_ssize_t d, const void *panel,
                        const void *bias, Py_ssize_t k, int32_t *labels, int32_t *second,
                        fm_memory next, void *scratch) noexcept nogil
@@ -113,6 +117,15 @@ cdef extern from "fm_kernels.h" nogil:
         double unit
 
     const Py_ssize_t FM_SCREEN_WIDTH
+
+    ctypedef struct fm_means:
+        Py_ssize_t d
+        double scale
+        const double *offset
+        double *sums
+        double *weights
+        double *means
+        double *centers
 
     ctypedef struct fm_exact_kernels:
         Py_ssize_t (*bounds_open)(const fm_bounds *b, Py_ssize_t start, Py_ssize_t count,
@@ -195,6 +208,15 @@ cdef extern from "fm_kernels.h" nogil:
         void (*update_centers)(const double *sums, Py_ssize_t k, Py_ssize_t d,
                                Py_ssize_t stride, const double *old, double *centers,
                                double *weights, double *report) noexcept nogil
+        void (*means_add)(const fm_means *m, const fm_matrix *x, const fm_block *block,
+                          const double *w, const int32_t *labels, int32_t first, int32_t last,
+                          double *scratch) noexcept nogil
+        void (*means_add_entries)(const fm_means *m, const Py_ssize_t *column, const double *y,
+                                  Py_ssize_t count, double w, Py_ssize_t j) noexcept nogil
+        void (*means_update)(const fm_means *m, Py_ssize_t j) noexcept nogil
+        void (*means_restore)(const fm_means *m, Py_ssize_t j) noexcept nogil
+        double (*means_learn)(const fm_means *m, const fm_matrix *x, Py_ssize_t row, double w,
+                              double step, Py_ssize_t j, double *scratch) noexcept nogil
         void (*sparse_unpack)(const fm_csr *x, Py_ssize_t row, double scale, Py_ssize_t *column,
                               double *y, Py_ssize_t *count) noexcept nogil
         void (*sparse_scores)(const Py_ssize_t *column, const double *y, Py_ssize_t count,
@@ -270,6 +292,7 @@ cdef extern from "fm_kernels.h" nogil:
         Py_ssize_t (*select_rows)(const void *r, const double *w, Py_ssize_t count, int32_t *list,
                                   double *out) noexcept nogil
         void (*widen)(const void *r, const double *w, Py_ssize_t count, double *out) noexcept nogil
+        void (*exp_all)(void *x, Py_ssize_t count) noexcept nogil
 
     ctypedef struct fm_moment_kernels:
         void (*frame_rows)(const fm_matrix *x, const fm_block *block, const double *offset,

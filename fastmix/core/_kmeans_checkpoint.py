@@ -62,6 +62,7 @@ class KMeansCheckpoints(Checkpoints):
         for name in ENDED:
             setattr(best, name, values["best"][name])
         _take(best, arrays, "best_")
+        best.sizes = arrays["best_sizes"]
         return values["start"], run, best
 
     def saver(self, start, best, max_iter):
@@ -83,7 +84,7 @@ class KMeansCheckpoints(Checkpoints):
             if best is not None:
                 values["best"] = {name: getattr(best, name) for name in ENDED}
                 values["best"]["n_repairs"] = len(best.repairs)
-                arrays |= _arrays_of(best, best.centers, "best_")
+                arrays |= _arrays_of(best, best.centers, "best_") | {"best_sizes": best.sizes}
             self.write(values, arrays)
 
         return save

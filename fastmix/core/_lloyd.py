@@ -61,6 +61,7 @@ class Run:
     rows_changed: int = 0
     limit: float | None = None  # shifts of at most this are the end
     whole: bool = False  # whether labels and centres are those of a whole iteration
+    sizes: np.ndarray | None = None  # (k,) weights of the rows that the centers are means of
     seconds: dict = field(
         default_factory=lambda: dict.fromkeys(("init", "assign", "update", "final"), 0.0)
     )
@@ -164,7 +165,7 @@ def _iterate(rows, weights, run, sums, spread, n_threads):
     before, after = max(0.0, before), max(0.0, after)
     spread = math.sqrt(after / math.fsum(sizes))
     # No call is made between these, and so no signal is seen: an interrupt leaves all or nothing.
-    run.centers = centers
+    run.centers, run.sizes = centers, sizes
     run.rows_changed += n_changed
     run.n_iter += 1
     run.whole = True

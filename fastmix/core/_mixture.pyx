@@ -24,7 +24,7 @@ from fastmix.core._threads cimport enter, leave
 
 from fastmix.core._kernels import aligned_empty
 
-__all__ = ["MixtureRows", "cholesky", "factor", "log"]
+__all__ = ["MixtureRows", "cholesky", "exp", "factor", "log"]
 
 # Sums of the slots that are computed at a time; a slot for every thread where that is more.
 cdef Py_ssize_t SUMS_BYTES = 2**26
@@ -68,6 +68,13 @@ def log(values):
     out = np.empty(given.shape)
     find_isa(None).gaussian.log_all(<const double *>address(given), given.size,
                                     <double *>address(out))
+    return out
+
+
+def exp(values):
+    """e to the power of values in [-700, 700], with bits of our own."""
+    out = np.array(values, dtype=np.float64, order="C")
+    find_isa(None).mixture_f64.exp_all(address(out), out.size)
     return out
 
 

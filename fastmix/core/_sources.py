@@ -11,7 +11,7 @@ from fastmix.core._blocks import BlockSource
 from fastmix.core._kernels import element_type
 from fastmix.core._source import Source, changed, check_kind
 
-__all__ = ["ArraySource", "MapSource", "as_source"]
+__all__ = ["ArraySource", "MapSource", "as_source", "in_memory"]
 
 # Rows whose bytes have one checksum: about so many bytes.
 CHECKED_BYTES = 2**18
@@ -165,3 +165,16 @@ def as_source(X):
     if hasattr(X, "__iter__") and not any(hasattr(X, name) for name in frame):
         return BlockSource(X)
     return None
+
+
+def in_memory(X, who):
+    """Validated rows as an array: of a memory map the array in it.  TypeError for other sources."""
+    if isinstance(X, MapSource):
+        X.check()
+        return X.X
+    if isinstance(X, Source):
+        raise TypeError(
+            f"{who} takes rows in memory or in a memory map, got a source: call partial_fit with "
+            "its blocks, one after the other"
+        )
+    return X

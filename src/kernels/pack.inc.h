@@ -130,29 +130,40 @@ static void FM_NAME(pack)(const fm_matrix *x, const fm_block *block, const void 
     }
 }
 
-/* Centres for the tiles: panel[g][t][j] = (real)c[width g + j][t] and, where bias is not NULL,
- * bias = -|panel centre|^2 / 2.  Missing centres of the last group are zero with a bias of -inf: no
- * row chooses them. */
-static void FM_NAME(pack_centers)(const double *c, ptrdiff_t k, ptrdiff_t d, ptrdiff_t width,
-                                  void *panels, void *biases)
+/* One centre's place in a panel in groups of width, and its bias -|panel centre|^2 / 2 where bias is
+ * not NULL. */
+static void FM_NAME(pack_center)(const double *c, ptrdiff_t j, ptrdiff_t d, ptrdiff_t width,
+                                 void *panel, void *bias)
 {
-    const ptrdiff_t padded = (k + width - 1) / width * width;
-    real *panel = panels, *bias = biases;
-    for (ptrdiff_t j = 0; j < padded; j++) {
-        real *to = panel + j / width * d * width + j % width;
-        double square = 0;
-        for (ptrdiff_t t = 0; t < d; t++) {
-            const real value = j < k ? (real)c[j * d + t] : 0;
-            to[t * width] = value;
-            /* Exact for floats; in float64 the compiler must not choose whether to fuse it. */
+    real *to = (real *)panel + j / width * d * width + j % width;
+    double square = 0;
+    for (ptrdiff_t t = 0; t < d; t++) {
+        const real value = (real)c[t];
+        to[t * width] = value;
+        /* Exact for floats; in float64 the compiler must not choose whether to fuse it. */
 #ifdef FM_DOUBLE
-            square += fm_opaque(value * value);
+        square += fm_opaque(value * value);
 #else
-            square += (double)value * value;
+        square += (double)value * value;
 #endif
-        }
+    }
+    if (bias)
+        ((real *)bias)[j] = (real)(-0.5 * square);
+}
+
+/* Centres for the tiles: panel[g][t][j] = (real)c[width g + j][t] and, where bias is not NULL, their
+ * biases.  Missing centres of the last group are zero with a bias of -inf: no row chooses them. */
+static void FM_NAME(pack_centers)(const double *c, ptrdiff_t k, ptrdiff_t d, ptrdiff_t width,
+                                  void *panel, void *bias)
+{
+    for (ptrdiff_t j = 0; j < k; j++)
+        FM_NAME(pack_center)(c + j * d, j, d, width, panel, bias);
+    for (ptrdiff_t j = k; j < (k + width - 1) / width * width; j++) {
+        real *to = (real *)panel + j / width * d * width + j % width;
+        for (ptrdiff_t t = 0; t < d; t++)
+            to[t * width] = 0;
         if (bias)
-            bias[j] = j < k ? (real)(-0.5 * square) : -(real)INFINITY;
+            ((real *)bias)[j] = -(real)INFINITY;
     }
 }
 
