@@ -13,17 +13,19 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from fastmix._checkpoint import CHECKPOINT_CONSTRAINTS, checkpoint_of
 from fastmix._mixture_fitted import FittedMixture
 from fastmix._mixture_verbose import Printer
+from fastmix._stepwise import StepwiseUpdates
 from fastmix.core import _mixture_fit as core
 from fastmix.core._fit import as_callbacks
 from fastmix.core._mixture_given import check_given, model_of
 from fastmix.core._mixture_start import INIT_PARAMS
+from fastmix.core._mixture_use import weighted_total
 from fastmix.core._parameters import COVARIANCE_TYPES
 from fastmix.core._validation import as_count, as_weights, result_dtype
 
 __all__ = ["GMM", "GaussianMixture"]
 
 
-class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
+class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimator):
     """Gaussian mixture fitted by EM (PRML 9.2) with scikit-learn's interface.
 
     Parameters
@@ -77,6 +79,11 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
         Whether fit goes on from the checkpoint, to the bits of a fit that nothing interrupted;
         without a file it begins.  ``max_iter`` may be another, and what changes no bit; all else
         and the rows must be the same.
+    learning_rate : None, "mean", float or callable, default=None
+        Step of partial_fit: None is ``PowerLaw(0.6)``, t^-0.6 in the t-th of equal batches; "mean"
+        counts all rows alike; a constant in (0, 1]; ``f(weight before, weight of the new rows)``.
+    averaging : bool, default=False
+        Whether partial_fit shows the model of the mean of its statistics so far.
 
     Attributes
     ----------
@@ -171,6 +178,13 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "callbacks": [callable, list, tuple, None],
         **CHECKPOINT_CONSTRAINTS,
+        "learning_rate": [
+            None,
+            StrOptions({"mean"}),
+            Interval(Real, 0, 1, closed="right"),
+            callable,
+        ],
+        "averaging": ["boolean"],
     }
 
     def __init__(
@@ -196,6 +210,8 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
         checkpoint=None,
         checkpoint_every=1,
         resume=False,
+        learning_rate=None,
+        averaging=False,
     ):
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -217,6 +233,8 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
         self.checkpoint = checkpoint
         self.checkpoint_every = checkpoint_every
         self.resume = resume
+        self.learning_rate = learning_rate
+        self.averaging = averaging
 
     @classmethod
     def from_parameters(cls, weights, means, covariances, covariance_type="full", **params):
@@ -254,6 +272,7 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
         model.lower_bound_, model.lower_bounds_ = -np.inf, []
         model.objective_trace_ = np.empty(0)
         model.fit_report_ = core.report_of_parameters(built)
+        model._seen = 0.0  # rows behind it
         return model
 
     # ------------------------------------------------------------------ fit
@@ -321,6 +340,7 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
                     f"n_samples = {len(X)}"
                 )
             weights, factor = as_weights(sample_weight, len(X))
+            total = float(len(X)) if weights is None else weighted_total(weights) * factor
             given = check_given(self, k, X.shape[1])
             self._warn_few_rows(X, weights)
             result = core.fit(
@@ -340,7 +360,7 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
                 callbacks=as_callbacks(self.callbacks),
                 printer=Printer(self.verbose, self.verbose_interval) if self.verbose else None,
                 warm=self._warm(k, X.shape[1]),
-                keep=lambda result: self._keep(result, X),
+                keep=lambda result: self._keep(result, X, total),
                 on_drowned=self._warn_drowned,
                 bounds_memory=self.bounds_memory,
                 checkpoint=checkpoint_of(self),
@@ -351,7 +371,7 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
                 self.__dict__.clear()
                 self.__dict__.update(before)
             raise
-        self._keep(result, X)
+        self._keep(result, X, total)
         del self._kept
         if not self.converged_ and self.max_iter > 0 and result.report["stopped"] != "callback":
             warnings.warn(
@@ -393,8 +413,8 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
             stacklevel=6,
         )
 
-    def _keep(self, result, X):
-        """Take the fitted attributes from a result of the core."""
+    def _keep(self, result, X, total):
+        """Take the fitted attributes from a result of the core, of rows X of weight total."""
         self._model, self._dtype = result.model, result_dtype(X.dtype)
         self.converged_ = result.converged
         self.n_iter_ = result.n_iter
@@ -403,6 +423,8 @@ class GaussianMixture(FittedMixture, DensityMixin, BaseEstimator):
         self.objective_trace_ = result.report["objective_trace"]
         self.log_likelihood_ = result.log_likelihood
         self.fit_report_ = result.report
+        self._seen = total
+        self.__dict__.pop("_stepwise", None)
         self._kept = True
 
 

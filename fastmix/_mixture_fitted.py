@@ -72,6 +72,7 @@ class FittedMixture(RowsValidation, SavedModel):
             "n_iter": int(self.n_iter_),
             "lower_bound": float(self.lower_bound_),
             "log_likelihood": None if likelihood is None else float(likelihood),
+            "seen": float(getattr(self, "_seen", 0.0)),
         }
         arrays |= {
             "weights": parameters.weights,
@@ -96,6 +97,7 @@ class FittedMixture(RowsValidation, SavedModel):
         model.converged_ = params["converged"]
         model.n_iter_ = params["n_iter"]
         model.lower_bound_ = params["lower_bound"]
+        model._seen = params["seen"]
         if params["log_likelihood"] is not None:
             model.log_likelihood_ = params["log_likelihood"]
         restore_columns(model, params)

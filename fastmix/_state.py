@@ -58,6 +58,7 @@ PARAMS = {
         "n_iter": lambda value: type(value) is int and value >= 0,
         "lower_bound": _is_log_likelihood,
         "log_likelihood": lambda value: value is None or _is_log_likelihood(value),
+        "seen": lambda value: type(value) is float and 0 <= value < math.inf,
     },
 }
 

@@ -56,9 +56,9 @@ def test_readme_examples_run(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # they write files
     scope = {}
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
-    *others, source = blocks
+    *others, source, stream = blocks
     assert len(others) == 4
-    exec("\n".join(others), scope)
+    exec("\n".join([*others, stream]), scope)
     assert scope["model"].fit_report_["stopped"] in ("strict", "tol")
     assert (scope["result"].labels == scope["labels"]).mean() > 0.999
     assert (scope["same"].predict(scope["X"]) == scope["model"].labels_).all()

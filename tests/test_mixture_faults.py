@@ -120,7 +120,7 @@ def test_interrupt_between_iterations_loses_nothing(blobs, monkeypatch, call):
         inner = _mixture_fit.log_likelihood
         target, name = _mixture_fit, "log_likelihood"
     else:
-        inner, target, name = _em._settle, _em, "_settle"
+        inner, target, name = _em.settle, _em, "settle"
 
     def interrupt(*arguments):
         if not hit and (call == "final" or arguments[-1] == 4):

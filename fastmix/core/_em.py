@@ -19,6 +19,7 @@ __all__ = [
     "collect",
     "expectation_maximisation",
     "new_start",
+    "settle",
     "unchecked_start",
 ]
 
@@ -109,7 +110,7 @@ def collect(rows, frame, factors, weights, n_threads, pruning=None):
     return moments
 
 
-def _settle(start, raw, floor, moments, iteration):
+def settle(start, raw, floor, moments, iteration):
     """(raw, regularised, factors) after the M-step of an iteration, with the floor's policy."""
     shared = raw.covariance_type == "tied"
     parameters, factors, met = floor.factors(raw, start.held, moments)
@@ -160,7 +161,7 @@ def unchecked_start(parameters, factors):
 def new_start(parameters, floor, moments=None):
     """A start from given parameters, regularised."""
     start = unchecked_start(parameters, None)
-    start.raw, start.parameters, start.factors = _settle(start, parameters, floor, moments, 0)
+    start.raw, start.parameters, start.factors = settle(start, parameters, floor, moments, 0)
     return start
 
 
@@ -180,7 +181,7 @@ def expectation_maximisation(rows, frame, weights, start, floor, *, max_iter, to
         bound = float(moments.log_likelihood / moments.total)
         n_repairs = len(start.repairs)
         raw = moments.parameters(start.raw)
-        raw, parameters, factors = _settle(start, raw, floor, moments, start.n_iter + 1)
+        raw, parameters, factors = settle(start, raw, floor, moments, start.n_iter + 1)
         change, bounds = bound - start.lower_bound, [*start.lower_bounds, bound]
         # No call is made between these, and so no signal is seen: an interrupt leaves a whole
         # iteration, or none of it.

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""partial_fit of GaussianMixture: stepwise EM on the state of a fit, or from a start."""
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from fastmix.core import _stepwise
+from fastmix.core._kernels import isa
+from fastmix.core._mixture_given import check_given
+from fastmix.core._rates import PowerLaw, as_rate
+from fastmix.core._threads import thread_limit
+from fastmix.core._validation import as_count, as_weights, result_dtype
+
+__all__ = ["StepwiseUpdates"]
+
+
+class StepwiseUpdates:
+    """Mixin of GaussianMixture: ``_stepwise`` is the state, made when partial_fit is first called,
+    and ``_seen`` the weight of the rows behind a model without one."""
+
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Move the model towards a batch of new rows by stepwise EM.
+
+        Parameters
+        ----------
+        X : array-like or source of shape (n_samples, n_features)
+            Rows, used once and not kept.  The first call, unless after fit, also starts from them
+            (``init_params``, one start) and needs at least n_components.
+        y : ignored
+            Present by convention.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0.
+
+        Returns
+        -------
+        self : GaussianMixture
+            ``lower_bound_`` is the mean log-likelihood of these rows before they were learnt,
+            ``n_iter_`` the number of batches, and ``converged_`` False.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For bad input, before any work; the estimator stays as it was, as after Ctrl-C.
+
+        Notes
+        -----
+        With moments s per unit of weight (PRML 9.18) and s(batch) those under the responsibilities
+        of the batch (9.23): s <- (1 - step) s + step s(batch), then the M-step (9.24 to 9.26) from
+        s.  ``learning_rate`` gives the step.  With step 1 and all rows a call is one iteration of
+        fit, to the bit.  With ``averaging`` the model is that of the mean of s after each batch,
+        which forgets less and varies less (Polyak and Ruppert), while the E-steps go on from s.
+
+        References
+        ----------
+        O. Cappe and E. Moulines, "On-line expectation-maximization algorithm for latent data
+        models", Journal of the Royal Statistical Society B 71, 2009.
+        """
+        self._validate_params()
+        k = as_count(self.n_components, "n_components")
+        rate = PowerLaw() if self.learning_rate is None else as_rate(self.learning_rate)
+        before = self.__dict__.copy()
+        try:
+            new = self._partial_fit(X, sample_weight, k, rate)
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        self.__dict__.pop("log_likelihood_", None)  # of rows that are no longer all
+        self.__dict__.update(new)
+        return self
+
+    def _partial_fit(self, X, sample_weight, k, rate):
+        known = self.__dict__
+        first = "_model" not in known
+        X = self._validated(X, reset=first)
+        if first and len(X) < k:
+            raise ValueError(
+                f"Expected n_samples >= n_components but got n_components = {k}, "
+                f"n_samples = {len(X)}: the first call starts from its rows"
+            )
+        weights, factor = as_weights(sample_weight, len(X))
+        n_threads = thread_limit(self.n_threads)
+        state = known.get("_stepwise")
+        if first:
+            state = _stepwise.begin(
+                X, k, covariance_type=self.covariance_type, weights=weights,
+                reg_covar=self.reg_covar, init_params=self.init_params,
+                given=check_given(self, k, X.shape[1]),
+                random_state=check_random_state(self.random_state), n_threads=n_threads,
+                on_drowned=self._warn_drowned,
+            )  # fmt: skip
+        elif state is None or state.model is not self._model:
+            state = _stepwise.resume(self._model, self.reg_covar, known.get("_seen", 0.0))
+        state = _stepwise.learn(state, X, weights, factor, rate, self.averaging, n_threads)
+        bounds = [] if first else list(known.get("lower_bounds_", []))
+        bounds.append(state.lower_bound)
+        report = {
+            "algorithm": "stepwise em",
+            "isa": isa(),
+            "n_threads": n_threads,
+            "dtype": str(state.model.frame.dtype),
+            "covariance_type": state.model.parameters.covariance_type,
+            "n_iter": state.calls,
+            "stopped": "batch",
+            "repairs": list(state.start.repairs),
+            "objective_trace": np.array(bounds),
+        }
+        return {
+            "_stepwise": state,
+            "_seen": state.seen,
+            "_model": state.model,
+            "_dtype": result_dtype(X.dtype) if first else self._dtype,
+            "converged_": False,
+            "n_iter_": state.calls,
+            "lower_bound_": state.lower_bound,
+            "lower_bounds_": bounds,
+            "objective_trace_": report["objective_trace"],
+            "fit_report_": report,
+        }
