@@ -3,11 +3,11 @@
 
     python sklearn_suite.py REPORT FILE...
 
-FILE is relative to scikit-learn's package folder.  KMeans, kmeans_plusplus and GaussianMixture
-are replaced in every scikit-learn module before a test file is imported, so that k_means(),
-SpectralClustering and KBinsDiscretizer run on fastmix too.  REPORT is a JSON object: "tests" maps a
-test's id to its outcome and its message, "deselected" an id to the reason, "stale" lists the rules
-of sklearn_suite_deselect.txt that match nothing.
+FILE is relative to scikit-learn's package folder.  KMeans, MiniBatchKMeans, kmeans_plusplus and
+GaussianMixture are replaced in every scikit-learn module before a test file is imported, so that
+k_means(), SpectralClustering and KBinsDiscretizer run on fastmix too.  REPORT is a JSON object:
+"tests" maps a test's id to its outcome and its message, "deselected" an id to the reason, "stale"
+lists the rules of sklearn_suite_deselect.txt that match nothing.
 
 A script, since the replacement holds for the whole process.
 """

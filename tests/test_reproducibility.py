@@ -12,7 +12,15 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from fastmix import KMeans, assign, kmeans_plusplus
+from fastmix import (
+    GaussianMixture,
+    HalfLife,
+    KMeans,
+    MiniBatchKMeans,
+    PowerLaw,
+    assign,
+    kmeans_plusplus,
+)
 from fastmix.core import _frame
 from fastmix.core._kernels import isa as isa_in_use
 from fastmix.core._kernels import supported_isas
@@ -198,10 +206,33 @@ print(*hashes(1), *hashes(3))
 """
 
 
+def hash_of_stream(dtype, n_threads):
+    """Hash of what rows do that arrive one after the other: by every rate, in batches and alone."""
+    X, _ = sample(dtype)
+    found = []
+    for rate in ("mean", 0.1, PowerLaw(0.7), HalfLife(100)):
+        for batch_size in (1, 50, None):
+            model = KMeans(
+                K, random_state=0, learning_rate=rate, batch_size=batch_size, n_threads=n_threads
+            )
+            for part in np.split(X[:700], [300, 500]):
+                model.partial_fit(part)
+            found += [model.cluster_centers_, model.labels_]
+        mixture = GaussianMixture(3, random_state=0, learning_rate=rate, n_threads=n_threads)
+        for part in np.split(X[:700], [300, 500]):
+            mixture.partial_fit(part)
+        found += [mixture.means_, mixture.covariances_]
+    batches = MiniBatchKMeans(K, random_state=0, batch_size=64, max_iter=3, n_threads=n_threads)
+    return digest(*found, batches.fit(X[:700]).cluster_centers_)
+
+
 def hashes(n_threads):
-    """Hashes of six fits."""
+    """Hashes of six fits and of two streams."""
     kinds = [(dtype, kind) for dtype in ("f4", "f8") for kind in ("dense", "weighted", "sparse")]
-    return [hash_of_fit(*sample(dtype, kind), n_threads, max_iter=5) for dtype, kind in kinds]
+    return [
+        *(hash_of_fit(*sample(dtype, kind), n_threads, max_iter=5) for dtype, kind in kinds),
+        *(hash_of_stream(dtype, n_threads) for dtype in ("f4", "f8")),
+    ]
 
 
 def hashes_of_table(name):
@@ -210,7 +241,7 @@ def hashes_of_table(name):
     environment = {**os.environ, "FASTMIX_ISA": name}
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     found = done.stdout.split()
-    return found[:6], found[6:]
+    return found[:8], found[8:]
 
 
 @pytest.mark.skipif(isa_in_use() not in FMA, reason="this process runs a table without FMA")
@@ -223,7 +254,7 @@ def test_tables_with_fma_have_one_hash(name):
 @pytest.mark.parametrize("name", [name for name in supported_isas() if name not in FMA])
 def test_threads_do_not_change_a_bit_on_tables_without_fma(name):
     one, three = hashes_of_table(name)
-    assert len(one) == 6
+    assert len(one) == 8
     assert three == one
 
 

@@ -179,6 +179,25 @@ def test_functions_take_sources(kind, tmp_path):
     )
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("estimator", [KMeans, GaussianMixture], ids=lambda e: e.__name__)
+def test_a_checkpoint_of_memory_goes_on_from_a_source(estimator, kind, tmp_path):
+    X = rows("float32")
+    options = {"random_state": 0, "tol": 0}
+    wanted = estimator(7, max_iter=6, **options).fit(X)
+    options |= {"checkpoint": tmp_path / "state", "resume": True}
+    estimator(7, max_iter=2, **options).fit(X)
+    found = estimator(7, max_iter=6, **options).fit(source_of(kind, X, tmp_path))
+    assert found.fit_report_["resumed"] == 2
+    assert bits(found.predict(X), found.objective_trace_) == bits(
+        wanted.predict(X), wanted.objective_trace_
+    )
+    other = X.copy()
+    other[0, 0] += 1
+    with pytest.raises(ValueError, match="other data"):
+        estimator(7, max_iter=6, **options).fit(source_of(kind, other, tmp_path))
+
+
 @pytest.mark.parametrize("layout", ["columns", "every other", "backwards", "swapped"])
 def test_memory_maps_of_any_layout_are_used_where_they_lie(layout, tmp_path):
     X = rows("float32")
