@@ -76,3 +76,33 @@ def test_peak_memory_of_a_pruned_seeding_is_within_8_bytes_a_row_and_64_mb(d):
     # The steps after the first eight or so use a sketch of the rows, which has a budget of its own.
     work = "result = kmeans_plusplus(X, 64, n_threads=2, random_state=0)"
     assert peak(work, n=1_000_000, d=d) <= 8 * 1_000_000 + 64_000_000
+
+
+SOURCE = """
+class Rows:
+    shape, dtype = ({n}, 16), np.dtype(np.float32)
+
+    def __init__(self):
+        # Values of a thousand clusters, none of which has all of them.
+        self.base = np.random.default_rng(0).random((1009, 16), dtype=np.float32)
+
+    def __getitem__(self, rows):
+        return self.base[np.arange(rows.start, rows.stop) % 1009]
+
+X = Rows()
+"""
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        "KMeans(8, init='random', n_init=1, max_iter=2, algorithm='lloyd').fit(X)",
+        "GaussianMixture(3, max_iter=2, init_params='random_from_data', bounds_memory=0).fit(X)",
+    ],
+    ids=["kmeans", "mixture"],
+)
+def test_rows_that_are_not_in_memory_stay_out_of_it(work):
+    # 384 MB of rows: three windows of 32 MB at a time, the labels, and the scratch.
+    n = 6_000_000
+    code = SOURCE.format(n=n) + "from fastmix import GaussianMixture\nbefore = status('VmRSS')\n"
+    assert peak(code + work, n=10) <= 3 * 2**25 + 4 * n + 64_000_000
