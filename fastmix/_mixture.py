@@ -114,10 +114,11 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
         ("tol", "max_iter", "callback", "interrupt" or "checkpoint failed"), starts (the last lower
         bound of each, None for one that failed), agreed (starts that ended where the best did),
         failed, repairs (iteration, component or -1 for the tied covariance, "re-seeded" or "held"),
-        held (components on the floor), rows_scanned, pairs_evaluated
-        (of a row and a component), bounds (where and why they were used), seconds per phase,
-        resumed (iteration of the checkpoint from which fit went on, or None) and objective_trace.
-        Of a fit that went on, rows_scanned, pairs_evaluated and seconds are those since.
+        held (components on the floor), rows_scanned, pairs_evaluated (of a row and a component),
+        bounds (where and why they were used), bytes_read (of rows that are not in memory), seconds
+        per phase, resumed (iteration of the checkpoint from which fit went on, or None) and
+        objective_trace.  Of a fit that went on, rows_scanned, pairs_evaluated and seconds are those
+        since.
     n_features_in_ : int
         Number of columns seen in fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)

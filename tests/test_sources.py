@@ -198,6 +198,17 @@ def test_a_checkpoint_of_memory_goes_on_from_a_source(estimator, kind, tmp_path)
         estimator(7, max_iter=6, **options).fit(source_of(kind, other, tmp_path))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_stepwise_em_of_a_source_has_the_bits_of_memory(kind, tmp_path):
+    X = rows("float32")
+    source, wanted = source_of(kind, X, tmp_path), GaussianMixture(3, random_state=0)
+    found = GaussianMixture(3, random_state=0, n_threads=3)
+    for _ in range(2):
+        wanted.partial_fit(X)
+        found.partial_fit(source)
+    assert bits(found.means_, found.covariances_) == bits(wanted.means_, wanted.covariances_)
+
+
 @pytest.mark.parametrize("layout", ["columns", "every other", "backwards", "swapped"])
 def test_memory_maps_of_any_layout_are_used_where_they_lie(layout, tmp_path):
     X = rows("float32")
