@@ -72,6 +72,17 @@ class StepwiseUpdates:
     def _partial_fit(self, X, sample_weight, k, rate):
         known = self.__dict__
         first = "_model" not in known
+        if not first:
+            known_k, kind = (
+                len(self._model.parameters.means),
+                self._model.parameters.covariance_type,
+            )
+            if (known_k, kind) != (k, self.covariance_type):
+                raise ValueError(
+                    f"the model has {known_k} components of type {kind!r}, but n_components={k} "
+                    f"and covariance_type={self.covariance_type!r}: fit, or begin with a new "
+                    "estimator"
+                )
         X = self._validated(X, reset=first)
         if first and len(X) < k:
             raise ValueError(

@@ -190,3 +190,28 @@ def test_bad_input_is_refused_and_changes_nothing(X, options, match):
     with pytest.raises(ValueError, match="X has 3 features"):
         good.partial_fit(np.ones((5, 3)))
     assert vars(good) == before
+
+
+def test_a_batch_that_leaves_float64_is_refused_and_changes_nothing():
+    X = rows()
+    model = GaussianMixture(K, random_state=0).partial_fit(X)
+    before = vars(model).copy()
+    far = X[:20].copy()
+    far[3, 1] = 1e160
+    with pytest.raises(ValueError, match="so far from the first batch"):
+        model.partial_fit(far)
+    assert vars(model) == before
+
+
+def test_a_first_step_of_zero_keeps_the_start():
+    X = rows()
+    options = {"learning_rate": lambda seen, weight: 0.0 * weight, "averaging": True}
+    model = given(X, "diag", **options).partial_fit(X)
+    np.testing.assert_allclose(model.means_, X[:K], rtol=1e-12)
+
+
+@pytest.mark.parametrize("change", [{"n_components": 4}, {"covariance_type": "diag"}], ids=str)
+def test_another_kind_of_mixture_is_refused_between_calls(change):
+    model = GaussianMixture(K, random_state=0).partial_fit(rows()).set_params(**change)
+    with pytest.raises(ValueError, match="the model has 3 components of type 'full', but"):
+        model.partial_fit(rows())

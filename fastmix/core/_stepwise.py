@@ -116,6 +116,12 @@ def learn(state, X, weights, factor, rate, averaging, n_threads):
     rows = framed_rows(X, frame, n_threads)
     moments = collect(rows, frame, start.factors, weights, n_threads)
     moments.entropy = 0.0
+    sums = moments.log_likelihood, moments.first, moments.second
+    if not all(np.isfinite(part).all() for part in sums):
+        raise ValueError(
+            "X has values so far from the first batch that the sums of their squares, or their "
+            "densities, leave float64: they would stay in the statistics"
+        )
     start.lower_bound = float(moments.log_likelihood / moments.total)
     start.lower_bounds = [*start.lower_bounds, start.lower_bound]
     if factor != 1:
@@ -135,7 +141,7 @@ def learn(state, X, weights, factor, rate, averaging, n_threads):
         moments = state.moments
     calls, average, model = state.calls + 1, None, start.parameters
     factors = start.factors
-    if averaging:
+    if averaging and moments is not None:  # None: nothing but steps of 0 yet
         average = copy.deepcopy(moments).scale(1 / moments.total / calls)
         if state.average is not None:
             average.merge(copy.deepcopy(state.average).scale(state.calls / calls))
