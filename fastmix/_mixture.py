@@ -20,6 +20,7 @@ from fastmix.core._mixture_given import check_given, model_of
 from fastmix.core._mixture_start import INIT_PARAMS
 from fastmix.core._mixture_use import weighted_total
 from fastmix.core._parameters import COVARIANCE_TYPES
+from fastmix.core._stepwise import MOST_WEIGHT
 from fastmix.core._validation import as_count, as_weights, result_dtype
 
 __all__ = ["GMM", "GaussianMixture"]
@@ -83,7 +84,7 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
         Step of partial_fit: None is ``PowerLaw(0.6)``, t^-0.6 in the t-th of equal batches; "mean"
         counts all rows alike; a constant in (0, 1]; ``f(weight before, weight of the new rows)``.
     averaging : bool, default=False
-        Whether partial_fit shows the model of the mean of its statistics so far.
+        Whether partial_fit shows the model of the mean of its statistics after each batch so far.
 
     Attributes
     ----------
@@ -342,6 +343,7 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
                 )
             weights, factor = as_weights(sample_weight, len(X))
             total = float(len(X)) if weights is None else weighted_total(weights) * factor
+            total = min(total, MOST_WEIGHT)
             given = check_given(self, k, X.shape[1])
             self._warn_few_rows(X, weights)
             result = core.fit(

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """partial_fit of GaussianMixture: stepwise EM on the state of a fit, or from a start."""
 
+import time
+
 import numpy as np
+from sklearn import get_config
 from sklearn.utils import check_random_state
 
 from fastmix.core import _stepwise
-from fastmix.core._kernels import isa
+from fastmix.core._mixture_fit import report_of_parameters
 from fastmix.core._mixture_given import check_given
 from fastmix.core._rates import PowerLaw, as_rate
 from fastmix.core._threads import thread_limit
@@ -40,22 +43,35 @@ class StepwiseUpdates:
         Raises
         ------
         ValueError, TypeError
-            For bad input, before any work; the estimator stays as it was, as after Ctrl-C.
+            For bad input, before any work, also for rows so far from those of the first call that
+            squares leave float64, and for n_components or a covariance_type that is not the
+            model's.  With ``reg_covar=0`` also where a component collapses.  The estimator stays as
+            it was, as after Ctrl-C.
 
         Notes
         -----
         With moments s per unit of weight (PRML 9.18) and s(batch) those under the responsibilities
         of the batch (9.23): s <- (1 - step) s + step s(batch), then the M-step (9.24 to 9.26) from
-        s.  ``learning_rate`` gives the step.  With step 1 and all rows a call is one iteration of
-        fit, to the bit.  With ``averaging`` the model is that of the mean of s after each batch,
-        which forgets less and varies less (Polyak and Ruppert), while the E-steps go on from s.
+        s.  ``learning_rate`` gives the step, but that of a first call is 1, since the start is of
+        its rows.  With step 1 and all rows a call is one iteration of fit, to the bit.  The frame
+        and the floor of the variances are those of the first rows, after fit of the model, whose
+        parameters are then taken for s, with the weight of the rows of fit.
+
+        With ``averaging`` the attributes and predict are of the M-step of the mean of s after each
+        batch, which forgets less and varies less (Polyak and Ruppert): of s and not of the
+        parameters, so that the floor's policy is the same.  E-steps go on from s.  A repair begins
+        the mean anew.
+
+        ``fit_report_`` has the keys of a fit, of this call alone, but for repairs and held; and
+        step, and seen, the weight of all rows.  ``lower_bounds_`` has one for every batch.
 
         References
         ----------
         O. Cappe and E. Moulines, "On-line expectation-maximization algorithm for latent data
         models", Journal of the Royal Statistical Society B 71, 2009.
         """
-        self._validate_params()
+        if not get_config()["skip_parameter_validation"]:
+            self._validate_params()
         k = as_count(self.n_components, "n_components")
         rate = PowerLaw() if self.learning_rate is None else as_rate(self.learning_rate)
         before = self.__dict__.copy()
@@ -70,19 +86,11 @@ class StepwiseUpdates:
         return self
 
     def _partial_fit(self, X, sample_weight, k, rate):
+        began = time.perf_counter()
         known = self.__dict__
         first = "_model" not in known
         if not first:
-            known_k, kind = (
-                len(self._model.parameters.means),
-                self._model.parameters.covariance_type,
-            )
-            if (known_k, kind) != (k, self.covariance_type):
-                raise ValueError(
-                    f"the model has {known_k} components of type {kind!r}, but n_components={k} "
-                    f"and covariance_type={self.covariance_type!r}: fit, or begin with a new "
-                    "estimator"
-                )
+            self._check_same_model(k)
         X = self._validated(X, reset=first)
         if first and len(X) < k:
             raise ValueError(
@@ -91,7 +99,7 @@ class StepwiseUpdates:
             )
         weights, factor = as_weights(sample_weight, len(X))
         n_threads = thread_limit(self.n_threads)
-        state = known.get("_stepwise")
+        state, trace = known.get("_stepwise"), known.get("objective_trace_", ())
         if first:
             state = _stepwise.begin(
                 X, k, covariance_type=self.covariance_type, weights=weights,
@@ -102,19 +110,31 @@ class StepwiseUpdates:
             )  # fmt: skip
         elif state is None or state.model is not self._model:
             state = _stepwise.resume(self._model, self.reg_covar, known.get("_seen", 0.0))
+            trace = ()
+        at = time.perf_counter()
         state = _stepwise.learn(state, X, weights, factor, rate, self.averaging, n_threads)
-        bounds = [] if first else list(known.get("lower_bounds_", []))
-        bounds.append(state.lower_bound)
-        report = {
+        bound, now = state.lower_bound, time.perf_counter()
+        report = report_of_parameters(state.model) | {
             "algorithm": "stepwise em",
-            "isa": isa(),
+            "reason": "partial_fit",
             "n_threads": n_threads,
-            "dtype": str(state.model.frame.dtype),
-            "covariance_type": state.model.parameters.covariance_type,
             "n_iter": state.calls,
             "stopped": "batch",
             "repairs": list(state.start.repairs),
-            "objective_trace": np.array(bounds),
+            "held": np.flatnonzero(np.broadcast_to(state.start.held, k)).tolist(),
+            "rows_scanned": len(X),
+            "pairs_evaluated": len(X) * k,
+            "bounds": "none in a single pass",
+            "seconds": {
+                "scan": 0.0,
+                "init": at - began,
+                "em": now - at,
+                "final": 0.0,
+                "total": now - began,
+            },
+            "objective_trace": np.array([bound]),
+            "step": state.step,
+            "seen": state.seen,
         }
         return {
             "_stepwise": state,
@@ -123,8 +143,18 @@ class StepwiseUpdates:
             "_dtype": result_dtype(X.dtype) if first else self._dtype,
             "converged_": False,
             "n_iter_": state.calls,
-            "lower_bound_": state.lower_bound,
-            "lower_bounds_": bounds,
-            "objective_trace_": report["objective_trace"],
+            "lower_bound_": bound,
+            "lower_bounds_": [*(known["lower_bounds_"] if len(trace) else ()), bound],
+            "objective_trace_": np.append(trace, bound),
             "fit_report_": report,
         }
+
+    def _check_same_model(self, k):
+        """ValueError where parameters are no longer those of the model."""
+        model = self._model.parameters
+        known_k, kind = len(model.means), model.covariance_type
+        if (known_k, kind) != (k, self.covariance_type):
+            raise ValueError(
+                f"the model has {known_k} components of type {kind!r}, but n_components={k} and "
+                f"covariance_type={self.covariance_type!r}: fit, or begin with a new estimator"
+            )

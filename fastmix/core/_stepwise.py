@@ -20,21 +20,34 @@ from fastmix.core._validation import result_dtype
 
 __all__ = ["State", "begin", "learn", "resume"]
 
+# Weights of rows are counted up to this, so that the sum of two is a float64.
+MOST_WEIGHT = 2.0**1000
+
+# Largest |x - pivot| * scale whose squares, summed, stay in float64; float32 tiles hold no more.
+FARTHEST = {np.dtype(np.float32): 2.0**126, np.dtype(np.float64): 2.0**300}
+
+# A component that has been forgotten to less than this of all the weight has none: the moments of
+# smaller ones would lose their digits where float64 ends.
+FORGOTTEN = 2.0**-500
+
 
 class State(NamedTuple):
     """What stepwise EM knows; never written once made.
 
     moments are those of all batches so far as the learning rate weighs them, None before the first;
-    average is the mean of those after each batch, per unit of weight, and calls their number.
+    average is the mean, per unit of weight, of those after each of the last ``averaged`` batches of
+    ``calls``; step is that of the last, and seen the weight of all rows.
     """
 
     start: Start
     floor: Floor
     model: MixtureModel
-    moments: Moments
-    average: Moments
-    seen: float
-    calls: int
+    moments: Moments | None = None
+    average: Moments | None = None
+    averaged: int = 0
+    seen: float = 0.0
+    calls: int = 0
+    step: float = 0.0
 
     @property
     def lower_bound(self):
@@ -56,40 +69,44 @@ def begin(X, k, *, covariance_type, weights, reg_covar, init_params, given, rand
     )
     start = starter()
     model = MixtureModel(start.parameters, start.factors, frame)
-    return State(start, floor, model, None, None, 0.0, 0)
+    return State(start, floor, model)
 
 
 def resume(model, reg_covar, seen):
     """The state of a model behind which are rows of weight ``seen``: its own moments, expanded."""
     parameters, factors, frame = model
     kind, weights, means = parameters.covariance_type, parameters.weights, parameters.means
-    k, d = means.shape
-    moments = Moments(kind, k, d, frame)
-    total = seen if seen > 0 else 1.0
-    share = weights * total
-    moments.weight[...], moments.total = share, total
-    moments.first[...] = share[:, np.newaxis] * means
-    squares = np.square(means)
-    spread = _variances(parameters) + squares
+    spread = _variances(parameters) + np.square(means)
     mean = ordered_sum(weights[:, np.newaxis] * means)
     variances = ordered_sum(weights[:, np.newaxis] * spread) - np.square(mean)
     floor = Floor(reg_covar, np.maximum(variances, 0.0), frame)
-    # Without what regularises them, which every M-step adds anew.
-    covariances = parameters.covariances
+    raw = parameters
     if floor.added:
-        covariances = floor.diagonal(kind, covariances, np.full(d, -floor.added))
-    products = means[:, :, np.newaxis] * means[:, np.newaxis, :]
-    if kind == "full":
-        moments.second[...] = np.tril(share[:, np.newaxis, np.newaxis] * (covariances + products))
-    elif kind == "tied":
-        between = ordered_sum(share[:, np.newaxis, np.newaxis] * products)
-        moments.second[...] = np.tril(total * covariances + between)
-    elif kind == "diag":
-        moments.second[...] = share[:, np.newaxis] * (covariances + squares)
-    else:
-        moments.second[...] = share * (d * covariances + ordered_sum(squares, axis=1))
+        # Without what regularises them, which every M-step adds anew.
+        less = floor.diagonal(kind, parameters.covariances, np.full(means.shape[1], -floor.added))
+        raw = parameters._replace(covariances=less)
     start = unchecked_start(parameters, factors)
-    return State(start, floor, model, moments, None, seen, 0)
+    return State(start, floor, model, moments_of(raw, frame), seen=seen)
+
+
+def moments_of(parameters, frame):
+    """Moments of weight 1 whose M-step gives these parameters, to rounding."""
+    kind, weights, means, covariances = parameters
+    k, d = means.shape
+    moments = Moments(kind, k, d, frame)
+    moments.weight[...], moments.total = weights, 1.0
+    moments.first[...] = weights[:, np.newaxis] * means
+    squares, products = np.square(means), means[:, :, np.newaxis] * means[:, np.newaxis, :]
+    if kind == "full":
+        moments.second[...] = np.tril(weights[:, np.newaxis, np.newaxis] * (covariances + products))
+    elif kind == "tied":
+        between = ordered_sum(weights[:, np.newaxis, np.newaxis] * products)
+        moments.second[...] = np.tril(covariances + between)
+    elif kind == "diag":
+        moments.second[...] = weights[:, np.newaxis] * (covariances + squares)
+    else:
+        moments.second[...] = weights * (d * covariances + ordered_sum(squares, axis=1))
+    return moments
 
 
 def _variances(parameters):
@@ -103,9 +120,8 @@ def _variances(parameters):
 def learn(state, X, weights, factor, rate, averaging, n_threads):
     """The state after one batch: E-step, s <- (1 - step) s + step s(batch), M-step.
 
-    weights and factor are those of as_weights; rate(seen, weight) is the step.  s is kept times the
-    weight that it stands for, that of the batch over the step: with step 1 it is s(batch), to the
-    bit.
+    weights and factor are those of as_weights; rate(seen, weight) is the step.  s is kept times
+    some weight, so that with step 1 it is s(batch), to the bit.
     """
     n_threads = thread_limit(n_threads)
     frame, start = state.model.frame, copy.copy(state.start)
@@ -114,40 +130,85 @@ def learn(state, X, weights, factor, rate, averaging, n_threads):
     )
     start.repairs = list(start.repairs)
     rows = framed_rows(X, frame, n_threads)
-    moments = collect(rows, frame, start.factors, weights, n_threads)
-    moments.entropy = 0.0
-    sums = moments.log_likelihood, moments.first, moments.second
-    if not all(np.isfinite(part).all() for part in sums):
+    _check_reach(rows, frame)
+    batch = collect(rows, frame, start.factors, weights, n_threads)
+    if not all(np.isfinite(part).all() for part in (batch.log_likelihood, batch.first)):
         raise ValueError(
-            "X has values so far from the first batch that the sums of their squares, or their "
-            "densities, leave float64: they would stay in the statistics"
+            "X has values so far from the first batch that their densities leave float64"
         )
-    start.lower_bound = float(moments.log_likelihood / moments.total)
-    start.lower_bounds = [*start.lower_bounds, start.lower_bound]
-    if factor != 1:
-        moments.scale(factor)
-    weight = moments.total
-    step = _step(rate, state.seen, weight)
+    start.lower_bound = float(batch.log_likelihood / batch.total)
     start.n_iter += 1
+    weight = min(batch.total * factor, MOST_WEIGHT)
+    step = _step(rate, state.seen, weight)
+    moments, average, averaged = state.moments, state.average, state.averaged
+    if moments is None:
+        step = 1.0 if step > 0 else 0.0  # the start is of these rows
     if step > 0:
-        if step < 1 and state.moments is not None:
-            old = copy.deepcopy(state.moments)
-            moments.merge(old.scale((1 - step) / step * weight / old.total))
+        moments = _blend(moments, batch, step)
         raw = moments.parameters(start.raw)
         start.raw, start.parameters, start.factors = settle(
             start, raw, state.floor, moments, start.n_iter
         )
+        if len(start.repairs) > len(state.start.repairs):
+            averaged = 0  # a component is no longer what it was
+        if start.raw is not raw:
+            moments = moments_of(start.raw, frame)
+    model = MixtureModel(start.parameters, start.factors, frame)
+    if averaging and moments is not None:
+        averaged += 1
+        average, mean = _average(average, moments, averaged, start, state.floor)
+        model = model if mean is None else mean
+    averaged = averaged if averaging and average is not None else 0
+    seen = min(state.seen + weight, MOST_WEIGHT)
+    return State(
+        start, state.floor, model, moments, average if averaged else None, averaged, seen,
+        state.calls + 1, step,
+    )  # fmt: skip
+
+
+def _average(average, moments, count, start, floor):
+    """Mean of ``count`` moments per unit of weight, and its model; None twice where a covariance
+    fails, which in exact arithmetic none can."""
+    own = _scaled(moments, 1 / moments.total / count)
+    if count > 1:
+        own.merge(_scaled(average, (count - 1) / count))
+    parameters, factors, met = floor.factors(own.parameters(start.raw), start.held)
+    if met.any():
+        return None, None
+    return own, MixtureModel(parameters, factors, moments.frame)
+
+
+def _check_reach(rows, frame):
+    """ValueError for rows whose squares about the pivot leave float64."""
+    at = np.argmax(np.abs(rows.bounds / 2 - frame.pivot / 2))
+    value, column = rows.bounds.flat[at], at % rows.d
+    if abs(value / 2 - frame.pivot[column] / 2) * frame.scale > FARTHEST[rows.dtype] / 2:
+        raise ValueError(
+            f"X has {value} in column {column}, so far from the first batch, which is about "
+            f"{frame.pivot[column]} there, that squares leave {rows.dtype}"
+        )
+
+
+def _scaled(moments, factor):
+    """A copy of moments, scaled."""
+    return copy.deepcopy(moments).scale(factor)
+
+
+def _blend(old, new, step):
+    """(1 - step) old + step new, both per unit of weight; times the weight of new, or of old where
+    that has more of it, so that no factor is beyond 1."""
+    if step == 1:
+        return new
+    ratio = (1 - step) / step * (new.total / old.total)
+    if ratio <= 1:
+        moments = new.merge(_scaled(old, ratio))
     else:
-        moments = state.moments
-    calls, average, model = state.calls + 1, None, start.parameters
-    factors = start.factors
-    if averaging and moments is not None:  # None: nothing but steps of 0 yet
-        average = copy.deepcopy(moments).scale(1 / moments.total / calls)
-        if state.average is not None:
-            average.merge(copy.deepcopy(state.average).scale(state.calls / calls))
-        model, factors, _ = state.floor.factors(average.parameters(start.raw), start.held)
-    model = MixtureModel(model, factors, frame)
-    return State(start, state.floor, model, moments, average, state.seen + weight, calls)
+        moments = _scaled(old, 1.0).merge(new.scale(1 / ratio))
+    lost = moments.weight < FORGOTTEN * moments.total
+    moments.weight[lost], moments.first[lost] = 0.0, 0.0
+    if moments.covariance_type != "tied":
+        moments.second[lost] = 0.0
+    return moments
 
 
 def _step(rate, seen, weight):
