@@ -11,6 +11,7 @@ from scipy import sparse
 
 from fastmix.core._dense import DenseRows
 from fastmix.core._kernels import element_type
+from fastmix.core._source import check_kind
 from fastmix.core._sources import as_source
 
 __all__ = [
@@ -62,11 +63,8 @@ def as_matrix(X, name="X"):
         X = np.asarray(X)
         if X.dtype.kind == "O":
             X = _from_objects(X, name)
-    kind, shape = X.dtype.kind, X.shape
-    if kind == "c":
-        raise ValueError(f"Complex data not supported: {name} has dtype {X.dtype}")
-    if kind not in "fiub":
-        raise TypeError(f"{name} must be numeric, got dtype {X.dtype}")
+    shape = X.shape
+    check_kind(X.dtype, name)
     if len(shape) != 2:
         raise ValueError(
             f"Expected 2D array, got {len(shape)}D array instead: {name} has shape {shape}, "
