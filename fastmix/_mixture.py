@@ -105,7 +105,7 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
     lower_bound_ : float
         Mean log-likelihood of a row before the last M-step of the best start.
     lower_bounds_ : list of float
-        The same for every iteration.
+        The same for every iteration; of ``partial_fit`` for every batch.
     objective_trace_ : ndarray of shape (n_iter_,), float64
         ``lower_bounds_`` as an array.
     log_likelihood_ : float
@@ -272,7 +272,6 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
         model._model, model._dtype, model.n_features_in_ = built, dtype, d
         model.converged_, model.n_iter_ = True, 0
         model.lower_bound_, model.lower_bounds_ = -np.inf, []
-        model.objective_trace_ = np.empty(0)
         model.fit_report_ = core.report_of_parameters(built)
         model._seen = 0.0  # rows behind it
         return model
@@ -423,7 +422,6 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
         self.n_iter_ = result.n_iter
         self.lower_bounds_ = result.lower_bounds
         self.lower_bound_ = result.lower_bounds[-1] if result.lower_bounds else -np.inf
-        self.objective_trace_ = result.report["objective_trace"]
         self.log_likelihood_ = result.log_likelihood
         self.fit_report_ = result.report
         self._seen = total

@@ -53,6 +53,11 @@ class FittedMixture(RowsValidation, SavedModel):
     precisions_ = property(lambda self: self._public("precisions_"))
     precisions_cholesky_ = property(lambda self: self._public("precisions_cholesky_"))
 
+    @property
+    def objective_trace_(self):
+        """``lower_bounds_`` as an array."""
+        return np.array(self.lower_bounds_)
+
     def _n_parameters(self):
         """Free parameters of the model."""
         k, d = self._model.parameters.means.shape

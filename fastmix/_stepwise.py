@@ -43,8 +43,8 @@ class StepwiseUpdates:
         Raises
         ------
         ValueError, TypeError
-            For bad input, before any work, also for rows so far from those of the first call that
-            squares leave float64, and for n_components or a covariance_type that is not the
+            For bad input, before any work, also for rows so far from those before that squares
+            leave float64, and for n_components or a covariance_type that is not the
             model's.  With ``reg_covar=0`` also where a component collapses.  The estimator stays as
             it was, as after Ctrl-C.
 
@@ -53,9 +53,11 @@ class StepwiseUpdates:
         With moments s per unit of weight (PRML 9.18) and s(batch) those under the responsibilities
         of the batch (9.23): s <- (1 - step) s + step s(batch), then the M-step (9.24 to 9.26) from
         s.  ``learning_rate`` gives the step, but that of a first call is 1, since the start is of
-        its rows.  With step 1 and all rows a call is one iteration of fit, to the bit.  The frame
-        and the floor of the variances are those of the first rows, after fit of the model, whose
-        parameters are then taken for s, with the weight of the rows of fit.
+        its rows.  With step 1 and all rows a call is one iteration of fit, to the bit.  The floor
+        of the variances is that of the first rows, after fit of the model, whose parameters are
+        then taken for s, with the weight of the rows of fit.  The moments s are about a pivot that
+        follows the mean of the rows: s is moved, to rounding, when that is 32 standard deviations
+        away in some column.
 
         With ``averaging`` the attributes and predict are of the M-step of the mean of s after each
         batch, which forgets less and varies less (Polyak and Ruppert): of s and not of the
@@ -83,6 +85,7 @@ class StepwiseUpdates:
             raise
         self.__dict__.pop("log_likelihood_", None)  # of rows that are no longer all
         self.__dict__.update(new)
+        self.lower_bounds_.append(self.lower_bound_)  # in place: a stream has many
         return self
 
     def _partial_fit(self, X, sample_weight, k, rate):
@@ -99,7 +102,8 @@ class StepwiseUpdates:
             )
         weights, factor = as_weights(sample_weight, len(X))
         n_threads = thread_limit(self.n_threads)
-        state, trace = known.get("_stepwise"), known.get("objective_trace_", ())
+        state = known.get("_stepwise")
+        goes_on = state is not None and state.model is known.get("_model")
         if first:
             state = _stepwise.begin(
                 X, k, covariance_type=self.covariance_type, weights=weights,
@@ -108,11 +112,14 @@ class StepwiseUpdates:
                 random_state=check_random_state(self.random_state), n_threads=n_threads,
                 on_drowned=self._warn_drowned,
             )  # fmt: skip
-        elif state is None or state.model is not self._model:
-            state = _stepwise.resume(self._model, self.reg_covar, known.get("_seen", 0.0))
-            trace = ()
+        elif not goes_on:
+            held = known.get("fit_report_", {}).get("held", ())
+            seen = known.get("_seen", 0.0)
+            state = _stepwise.resume(self._model, self.reg_covar, seen, held)
         at = time.perf_counter()
-        state = _stepwise.learn(state, X, weights, factor, rate, self.averaging, n_threads)
+        state = _stepwise.learn(
+            state, X, weights, factor, rate, self.averaging, n_threads, self.reg_covar
+        )
         bound, now = state.lower_bound, time.perf_counter()
         report = report_of_parameters(state.model) | {
             "algorithm": "stepwise em",
@@ -144,8 +151,7 @@ class StepwiseUpdates:
             "converged_": False,
             "n_iter_": state.calls,
             "lower_bound_": bound,
-            "lower_bounds_": [*(known["lower_bounds_"] if len(trace) else ()), bound],
-            "objective_trace_": np.append(trace, bound),
+            "lower_bounds_": known["lower_bounds_"] if goes_on else [],
             "fit_report_": report,
         }
 

@@ -164,7 +164,7 @@ def test_rows_whose_squares_overflow_are_refused(kind, dtype, far):
     model, X = begun(kind, dtype), rows(5, dtype=dtype)
     X[3, 1] = far
     before, state = model.__dict__.copy(), bits(model)
-    with pytest.raises(ValueError, match="in column 1, so far from the first batch"):
+    with pytest.raises(ValueError, match="in column 1, so far from the batches before"):
         model.partial_fit(X)
     assert_same(model, before)
     assert bits(model) == state
@@ -301,3 +301,70 @@ def test_float32_at_a_million_is_learnt():
         model.partial_fit(part)
     best = GaussianMixture(K, random_state=0, tol=1e-9, max_iter=500).fit(X)
     assert best.score(X) - model.score(X) < 0.01  # 0.0005 with this seed
+
+
+def drifting(n_batches, step, dtype):
+    """Batches whose mean moves by ``step`` spreads in one column, and stays at the end."""
+    rng = np.random.default_rng(0)
+    for at in [*range(n_batches), *(n_batches for _ in range(160))]:
+        yield (rng.normal(size=(50, D)) * [1.0, 3.0] + [step * at, 7.0]).astype(dtype)
+
+
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+@pytest.mark.parametrize(
+    "dtype, n_batches, step, rtol",
+    [("f8", 100, 1e6, 1e-9), ("f8", 1, 1e8, 1e-9), ("f8", 1, 1e15, 1e-9), ("f4", 100, 1e3, 1e-5)],
+)
+def test_a_stream_that_wanders_off_is_learnt(kind, dtype, n_batches, step, rtol):
+    rate = 0.5
+    model = GaussianMixture(1, covariance_type=kind, learning_rate=rate, reg_covar=0.0)
+    mean = spread = None
+    for X in drifting(n_batches, step, dtype):
+        model.partial_fit(X)
+        # The recursion about the mean, which in the end is small: nothing cancels.
+        X = X.astype(np.longdouble) - [step * n_batches, 0.0]
+        new, w = X.mean(axis=0), 1.0 if mean is None else rate
+        centred = X - new
+        own = centred.T @ centred / len(X)
+        if mean is None:
+            mean, spread = new, own
+        else:
+            between = np.outer(new - mean, new - mean)
+            mean, spread = mean + w * (new - mean), (1 - w) * (spread + w * between) + w * own
+    mean = np.add(mean, [step * n_batches, 0.0]).astype(dtype)
+    assert_allclose(model.means_[0], mean, rtol=1e-15 if dtype == "f8" else 1e-7)
+    expected = spread.astype(float)
+    if kind == "spherical":
+        expected = np.array([np.trace(expected) / D])
+    elif kind == "diag":
+        expected = np.diag(expected)
+    assert_allclose(model.covariances_.reshape(expected.shape), expected, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+def test_reg_covar_is_that_of_the_call(kind):
+    models = [begun(kind, learning_rate=1.0, reg_covar=first) for first in (1e-6, 0.5)]
+    for model in models:
+        model.set_params(reg_covar=0.5).partial_fit(rows(seed=1))
+    changed, kept = (as_matrices(kind, m.covariances_, K, D) for m in models)
+    raw = begun(kind, learning_rate=1.0, reg_covar=1e-6).partial_fit(rows(seed=1))
+    more = changed - as_matrices(kind, raw.covariances_, K, D)
+    assert_allclose(more, np.broadcast_to(np.eye(D) * (0.5 - 1e-6), more.shape), atol=1e-12)
+    assert_allclose(changed, kept, rtol=0.2)  # the E-steps had other covariances
+
+
+@pytest.mark.parametrize("kind", ["full", "diag", "spherical"])
+def test_floor_of_a_held_component_is_not_learnt(kind):
+    # Copies of one row: their component is on the floor, which each M-step adds, and adds once.
+    X = np.concatenate([np.zeros((100, D)), rows(400) + 50])
+    model = GaussianMixture(
+        2, covariance_type=kind, reg_covar="auto", random_state=0, learning_rate=0.5
+    ).fit(X)
+    assert [what for _, _, what in model.fit_report_["repairs"]][-1] == "held"
+    at = model.predict(np.zeros((1, D)))[0]
+    before = as_matrices(kind, model.covariances_, 2, D)[at]
+    for _ in range(3):
+        model.partial_fit(X)
+    after = as_matrices(kind, model.covariances_, 2, D)[at]
+    assert model.fit_report_["held"] == [at]
+    assert_allclose(after, before, rtol=1e-6)

@@ -2,6 +2,8 @@
 """Singularities (PRML 9.2.1): how covariances are regularised, and what becomes of a component
 that collapses."""
 
+import copy
+
 import numpy as np
 
 from fastmix.core._parameters import Parameters, conditional_variances, factors_of, whiten
@@ -64,9 +66,7 @@ class Floor:
     """
 
     def __init__(self, reg_covar, variances, frame):
-        self.auto = isinstance(reg_covar, str)
-        self.remedy = self.auto or reg_covar > 0
-        self.added = 0.0 if self.auto else float(reg_covar) * frame.scale * frame.scale
+        self._regularise(reg_covar, frame)
         most = variances.max()
         if not most > 0:
             most = 1.0
@@ -74,6 +74,17 @@ class Floor:
         # A constant column has no unit of its own: it takes that of the column that varies most.
         self.variances = np.where(varies, variances, most)
         self.constant = ~varies
+
+    def _regularise(self, reg_covar, frame):
+        self.auto = isinstance(reg_covar, str)
+        self.remedy = self.auto or reg_covar > 0
+        self.added = 0.0 if self.auto else float(reg_covar) * frame.scale * frame.scale
+
+    def with_reg_covar(self, reg_covar, frame):
+        """The policy for another reg_covar, of the same data."""
+        other = copy.copy(self)
+        other._regularise(reg_covar, frame)
+        return other
 
     @property
     def drowned(self):
@@ -104,12 +115,7 @@ class Floor:
         held (m,) are the covariances to which the floor is added; m is 1 for tied, else k.
         """
         kind, d = parameters.covariance_type, len(self.variances)
-        covariances = parameters.covariances
-        if self.added:
-            covariances = self.diagonal(kind, covariances, np.full(d, self.added))
-        if held.any():
-            floor = self.variances * RELATIVE
-            covariances = self.diagonal(kind, covariances, floor, np.flatnonzero(held))
+        covariances = self._raised(parameters, held, 1.0)
         P, log_det, bad = whiten(kind, covariances, d)
         if kind == "spherical":
             limit = np.full((1, 1), RELATIVE * np.cumsum(self.variances)[-1] / d)
@@ -120,6 +126,21 @@ class Floor:
         met = bad | (conditional_variances(kind, P) < limit).any(axis=1)
         parameters = parameters._replace(covariances=covariances)
         return parameters, factors_of(parameters, P, log_det), met & ~held
+
+    def lowered(self, parameters, held):
+        """Parameters without what regularises them, which every M-step adds anew."""
+        return parameters._replace(covariances=self._raised(parameters, held, -1.0))
+
+    def _raised(self, parameters, held, sign):
+        """Covariances with what regularises them, times a sign."""
+        kind, covariances = parameters.covariance_type, parameters.covariances
+        if self.added:
+            added = np.full(len(self.variances), sign * self.added)
+            covariances = self.diagonal(kind, covariances, added)
+        if held.any():
+            floor = sign * RELATIVE * self.variances
+            covariances = self.diagonal(kind, covariances, floor, np.flatnonzero(held))
+        return covariances
 
     def empty(self, parameters):
         """Which components (k,) have no weight to speak of."""

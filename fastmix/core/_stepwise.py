@@ -2,6 +2,7 @@
 """Stepwise EM (Cappe and Moulines 2009): statistics that move towards those of every new batch."""
 
 import copy
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from fastmix.core._em import Start, collect, settle, unchecked_start
 from fastmix.core._floor import Floor
 from fastmix.core._mixture import MixtureRows
 from fastmix.core._mixture_fit import MixtureModel
-from fastmix.core._mixture_scan import scan_columns
+from fastmix.core._mixture_scan import column_pivot, scan_columns
 from fastmix.core._mixture_start import Starter
 from fastmix.core._mixture_use import log_scale
 from fastmix.core._moments import Moments, framed_rows
@@ -25,6 +26,13 @@ MOST_WEIGHT = 2.0**1000
 
 # Largest |x - pivot| * scale whose squares, summed, stay in float64; float32 tiles hold no more.
 FARTHEST = {np.dtype(np.float32): 2.0**126, np.dtype(np.float64): 2.0**300}
+
+# The pivot stays where it is while the mean of all is within so many standard deviations of it, in
+# every column: variances are differences of squares about it, and lose ten bits of 53 then.
+FAR = 32.0
+
+# Moves for one batch: where its mean is 2^26 spreads away or more, the first is to a rough place.
+MOVES = 3
 
 # A component that has been forgotten to less than this of all the weight has none: the moments of
 # smaller ones would lose their digits where float64 ends.
@@ -72,25 +80,25 @@ def begin(X, k, *, covariance_type, weights, reg_covar, init_params, given, rand
     return State(start, floor, model)
 
 
-def resume(model, reg_covar, seen):
-    """The state of a model behind which are rows of weight ``seen``: its own moments, expanded."""
+def resume(model, reg_covar, seen, held=()):
+    """The state of a model behind which are rows of weight ``seen``: its own moments, expanded.
+
+    held are the components to whose variances the floor was added.
+    """
     parameters, factors, frame = model
     kind, weights, means = parameters.covariance_type, parameters.weights, parameters.means
     spread = _variances(parameters) + np.square(means)
     mean = ordered_sum(weights[:, np.newaxis] * means)
     variances = ordered_sum(weights[:, np.newaxis] * spread) - np.square(mean)
     floor = Floor(reg_covar, np.maximum(variances, 0.0), frame)
-    raw = parameters
-    if floor.added:
-        # Without what regularises them, which every M-step adds anew.
-        less = floor.diagonal(kind, parameters.covariances, np.full(means.shape[1], -floor.added))
-        raw = parameters._replace(covariances=less)
     start = unchecked_start(parameters, factors)
+    start.held[list(held) if kind != "tied" else slice(len(held))] = True
+    raw = floor.lowered(parameters, start.held)
     return State(start, floor, model, moments_of(raw, frame), seen=seen)
 
 
-def moments_of(parameters, frame):
-    """Moments of weight 1 whose M-step gives these parameters, to rounding."""
+def moments_of(parameters, frame, total=1.0):
+    """Moments of this weight whose M-step gives these parameters, to rounding."""
     kind, weights, means, covariances = parameters
     k, d = means.shape
     moments = Moments(kind, k, d, frame)
@@ -106,7 +114,7 @@ def moments_of(parameters, frame):
         moments.second[...] = weights[:, np.newaxis] * (covariances + squares)
     else:
         moments.second[...] = weights * (d * covariances + ordered_sum(squares, axis=1))
-    return moments
+    return moments.scale(total)
 
 
 def _variances(parameters):
@@ -117,62 +125,123 @@ def _variances(parameters):
     return covariances if kind == "diag" else covariances[:, np.newaxis]
 
 
-def learn(state, X, weights, factor, rate, averaging, n_threads):
+def learn(state, X, weights, factor, rate, averaging, n_threads, reg_covar):
     """The state after one batch: E-step, s <- (1 - step) s + step s(batch), M-step.
 
     weights and factor are those of as_weights; rate(seen, weight) is the step.  s is kept times
     some weight, so that with step 1 it is s(batch), to the bit.
     """
     n_threads = thread_limit(n_threads)
-    frame, start = state.model.frame, copy.copy(state.start)
-    start.held, start.reseeded, start.dead = (
-        mask.copy() for mask in (start.held, start.reseeded, start.dead)
-    )
-    start.repairs = list(start.repairs)
-    rows = framed_rows(X, frame, n_threads)
-    _check_reach(rows, frame)
-    batch = collect(rows, frame, start.factors, weights, n_threads)
-    if not all(np.isfinite(part).all() for part in (batch.log_likelihood, batch.first)):
-        raise ValueError(
-            "X has values so far from the first batch that their densities leave float64"
-        )
-    start.lower_bound = float(batch.log_likelihood / batch.total)
-    start.n_iter += 1
+    batch = _expect(state, X, weights, n_threads)
     weight = min(batch.total * factor, MOST_WEIGHT)
     step = _step(rate, state.seen, weight)
-    moments, average, averaged = state.moments, state.average, state.averaged
-    if moments is None:
+    if state.moments is None:
         step = 1.0 if step > 0 else 0.0  # the start is of these rows
+    lower_bound = float(batch.log_likelihood / batch.total)
     if step > 0:
-        moments = _blend(moments, batch, step)
-        raw = moments.parameters(start.raw)
-        start.raw, start.parameters, start.factors = settle(
-            start, raw, state.floor, moments, start.n_iter
-        )
-        if len(start.repairs) > len(state.start.repairs):
-            averaged = 0  # a component is no longer what it was
-        if start.raw is not raw:
-            moments = moments_of(start.raw, frame)
-    model = MixtureModel(start.parameters, start.factors, frame)
-    if averaging and moments is not None:
-        averaged += 1
-        average, mean = _average(average, moments, averaged, start, state.floor)
+        moments = _blend(state.moments, batch, step)
+        for _ in range(MOVES):
+            frame = _better_frame(moments)
+            if frame is None:
+                break
+            state = _moved(state, frame)
+            moments = _blend(state.moments, _expect(state, X, weights, n_threads), step)
+        state = _maximise(state, moments, state.floor.with_reg_covar(reg_covar, moments.frame))
+    start = replace(state.start, lower_bound=lower_bound, n_iter=state.start.n_iter + 1)
+    model = MixtureModel(start.parameters, start.factors, state.model.frame)
+    average, averaged = None, 0
+    if averaging and state.moments is not None:
+        average, mean = _average(state)
         model = model if mean is None else mean
-    averaged = averaged if averaging and average is not None else 0
+        averaged = 0 if average is None else state.averaged + 1
     seen = min(state.seen + weight, MOST_WEIGHT)
-    return State(
-        start, state.floor, model, moments, average if averaged else None, averaged, seen,
-        state.calls + 1, step,
+    return state._replace(
+        start=start, model=model, average=average, averaged=averaged, seen=seen,
+        calls=state.calls + 1, step=step,
     )  # fmt: skip
 
 
-def _average(average, moments, count, start, floor):
-    """Mean of ``count`` moments per unit of weight, and its model; None twice where a covariance
-    fails, which in exact arithmetic none can."""
+def _expect(state, X, weights, n_threads):
+    """Moments of a batch under the parameters of the state."""
+    frame = state.model.frame
+    rows = framed_rows(X, frame, n_threads)
+    _check_reach(rows, frame)
+    batch = collect(rows, frame, state.start.factors, weights, n_threads)
+    if not all(np.isfinite(part).all() for part in (batch.log_likelihood, batch.first)):
+        raise ValueError(
+            "X has values so far from the batches before that their densities leave float64"
+        )
+    return batch
+
+
+def _maximise(state, moments, floor):
+    """The state after the M-step from new moments, with the policy of the floor."""
+    start = replace(
+        state.start, repairs=list(state.start.repairs),
+        **{name: getattr(state.start, name).copy() for name in ("held", "reseeded", "dead")},
+    )  # fmt: skip
+    raw = moments.parameters(start.raw)
+    start.raw, start.parameters, start.factors = settle(
+        start, raw, floor, moments, start.n_iter + 1
+    )
+    averaged = state.averaged
+    if len(start.repairs) > len(state.start.repairs):
+        averaged = 0  # a component is no longer what it was
+    if start.raw is not raw:
+        moments = moments_of(start.raw, moments.frame)
+    return state._replace(start=start, floor=floor, moments=moments, averaged=averaged)
+
+
+def _better_frame(moments):
+    """A frame whose pivot is nearer to the mean of all, where that is far from it; or None."""
+    frame, total, d = moments.frame, moments.total, moments.first.shape[1]
+    mean = ordered_sum(moments.first) / total
+    squares = ordered_sum(moments.weight[:, np.newaxis] * moments.raw_second()) / total
+    if moments.covariance_type == "spherical":
+        variances = np.full(d, (squares[0] - ordered_sum(np.square(mean))) / d)
+    else:
+        variances = squares - np.square(mean)
+    variances = np.maximum(variances, 0.0)
+    far = np.square(mean) > FAR * FAR * variances
+    if not far.any():
+        return None
+    pivot = column_pivot(frame.out_of(mean), variances, frame)
+    pivot = np.where(far, pivot, frame.pivot)
+    return None if (pivot == frame.pivot).all() else replace(frame, pivot=pivot)
+
+
+def _moved(state, frame):
+    """The same state about another pivot, to rounding."""
+    shift = (frame.pivot - state.model.frame.pivot) * frame.scale
+
+    def moved(parameters):
+        return parameters._replace(means=parameters.means - shift)
+
+    def moved_moments(moments):
+        if moments is None:
+            return None
+        return moments_of(moved(moments.parameters(state.start.raw)), frame, moments.total)
+
+    start, model = state.start, state.model
+    start = replace(
+        start, raw=moved(start.raw), parameters=moved(start.parameters),
+        factors=moved(start.factors),
+    )  # fmt: skip
+    model = MixtureModel(moved(model.parameters), moved(model.factors), frame)
+    return state._replace(
+        start=start, model=model, moments=moved_moments(state.moments),
+        average=moved_moments(state.average),
+    )  # fmt: skip
+
+
+def _average(state):
+    """Mean of the moments per unit of weight, with those of the last batch, and its model; None
+    twice where a covariance fails, which in exact arithmetic none can."""
+    moments, count, start = state.moments, state.averaged + 1, state.start
     own = _scaled(moments, 1 / moments.total / count)
     if count > 1:
-        own.merge(_scaled(average, (count - 1) / count))
-    parameters, factors, met = floor.factors(own.parameters(start.raw), start.held)
+        own.merge(_scaled(state.average, (count - 1) / count))
+    parameters, factors, met = state.floor.factors(own.parameters(start.raw), start.held)
     if met.any():
         return None, None
     return own, MixtureModel(parameters, factors, moments.frame)
@@ -184,7 +253,7 @@ def _check_reach(rows, frame):
     value, column = rows.bounds.flat[at], at % rows.d
     if abs(value / 2 - frame.pivot[column] / 2) * frame.scale > FARTHEST[rows.dtype] / 2:
         raise ValueError(
-            f"X has {value} in column {column}, so far from the first batch, which is about "
+            f"X has {value} in column {column}, so far from the batches before, which are about "
             f"{frame.pivot[column]} there, that squares leave {rows.dtype}"
         )
 
@@ -197,7 +266,7 @@ def _scaled(moments, factor):
 def _blend(old, new, step):
     """(1 - step) old + step new, both per unit of weight; times the weight of new, or of old where
     that has more of it, so that no factor is beyond 1."""
-    if step == 1:
+    if old is None or step == 1:
         return new
     ratio = (1 - step) / step * (new.total / old.total)
     if ratio <= 1:
