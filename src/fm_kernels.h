@@ -308,13 +308,15 @@ typedef struct {
     void (*update_centers)(const double *sums, ptrdiff_t k, ptrdiff_t d, ptrdiff_t stride,
                            const double *old, double *centers, double *weights, double report[3]);
 
-    /* Sums and weights of the block's rows added in their order, to the clusters first .. last only;
-     * w is indexed by row, labels by position in the block.  scratch: (d). */
-    void (*means_add)(const fm_means *m, const fm_matrix *x, const fm_block *block, const double *w,
-                      const int32_t *labels, int32_t first, int32_t last, double *scratch);
+    /* Rows (count) added in their order to the sums and the weight of cluster j; w is indexed by row.
+     * scratch: (d). */
+    void (*means_add)(const fm_means *m, const fm_matrix *x, const ptrdiff_t *rows, ptrdiff_t count,
+                      const double *w, ptrdiff_t j, double *scratch);
     /* The same for one row as sparse_unpack leaves it. */
     void (*means_add_entries)(const fm_means *m, const ptrdiff_t *column, const double *y,
                               ptrdiff_t count, double w, ptrdiff_t j);
+    /* Centre j is this row. */
+    void (*means_place)(const fm_means *m, const fm_matrix *x, ptrdiff_t row, ptrdiff_t j);
     /* Mean and centre of cluster j from its sums, and sums and mean from its centre. */
     void (*means_update)(const fm_means *m, ptrdiff_t j);
     void (*means_restore)(const fm_means *m, ptrdiff_t j);

@@ -60,6 +60,7 @@ const fm_isa FM_TABLE(fm_isa) = {
               .sketch_near_f64 = sketch_near_f64,
               .update_centers = update_centers,
               .means_add = means_add,
+              .means_place = means_place,
               .means_add_entries = means_add_entries,
               .means_update = means_update,
               .means_restore = means_restore,

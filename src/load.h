@@ -63,12 +63,17 @@ FM_INLINE void FM_NAME(load_order)(const char *from, ptrdiff_t stride, int type,
 }
 #undef FM_LOAD_AS
 
-/* to[i] = (real)x[i] for count elements, stride bytes apart. */
+/* to[i] = (real)x[i] for count elements, stride bytes apart: in vectors where the compiler is told
+ * that they are adjacent. */
 static void FM_NAME(load_run)(const char *from, ptrdiff_t stride, int type, int swapped,
                               ptrdiff_t count, real *restrict to)
 {
     if (swapped)
         FM_NAME(load_order)(from, stride, type, 1, count, to);
+    else if (stride == 4 && type == FM_F32)
+        FM_NAME(load_order)(from, 4, FM_F32, 0, count, to);
+    else if (stride == 2 && type == FM_F16)
+        FM_NAME(load_order)(from, 2, FM_F16, 0, count, to);
     else
         FM_NAME(load_order)(from, stride, type, 0, count, to);
 }

@@ -208,9 +208,11 @@ cdef extern from "fm_kernels.h" nogil:
         void (*update_centers)(const double *sums, Py_ssize_t k, Py_ssize_t d,
                                Py_ssize_t stride, const double *old, double *centers,
                                double *weights, double *report) noexcept nogil
-        void (*means_add)(const fm_means *m, const fm_matrix *x, const fm_block *block,
-                          const double *w, const int32_t *labels, int32_t first, int32_t last,
+        void (*means_add)(const fm_means *m, const fm_matrix *x, const Py_ssize_t *rows,
+                          Py_ssize_t count, const double *w, Py_ssize_t j,
                           double *scratch) noexcept nogil
+        void (*means_place)(const fm_means *m, const fm_matrix *x, Py_ssize_t row,
+                            Py_ssize_t j) noexcept nogil
         void (*means_add_entries)(const fm_means *m, const Py_ssize_t *column, const double *y,
                                   Py_ssize_t count, double w, Py_ssize_t j) noexcept nogil
         void (*means_update)(const fm_means *m, Py_ssize_t j) noexcept nogil

@@ -6,7 +6,7 @@ import numpy as np
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
-from cython.parallel cimport prange
+from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, uint8_t
 
 from fastmix.core._csr cimport CsrRows, Row
@@ -127,53 +127,74 @@ cdef class Means:
 
     def add(self, rows, Py_ssize_t start, Py_ssize_t stop, const int32_t[::1] labels, int n_threads,
             const double[::1] weights=None, const Py_ssize_t[::1] chosen=None):
-        """Rows start .. stop, or chosen[start .. stop], added to the sums of their labels (stop -
-        start,), in order: every cluster is one thread's."""
-        cdef uint8_t *touched = <uint8_t *>address(self.touched)
+        """Rows start .. stop, or chosen[start .. stop], added in order to the sums of their labels
+        (stop - start,), and the means and centres of these clusters: each is one thread's."""
         cdef const double *w = NULL if weights is None else &weights[0]
-        cdef Py_ssize_t i
-        cdef fm_block b
-        for i in range(stop - start):
-            touched[labels[i]] = 1
         if not isinstance(rows, TileRows):
             self._add_sparse(rows, start, stop, labels, w)
+            self._renew(n_threads, True)
             return
         cdef TileRows x = rows
-        b.start, b.count = start, stop - start
-        b.rows = NULL if chosen is None else &chosen[start]
-        cdef double[:, ::1] scratch = np.empty((n_threads, (self.d + 15) // 8 * 8))
-        cdef int part
-        cdef int32_t first, last
+        cdef Py_ssize_t count = stop - start, padded = (self.d + 15) // 8 * 8, i, j
+        cdef char *panel = NULL if self.panel is None else <char *>address(self.panel)
+        cdef char *bias = NULL if self.bias is None else <char *>address(self.bias)
+        order, ends = np.empty(count, dtype=np.intp), np.zeros(self.k + 1, dtype=np.intp)
+        cdef Py_ssize_t *by_cluster = <Py_ssize_t *>address(order)
+        # Where the rows of a cluster begin; the next one's begin, and this one's end, thereafter.
+        cdef Py_ssize_t *place = <Py_ssize_t *>address(ends)
+        for i in range(count):
+            place[labels[i] + 1] += 1
+        for j in range(self.k):
+            place[j + 1] += place[j]
+        for i in range(count):
+            j = labels[i]
+            by_cluster[place[j]] = start + i if chosen is None else chosen[start + i]
+            place[j] += 1
+        cdef double[:, ::1] scratch = np.empty((n_threads, padded))
         enter()
-        for part in prange(n_threads, nogil=True, num_threads=n_threads):
-            first = <int32_t>(part * self.k // n_threads)
-            last = <int32_t>((part + 1) * self.k // n_threads)
-            self.exact.means_add(&self.m, &x.x, &b, w, &labels[0], first, last, &scratch[part, 0])
+        for j in prange(self.k, nogil=True, num_threads=n_threads, schedule="dynamic",
+                        chunksize=8):
+            i = 0 if j == 0 else place[j - 1]
+            if i < place[j]:
+                self.exact.means_add(&self.m, &x.x, by_cluster + i, place[j] - i, w, j,
+                                     &scratch[threadid(), 0])
+                self._renew_one(j, True, panel, bias)
+        leave()
+
+    def place(self, TileRows rows, const Py_ssize_t[::1] chosen, const Py_ssize_t[::1] clusters,
+              int n_threads):
+        """Centres of clusters become rows of the user's, and begin anew with the weights there are.
+        """
+        cdef Py_ssize_t i
+        cdef char *panel = NULL if self.panel is None else <char *>address(self.panel)
+        cdef char *bias = NULL if self.bias is None else <char *>address(self.bias)
+        enter()
+        for i in prange(clusters.shape[0], nogil=True, num_threads=n_threads):
+            self.exact.means_place(&self.m, &rows.x, chosen[i], clusters[i])
+            self._renew_one(clusters[i], False, panel, bias)
         leave()
 
     cdef _add_sparse(self, CsrRows x, Py_ssize_t start, Py_ssize_t stop, const int32_t[::1] labels,
                      const double *w):
         cdef char *memory = x._reserve(1, 0)
+        cdef uint8_t *touched = <uint8_t *>address(self.touched)
         cdef Py_ssize_t i
         cdef Row r
         cdef double weight
         with nogil:
             for i in range(start, stop):
+                touched[labels[i - start]] = 1
                 weight = 1 if w == NULL else w[i]
                 if weight != 0:
                     r = x._row(memory, 0, i)
                     self.exact.means_add_entries(&self.m, r.column, r.y, r.count, weight,
                                                  labels[i - start])
 
-    def update(self, int n_threads):
-        """Means and centres of the clusters that rows were added to."""
-        self._renew(n_threads, True)
-
     def restore(self, int n_threads):
         """Sums and means of the touched clusters, whose centres were written."""
         self._renew(n_threads, False)
 
-    def _renew(self, int n_threads, bint from_sums):
+    cdef _renew(self, int n_threads, bint from_sums):
         cdef uint8_t *touched = <uint8_t *>address(self.touched)
         cdef char *panel = NULL if self.panel is None else <char *>address(self.panel)
         cdef char *bias = NULL if self.panel is None else <char *>address(self.bias)

@@ -110,11 +110,16 @@ class MiniBatches:
         if count:
             picked = self.random_state.choice(size, replace=False, size=count)
             picked = picked if chosen is None else chosen[picked]
-            shift = 0.0 if self.rows.centered else self.frame.pivot * self.frame.scale
-            self.means.centers[small] = self.rows.take(picked) - shift
-            self.means.weights[small] = self.means.weights[~small][np.argmin(weights[~small])]
-            self.means.touched[small] = 1
-            self.means.restore(self.n_threads)
+            clusters = np.flatnonzero(small)
+            lightest = np.argmin(np.where(small, np.inf, weights))
+            self.means.weights[clusters] = self.means.weights[lightest]
+            if self.rows.centered:
+                self.means.place(self.rows, picked, clusters, self.n_threads)
+            else:
+                shift = self.frame.pivot * self.frame.scale
+                self.means.centers[clusters] = self.rows.take(picked) - shift
+                self.means.touched[clusters] = 1
+                self.means.restore(self.n_threads)
         return count
 
 

@@ -159,12 +159,10 @@ class Learner:
         threads = useful_threads(n_threads, rows.d * (count * ADDED_NANOSECONDS + renewed))
         if self.rate is mean_rate:
             means.add(rows, start, stop, own, threads, weights, chosen)
-            means.update(threads)
             return
         k, d = means.centers.shape
         new = Means(self.frame, np.zeros((k, d)), np.zeros((k, 2)))
         new.add(rows, start, stop, own, threads, weights, chosen)
-        new.update(threads)
         seen, weight = means.weights, new.weights[:, 0]
         steps = self.steps(seen[:, 0], weight)
         met = weight > 0

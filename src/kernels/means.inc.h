@@ -63,20 +63,18 @@ FM_INLINE void scaled_row(const fm_matrix *x, ptrdiff_t row, double scale, doubl
             y[t] *= scale;
 }
 
-static void means_add(const fm_means *m, const fm_matrix *x, const fm_block *block, const double *w,
-                      const int32_t *labels, int32_t first, int32_t last, double *scratch)
+static void means_add(const fm_means *m, const fm_matrix *x, const ptrdiff_t *rows, ptrdiff_t count,
+                      const double *w, ptrdiff_t j, double *scratch)
 {
     const ptrdiff_t d = m->d;
-    for (ptrdiff_t i = 0; i < block->count; i++) {
-        const int32_t j = labels[i];
-        const ptrdiff_t row = index_of(block, i);
-        const double weight = w ? w[row] : 1;
-        if (j < first || j >= last || weight == 0)
+    double *high = m->sums + 2 * d * j, *weights = m->weights + 2 * j;
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const double weight = w ? w[rows[i]] : 1;
+        if (weight == 0)
             continue;
-        double *high = m->sums + 2 * d * j;
-        scaled_row(x, row, m->scale, scratch);
+        scaled_row(x, rows[i], m->scale, scratch);
         add_weighted(high, high + d, scratch, weight, d);
-        add_two(m->weights + 2 * j, m->weights + 2 * j + 1, weight, 0);
+        add_two(weights, weights + 1, weight, 0);
     }
 }
 
@@ -87,6 +85,14 @@ static void means_add_entries(const fm_means *m, const ptrdiff_t *column, const 
     for (ptrdiff_t i = 0; i < count; i++)
         add_weighted(high + column[i], high + m->d + column[i], y + i, w, 1);
     add_two(m->weights + 2 * j, m->weights + 2 * j + 1, w, 0);
+}
+
+static void means_place(const fm_means *m, const fm_matrix *x, ptrdiff_t row, ptrdiff_t j)
+{
+    double *center = m->centers + m->d * j;
+    scaled_row(x, row, m->scale, center);
+    for (ptrdiff_t t = 0; t < m->d; t++)
+        center[t] -= m->offset[t];
 }
 
 /* mu_j = S_j / W_j, rounded once, and the centre mu_j - offset, off by 2^-105 |mu_j| and rounded
