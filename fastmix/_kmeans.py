@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastmix._centers import CentersModel
 from fastmix._checkpoint import CHECKPOINT_CONSTRAINTS, checkpoint_of
 from fastmix._parameters import ParameterValidation
+from fastmix._rollback import rollback
 from fastmix._rows import RowsValidation
 from fastmix._sequential import SequentialUpdates
 from fastmix.core import _fit as core
@@ -246,8 +247,12 @@ class KMeans(
         """
         self._check_parameters()
         k = self._check_n_clusters()
-        before, interrupted = self.__dict__.copy(), []
-        try:
+        with rollback(self) as commit:
+
+            def keep(result):
+                self._keep(result)
+                commit()
+
             X = self._validated(X, reset=True)
             weights, factor = as_weights(sample_weight, X.shape[0])
             n_init = self._resolve_n_init()
@@ -275,16 +280,9 @@ class KMeans(
                 n_threads=self.n_threads,
                 callbacks=core.as_callbacks(self.callbacks),
                 verbose=self.verbose,
-                keep=interrupted.append,
+                keep=keep,
                 checkpoint=checkpoint_of(self),
             )
-        except BaseException:
-            if interrupted:
-                self._keep(*interrupted)
-            else:
-                self.__dict__.clear()
-                self.__dict__.update(before)
-            raise
         self._keep(result)
         found = distinct_labels(self.labels_, k)
         if found < k and self.fit_report_["stopped"] != "callback":

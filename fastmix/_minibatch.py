@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from fastmix._kmeans import KMeans
+from fastmix._rollback import rollback
 from fastmix.core import _fit as core
 from fastmix.core import _lloyd, _minibatch, _sequential
 from fastmix.core._frame import extremes, scan
@@ -199,14 +200,12 @@ class MiniBatchKMeans(KMeans):
         """Call a method that returns new attributes; an error leaves all as it was."""
         self._check_parameters()
         self._check_n_clusters()
-        before, kept = self.__dict__.copy(), {}
+        kept = {}
         try:
-            new = method(X, sample_weight, kept)
-        except BaseException as error:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            if isinstance(error, KeyboardInterrupt) and kept:
-                self.__dict__.update(kept)
+            with rollback(self):
+                new = method(X, sample_weight, kept)
+        except KeyboardInterrupt:
+            self.__dict__.update(kept)
             raise
         self.__dict__.update(new)
         return self

@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from fastmix._checkpoint import CHECKPOINT_CONSTRAINTS, checkpoint_of
 from fastmix._mixture_fitted import FittedMixture
 from fastmix._mixture_verbose import Printer
+from fastmix._rollback import rollback
 from fastmix._stepwise import StepwiseUpdates
 from fastmix.core import _mixture_fit as core
 from fastmix.core._fit import as_callbacks
@@ -331,8 +332,12 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
 
     @_fit_context(prefer_skip_nested_validation=True)
     def _fit(self, X, sample_weight):
-        before = self.__dict__.copy()
-        try:
+        with rollback(self) as commit:
+
+            def keep(result):
+                self._keep(result, X, total)
+                commit()
+
             k = as_count(self.n_components, "n_components")
             X = self._validated(X, reset=True)
             if len(X) < k:
@@ -362,19 +367,13 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
                 callbacks=as_callbacks(self.callbacks),
                 printer=Printer(self.verbose, self.verbose_interval) if self.verbose else None,
                 warm=self._warm(k, X.shape[1]),
-                keep=lambda result: self._keep(result, X, total),
+                keep=keep,
                 on_drowned=self._warn_drowned,
                 bounds_memory=self.bounds_memory,
                 checkpoint=checkpoint_of(self),
                 seed=self.random_state,
             )
-        except BaseException:
-            if not self.__dict__.pop("_kept", False):
-                self.__dict__.clear()
-                self.__dict__.update(before)
-            raise
         self._keep(result, X, total)
-        del self._kept
         if not self.converged_ and self.max_iter > 0 and result.report["stopped"] != "callback":
             warnings.warn(
                 "Best performing initialization did not converge. Try different init parameters, "
@@ -426,7 +425,6 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
         self.fit_report_ = result.report
         self._seen = total
         self.__dict__.pop("_stepwise", None)
-        self._kept = True
 
 
 GMM = GaussianMixture

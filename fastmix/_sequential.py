@@ -4,6 +4,7 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from fastmix._rollback import rollback
 from fastmix.core import _fit as core
 from fastmix.core import _sequential
 from fastmix.core._rates import as_rate
@@ -76,8 +77,7 @@ class SequentialUpdates:
         self._check_parameters()
         k = self._check_n_clusters()
         rate = as_rate(self.learning_rate)
-        before = self.__dict__.copy()
-        try:
+        with rollback(self):
             state = self._known_state()
             X = in_memory(self._validated(X, reset=state is None), "partial_fit")
             weights, factor = as_weights(sample_weight, X.shape[0])
@@ -94,12 +94,8 @@ class SequentialUpdates:
             if weights is not None:
                 squares = squares * weights * factor
             new |= {"labels_": labels, "inertia_": float(np.cumsum(squares)[-1])}
-            new |= {"n_steps_": before.get("n_steps_", 0) + self._n_updates(X.shape[0])}
-            new |= {"n_iter_": before.get("n_iter_", 0)}
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
+            new |= {"n_steps_": self.__dict__.get("n_steps_", 0) + self._n_updates(X.shape[0])}
+            new |= {"n_iter_": self.__dict__.get("n_iter_", 0)}
         for name in ("objective_trace_", "fit_report_", "_sizes"):
             self.__dict__.pop(name, None)  # what they tell is over
         self.__dict__.update(new)

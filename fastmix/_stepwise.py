@@ -7,6 +7,7 @@ import numpy as np
 from sklearn import get_config
 from sklearn.utils import check_random_state
 
+from fastmix._rollback import rollback
 from fastmix.core import _stepwise
 from fastmix.core._mixture_fit import report_of_parameters
 from fastmix.core._mixture_given import check_given
@@ -76,13 +77,8 @@ class StepwiseUpdates:
             self._validate_params()
         k = as_count(self.n_components, "n_components")
         rate = PowerLaw() if self.learning_rate is None else as_rate(self.learning_rate)
-        before = self.__dict__.copy()
-        try:
+        with rollback(self):
             new = self._partial_fit(X, sample_weight, k, rate)
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
         self.__dict__.pop("log_likelihood_", None)  # of rows that are no longer all
         self.__dict__.update(new)
         self.lower_bounds_.append(self.lower_bound_)  # in place: a stream has many

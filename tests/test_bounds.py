@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from fastmix import KMeans
 from fastmix.core import kmeans
-from fastmix.core._bounds import PANEL_WIDTH, GroupBounds, group_centers
+from fastmix.core._bounds import GroupBounds
 from fastmix.core._dense import DenseRows
 from fastmix.core._dense_assignment import DenseAssignment
 from fastmix.core._frame import scan
+from fastmix.core._groups import PANEL_WIDTH, group_centers
 
 SHAPES = [
     (1, 1, 2), (7, 3, 7), (64, 5, 8), (257, 8, 9), (300, 2, 40), (1000, 17, 24), (700, 40, 65),

@@ -9,37 +9,28 @@ import numpy as np
 
 cimport cython
 from cython.parallel cimport prange, threadid
-from libc.math cimport ceil, sqrt
-from libc.stdint cimport int16_t, int32_t, uint8_t
+from libc.stdint cimport int32_t
 
+from fastmix.core._bound_state cimport MAX_PIECE_ROWS, PANEL_COLUMNS, BoundState
 from fastmix.core._kernels cimport (
-    FM_BOUND_ROWS, FM_SUM_ROWS, address, fm_block, fm_bounds, fm_found, fm_open,
+    FM_BOUND_ROWS, FM_SUM_ROWS, address, fm_block, fm_found, fm_open,
 )
 from fastmix.core._prefix cimport Prefix
 from fastmix.core._threads cimport Locks, enter, leave
 from fastmix.core._tiles cimport TileRows, padded
 
-from fastmix.core._groups import PANEL_WIDTH, group_centers
 from fastmix.core._kernels import aligned_empty
 
-__all__ = ["PANEL_WIDTH", "GroupBounds", "group_centers"]
+__all__ = ["GroupBounds"]
 
-# Centres in the lanes of the kernel; groups are multiples of it, as far as K allows.
-cdef Py_ssize_t PANEL_COLUMNS = PANEL_WIDTH
-
-# Rows of one piece of work: they are read as many times as there are groups open for them, and
-# stay in the second-level cache meanwhile.
+# Rows of one piece of work, MAX_PIECE_ROWS at most: they are read as many times as there are groups
+# open for them, and stay in the second-level cache meanwhile.
 cdef Py_ssize_t PIECE_BYTES = 262144
-cdef Py_ssize_t MAX_PIECE_ROWS = 16384
 cdef Py_ssize_t MIN_PIECE_ROWS = 1024
 
 # A row is looked at without reading it first where leading coordinates are to rule out so few
 # groups that this costs less than to read it.
 cdef double FEW = 7.0
-
-# Codes are 15 bits: this many times the spread of the distances is half of their range.
-cdef double HALF_RANGE = 4.0
-cdef int HALF_CODES = 16383
 
 
 cdef struct Work:
@@ -69,146 +60,20 @@ cdef char *take(char **at, Py_ssize_t bytes) noexcept nogil:
 
 
 @cython.final
-cdef class GroupBounds:
-    """Bounds of the rows of one fit.
+cdef class GroupBounds(BoundState):
+    """Bounds of the rows of one fit, and its E-step; parameters of BoundState."""
 
-    Parameters
-    ----------
-    rows : TileRows
-    centers : (k, d) float64 in the frame, by which the centres are grouped
-    n_groups : int
-    spread : float
-        About the distance of a row to its centre.
-    prefix : Prefix or None
-        Leading coordinates, from which groups are ruled out first.
-    """
-
-    cdef readonly Py_ssize_t n_groups
     cdef public Py_ssize_t products, rows_open, groups_open, groups_guessed
-    cdef Prefix prefix
-    cdef Py_ssize_t few
-    cdef TileRows rows
-    cdef list groups
-    cdef object upper, codes, group_of, position, order, first, sizes
-    cdef object moved, group_reach, group_moved, panel, memory
-    cdef fm_bounds b, old
-    cdef bint renewing, loose
-    cdef object before
-    cdef Py_ssize_t k, piece_rows
-    cdef Py_ssize_t[::1] first_column, group_size
-    cdef int32_t[::1] center_at, position_of
-    cdef Py_ssize_t[::1] member
-    cdef double[:, ::1] grouped
-    cdef float[::1] moves, group_moves
-    cdef unsigned char[::1] stirred  # whether a centre is new
-    cdef int16_t[::1] group_codes
-    cdef bint started
-    cdef char *panel_start
-    cdef char *bias
+    cdef Py_ssize_t few, piece_rows
+    cdef object memory
 
     def __init__(self, TileRows rows, centers, Py_ssize_t n_groups, double spread,
                  Prefix prefix=None):
-        cdef Py_ssize_t size = rows.kernels.itemsize, n = rows.n, columns
-        self.rows, self.k, self.prefix = rows, len(centers), prefix
-        self.groups = group_centers(centers, n_groups)
-        self.n_groups = len(self.groups)
-        self.sizes = np.array([len(members) for members in self.groups], dtype=np.intp)
-        ends = np.cumsum(-(-self.sizes // PANEL_WIDTH) * PANEL_WIDTH)
-        columns = ends[-1]
-        self.first = np.append(0, ends[:-1]).astype(np.intp)
-        self.order = np.full(columns, -1, dtype=np.int32)
-        self.group_of = np.empty(self.k, dtype=np.int32)
-        self.position = np.empty(self.k, dtype=np.int32)
-        self.position[np.concatenate(self.groups)] = np.arange(self.k)
-        for g, members in enumerate(self.groups):
-            self.order[self.first[g] : self.first[g] + len(members)] = members
-            self.group_of[members] = g
-        self.first_column, self.group_size = self.first, self.sizes
-        self.center_at, self.position_of = self.order, self.position
-        self.member = np.concatenate(self.groups)
-        self.grouped = np.zeros((self.k, rows.d))
-
-        stride = (self.n_groups + 7) // 8 * 8  # Cython divides as C does
-        self.upper = np.zeros(n, dtype=np.float32)
-        self.codes = np.zeros((n, stride), dtype=np.int16)
-        self.moved = np.zeros(self.k, dtype=np.float32)
-        self.group_reach = np.zeros(self.n_groups, dtype=np.float32)
-        self.group_moved = np.zeros(stride, dtype=np.int16)
-        self.group_moved[self.n_groups :] = -32768  # so that none of these is open
-        self.stirred = np.zeros(self.k, dtype=np.uint8)
-        self.moves, self.group_moves = self.moved, self.group_reach
-        self.group_codes = self.group_moved
-        self.panel = aligned_empty(padded(columns * rows.d * size) + columns * size, np.uint8)
-        self.panel_start = <char *>address(self.panel)
-        self.bias = self.panel_start + padded(columns * rows.d * size)
-        self.piece_rows = max(MIN_PIECE_ROWS, min(MAX_PIECE_ROWS, PIECE_BYTES // (rows.d * size)))
-
-        self.b.upper = <float *>address(self.upper)
-        self.b.codes = <int16_t *>address(self.codes)
-        self.b.stride, self.b.step = stride, HALF_RANGE / HALF_CODES * spread
-        self.b.group_of = <int32_t *>address(self.group_of)
-        self.b.moved = <float *>address(self.moved)
-        self.b.group_reach = <float *>address(self.group_reach)
-        self.b.group_moved = <int16_t *>address(self.group_moved)
+        super().__init__(rows, centers, n_groups, spread, prefix)
+        cdef Py_ssize_t row_bytes = rows.d * rows.kernels.itemsize
+        self.piece_rows = max(MIN_PIECE_ROWS, min(MAX_PIECE_ROWS, PIECE_BYTES // row_bytes))
         if prefix is not None:
-            prefix.arrange(self.order, self.k)
             self.few = max(1, int(FEW * rows.d / (60 + prefix.width)))
-        self.b.unit = 2 * (rows.d + 8) * (2.0**-24 if size == 4 else 2.0**-53)
-
-    def move(self, const double[:, ::1] centers, double x_square, int n_threads=1):
-        """The centres of the next E-step, (k, d) float64 in the frame; x_square bounds |x|^2."""
-        cdef Py_ssize_t g, p, t, size = self.rows.kernels.itemsize, d = self.rows.d, column
-        cdef double shift, square, farthest, now, value, reach = 0, c_square = 0
-        cdef double more = 1 + 1e-6  # covers the rounding of what is computed here
-        cdef int most = 0
-        p = 0
-        for g in range(self.n_groups):
-            farthest = 0
-            first = p
-            for p in range(p, p + self.group_size[g]):
-                shift = square = 0
-                for t in range(d):
-                    value = centers[self.member[p], t]
-                    now = self._real(value)
-                    shift += (now - self._real(self.grouped[p, t])) ** 2
-                    square += now * now
-                    self.grouped[p, t] = value
-                self.stirred[self.member[p]] = shift > 0 or not self.started
-                shift = sqrt(shift) if self.started else 0
-                farthest = max(farthest, shift)
-                c_square = max(c_square, square)
-                self.moves[self.member[p]] = (self.moves[self.member[p]] + shift) * more
-                reach = max(reach, self.moves[self.member[p]])
-            p += 1
-            self.group_moves[g] = (self.group_moves[g] + farthest) * more
-            reach = max(reach, self.group_moves[g])
-            now = ceil(self.group_moves[g] * more / self.b.step)
-            self.group_codes[g] = <int16_t>min(now, 32767.0)
-            most = max(most, self.group_codes[g])
-            column = self.first_column[g]
-            self.rows.kernels.pack_centers(&self.grouped[first, 0], self.group_size[g], d,
-                                           PANEL_COLUMNS, self.panel_start + column * d * size,
-                                           self.bias + column * size)
-        if self.prefix is not None:
-            self.prefix.move(centers, np.flatnonzero(self.stirred), n_threads)
-        self.loose, self.started = self.started, True
-        self.b.reach = reach
-        self.b.c_square = c_square * more
-        self.b.proof = 2 * self.b.unit * (x_square + self.b.c_square) * more + 1e-36
-        self.b.root = sqrt(self.b.proof) * more
-        self.renewing = most > HALF_CODES
-        if self.renewing:
-            # Beyond the range of the codes: the next E-step takes off what has been added.
-            self.before = self.moved.copy(), self.group_moved.copy()
-            self.old = self.b
-            self.old.moved = <float *>address(self.before[0])
-            self.old.group_moved = <int16_t *>address(self.before[1])
-            self.moved[...] = self.group_reach[...] = self.group_moved[: self.n_groups] = 0
-            self.b.reach = 0
-
-    cdef double _real(self, double value) noexcept nogil:
-        """As the kernels see it."""
-        return <double>(<float>value) if self.rows.kernels.itemsize == 4 else value
 
     cdef Work _work(self, char *memory) noexcept nogil:
         cdef Work w
@@ -239,35 +104,6 @@ cdef class GroupBounds:
         w.products = <Py_ssize_t *>take(&at, 4 * sizeof(Py_ssize_t))
         w.bytes = at - memory
         return w
-
-    def open_pages(self, Py_ssize_t size, int32_t[::1] labels, int n_threads):
-        """Mask of the pages of so many rows, at least 64, some of whose labels are not proven for
-        the centres of the last move(): assign() looks at rows of no other page."""
-        cdef Py_ssize_t n = self.rows.n, page, n_pages = (n + size - 1) // size
-        cdef Py_ssize_t piece = min(size, MAX_PIECE_ROWS)
-        cdef int32_t[:, ::1] lists = np.empty((n_threads, piece + 1), dtype=np.int32)
-        cdef uint8_t[::1] open_ = np.zeros(n_pages, dtype=np.uint8)
-        self.b.labels = self.old.labels = &labels[0]
-        enter()
-        for page in prange(n_pages, nogil=True, num_threads=n_threads, schedule="dynamic",
-                           chunksize=16):
-            open_[page] = self._is_open(page * size, min(n, (page + 1) * size), piece,
-                                        &lists[threadid(), 0])
-        leave()
-        self.renewing = False
-        return np.asarray(open_).astype(bool)
-
-    cdef bint _is_open(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t piece,
-                       int32_t *list) noexcept nogil:
-        cdef Py_ssize_t count
-        if self.renewing:
-            self.rows.isa.exact.bounds_renew(&self.old, start, stop - start)
-        while start < stop:
-            count = min(piece, stop - start)
-            if self.rows.isa.exact.bounds_open(&self.b, start, count, list):
-                return True
-            start += count
-        return False
 
     def assign(self, Py_ssize_t start, Py_ssize_t stop, int32_t[::1] labels, int n_threads,
                double[:, :, :, ::1] sums=None, const double[::1] weights=None):
