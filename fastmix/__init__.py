@@ -13,6 +13,7 @@ _LAZY = {
     "HalfLife": "fastmix.core._rates",
     "KMeans": "fastmix._kmeans",
     "MiniBatchKMeans": "fastmix._minibatch",
+    "ModelFileError": "fastmix.model_file",
     "PowerLaw": "fastmix.core._rates",
     "assign": "fastmix.core",
     "kmeans": "fastmix.core",

@@ -54,11 +54,14 @@ class StepwiseUpdates:
         With moments s per unit of weight (PRML 9.18) and s(batch) those under the responsibilities
         of the batch (9.23): s <- (1 - step) s + step s(batch), then the M-step (9.24 to 9.26) from
         s.  ``learning_rate`` gives the step, but that of a first call is 1, since the start is of
-        its rows.  With step 1 and all rows a call is one iteration of fit, to the bit.  The floor
-        of the variances is that of the first rows, after fit of the model, whose parameters are
-        then taken for s, with the weight of the rows of fit.  The moments s are about a pivot that
-        follows the mean of the rows: s is moved, to rounding, when that is 32 standard deviations
-        away in some column.
+        its rows.  With step 1 and all rows a call is one iteration of fit, to the bit.  After
+        fit, s is what gives the model's parameters, with the weight of the rows of fit behind it; a
+        mixture from ``from_parameters`` has none behind it, so that only a constant rate, a
+        half-life or a function keep some of it.
+
+        The pivot of the moments s follows the mean of the rows: s is moved, to rounding, when that
+        is 32 standard deviations away in some column.  The floor of the variances is relative to
+        those of all rows as s has them.
 
         With ``averaging`` the attributes and predict are of the M-step of the mean of s after each
         batch, which forgets less and varies less (Polyak and Ruppert): of s and not of the
@@ -81,7 +84,6 @@ class StepwiseUpdates:
             new = self._partial_fit(X, sample_weight, k, rate)
         self.__dict__.pop("log_likelihood_", None)  # of rows that are no longer all
         self.__dict__.update(new)
-        self.lower_bounds_.append(self.lower_bound_)  # in place: a stream has many
         return self
 
     def _partial_fit(self, X, sample_weight, k, rate):
@@ -147,7 +149,7 @@ class StepwiseUpdates:
             "converged_": False,
             "n_iter_": state.calls,
             "lower_bound_": bound,
-            "lower_bounds_": known["lower_bounds_"] if goes_on else [],
+            "lower_bounds_": [*(known["lower_bounds_"] if goes_on else ()), bound],
             "fit_report_": report,
         }
 

@@ -157,7 +157,7 @@ def _column_numbers(columns, names, n_columns):
     known = [str(i) for i in range(n_columns)] if names is None else names
     for column in columns:
         if known.count(column) != 1:
-            fault = f"{known.count(column) or 'no'} columns {column!r}"
+            fault = f"{known.count(column) or 'no'} columns are named {column!r}"
             shown = f"numbers 0 to {n_columns - 1}" if names is None else ", ".join(names)
-            raise ValueError(f"has {fault}; its columns are {shown:.200}")
+            raise ValueError(f"{fault}; the columns are {shown:.200}")
     return [known.index(column) for column in columns]

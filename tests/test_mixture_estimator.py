@@ -217,7 +217,7 @@ def test_predict_proba_writes_in_place(X, dtype, order):
 )
 def test_predict_proba_refuses_what_does_not_fit(X, out):
     model = GaussianMixture(3, random_state=0).fit(X)
-    with pytest.raises(ValueError, match=r"out must be a float32 or float64 ndarray"):
+    with pytest.raises(ValueError, match=r"out must be an ndarray of float32 or float64"):
         model.predict_proba(X, out=out)
 
 

@@ -304,7 +304,9 @@ def test_results_are_written_to_out(kind, tmp_path):
 def test_out_that_does_not_fit_is_refused(estimator, out):
     X = rows("float32")
     estimator.fit(X)
-    with pytest.raises(ValueError, match=r"out must be a int32 ndarray of shape \(5003,\)"):
+    with pytest.raises(
+        ValueError, match=r"out must be an ndarray of int32 and of shape \(5003,\), got"
+    ):
         estimator.predict(X, out=out)
 
 
@@ -509,6 +511,62 @@ def test_nulls_are_refused_by_column(tmp_path):
         pyarrow.parquet.write_table(table, path, write_statistics=statistics)
         with pytest.raises(ValueError, match="column 'a' has 1 nulls"):
             KMeans(2).fit(ArrowSource(path))
+
+
+def test_files_of_a_list_come_in_its_order(tmp_path):
+    paths = [tmp_path / f"{name}.parquet" for name in "ab"]
+    for at, path in enumerate(paths):
+        pyarrow.parquet.write_table(pyarrow.table({"x": [10.0 * at, 10.0 * at + 1]}), path)
+    assert ArrowSource(paths[::-1]).take([0, 1, 2, 3])[:, 0].tolist() == [10, 11, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "dataset, columns, error, message",
+    [
+        (5, None, TypeError, "dataset must be a path, a list of paths or .*, got 5"),
+        ([], None, TypeError, r"dataset must be a path, .*, got \[\]"),
+        ("x.parquet", "price", TypeError, "columns must be a list of names, got 'price'"),
+        ("x.parquet", ["a", "a"], ValueError, r"columns must be distinct, got \['a', 'a'\]"),
+        ("x.parquet", ["z"], ValueError, "no columns are named 'z'; the columns are a, b"),
+        ("x.parquet", [], ValueError, "columns is empty"),
+        (".", None, ValueError, "no column is named 'b' in .*y.parquet"),
+    ],
+)
+def test_arguments_of_arrow_sources_are_checked(
+    tmp_path, monkeypatch, dataset, columns, error, message
+):
+    monkeypatch.chdir(tmp_path)
+    for name, column in ("x", "b"), ("y", "c"):
+        table = pyarrow.table({"a": [1.0, 2.0], column: [1.0, 2.0]})
+        pyarrow.parquet.write_table(table, f"{name}.parquet")
+    with pytest.raises(error, match=message):
+        ArrowSource(dataset, columns)
+
+
+def test_filtered_datasets_are_refused():
+    table = pyarrow.dataset.dataset(pyarrow.table({"a": [1.0, 2.0]}))
+    with pytest.raises(ValueError, match="dataset has a filter, which is not supported"):
+        ArrowSource(table.filter(pyarrow.dataset.field("a") > 1))
+
+
+def test_masked_rows_of_a_source_are_refused():
+    class Masked(Sliced):
+        def __getitem__(self, which):
+            return np.ma.masked_greater(super().__getitem__(which), self.limit)
+
+    source = Masked(rows("float64"))
+    source.limit = np.inf
+    KMeans(2, random_state=0).fit(source)  # a mask of nothing
+    source.limit = 0.0
+    with pytest.raises(ValueError, match=r"rows 0 to .* of X have masked values"):
+        KMeans(2, random_state=0).fit(source)
+
+
+def test_a_list_of_frames_is_a_source():
+    frames = pytest.importorskip("pandas").DataFrame
+    X = rows("float64")
+    found = kmeans([frames(X[:11]), frames(X[11:])], 5, random_state=0)
+    assert bits(found.centers) == bits(kmeans(X, 5, random_state=0).centers)
 
 
 def test_another_number_of_columns_is_refused(tmp_path):

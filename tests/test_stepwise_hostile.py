@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Stepwise EM against a plain recursion, and on streams that are hard to learn from."""
 
+import copy
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -368,3 +370,74 @@ def test_floor_of_a_held_component_is_not_learnt(kind):
     after = as_matrices(kind, model.covariances_, 2, D)[at]
     assert model.fit_report_["held"] == [at]
     assert_allclose(after, before, rtol=1e-6)
+
+
+@pytest.mark.parametrize("reg_covar", [1e-6, "auto"])
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+@pytest.mark.parametrize("averaging", [False, True])
+def test_rows_that_outgrow_the_first_ones_leave_a_mixture(kind, reg_covar, averaging):
+    # Collinear columns, then in units of 1e-6: a floor of the first rows would be lost in rounding.
+    z = np.random.default_rng(0).normal(size=(500, 1))
+    X = np.c_[z, 2 * z]
+    model = GaussianMixture(
+        2, covariance_type=kind, random_state=0, reg_covar=reg_covar, averaging=averaging
+    )
+    model.fit(X)
+    for _ in range(10):
+        model.partial_fit(X * 1e6)
+        log_det = np.linalg.slogdet(as_matrices(kind, model.precisions_, 2, D))[1]
+        assert np.isfinite(log_det).all()
+        far = model.score_samples([[1e9, -1e9]])
+        assert far < model.score_samples([[0.0, 0.0]]) - 100
+        assert np.isfinite(model.sample(10)[0]).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+def test_a_jump_of_the_rows_leaves_a_mixture(kind, seed):
+    rng = np.random.default_rng(seed)
+    model = GaussianMixture(2, covariance_type=kind, random_state=seed, learning_rate=0.5)
+    model.partial_fit(rng.normal(size=(200, D)))
+    for _ in range(5):
+        model.partial_fit(rng.normal(size=(200, D)) + 1.7e9)
+    X = rng.normal(size=(200, D)) + 1.7e9
+    assert model.score(X) > model.score(X + 1e10) + 1  # a density, and not the same everywhere
+    assert (np.linalg.eigvalsh(as_matrices(kind, model.precisions_, 2, D)) > 0).all()
+
+
+def test_floor_follows_the_rows():
+    rng = np.random.default_rng(0)
+    model = GaussianMixture(
+        1, reg_covar="auto", random_state=0, learning_rate=HalfLife(500)
+    ).partial_fit(rng.normal(size=(500, D)) * 1e5)
+    for _ in range(200):
+        model.partial_fit(rng.normal(size=(500, D)))
+    assert_allclose(model.covariances_[0], np.eye(D), atol=0.2)
+
+
+@pytest.mark.parametrize(
+    "step, message",
+    [
+        ("x", "learning_rate gave 'x'; expected a number"),
+        (
+            [0.1, 0.2],
+            r"learning_rate gave \[0.1, 0.2\]; expected a number, or an array of the shape",
+        ),
+        (np.nan, "learning_rate gave a step of nan"),
+    ],
+)
+def test_steps_that_are_none_are_refused(step, message):
+    for model in (GaussianMixture(K, random_state=0), fastmix.KMeans(3, random_state=0)):
+        model.partial_fit(rows())
+        before = model.__dict__.copy()
+        model.set_params(learning_rate=lambda seen, weight: step)
+        with pytest.raises(ValueError, match=message):
+            model.partial_fit(rows())
+        assert model.__dict__.keys() == before.keys()
+
+
+def test_a_copy_goes_its_own_way():
+    model = begun()
+    other = copy.copy(model).partial_fit(rows(seed=1))
+    assert len(model.lower_bounds_) == model.n_iter_ == 1
+    assert len(other.lower_bounds_) == other.n_iter_ == 2

@@ -176,19 +176,21 @@ def test_missing_pyarrow_names_the_extra(folder, monkeypatch):
 def test_unknown_column_is_refused_with_the_known_ones(folder, suffix, columns):
     write_csv("t.csv", TABLE, "a,b,c\n")
     write_parquet("t.parquet", **dict(zip("abc", TABLE.T, strict=True)))
-    with pytest.raises(ValueError, match=r"has no columns '.*'; its columns are a, b, c$"):
+    with pytest.raises(ValueError, match=r"no columns are named '.*'; the columns are a, b, c$"):
         read_table(f"t.{suffix}", columns)
 
 
 def test_column_name_that_is_there_twice_is_refused(folder):
     write_csv("t.csv", TABLE, "a,a,c\n")
-    with pytest.raises(ValueError, match=r"t.csv: has 2 columns 'a'"):
+    with pytest.raises(ValueError, match=r"t.csv: 2 columns are named 'a'"):
         read_table("t.csv", ["a"])
 
 
 def test_column_number_out_of_range_is_refused(folder):
     np.save("t.npy", TABLE)
-    with pytest.raises(ValueError, match=r"has no columns '3'; its columns are numbers 0 to 2$"):
+    with pytest.raises(
+        ValueError, match=r"no columns are named '3'; the columns are numbers 0 to 2$"
+    ):
         read_table("t.npy", ["3"])
 
 

@@ -100,7 +100,7 @@ class EMTask(Task):
 
 def e_step_seconds(task, model, repeats):
     """Seconds of one E-step over all rows by fastmix's passes: densities, and nothing else."""
-    from fastmix.core._mixture_fit import framed_rows
+    from fastmix.core._moments import framed_rows
     from fastmix.core._passes import slot_passes
 
     _, factors, frame = model._model

@@ -21,8 +21,9 @@ class ArrowSource(Source):
 
     Parameters
     ----------
-    dataset : str, path-like or pyarrow.dataset.Dataset
-        A file or folder in Parquet, or what ``pyarrow.dataset.dataset`` made.
+    dataset : str, path-like, list of these, or pyarrow.dataset.Dataset
+        A file or folder in Parquet, some files in this order, or what ``pyarrow.dataset.dataset``
+        made, without a filter.
     columns : list of str, optional
         Columns to use, in this order; default: all of them.
 
@@ -30,6 +31,8 @@ class ArrowSource(Source):
     ------
     ImportError
         Without pyarrow, with the extra that brings it.
+    TypeError
+        For a dataset or columns of another type.
     ValueError
         Where a column is not there, or does not hold numbers; or for a dataset without rows.
 
@@ -55,26 +58,32 @@ class ArrowSource(Source):
                 "reading Parquet needs pyarrow: pip install fastmix[parquet]"
             ) from None
         self.error = pyarrow.ArrowException
-        if isinstance(dataset, str | os.PathLike):
-            os.stat(dataset)  # names the file where there is none
+        paths = dataset if isinstance(dataset, list) else [dataset]
+        if paths and all(isinstance(path, str | os.PathLike) for path in paths):
+            for path in paths:
+                os.stat(path)  # names the file where there is none
+            whole = list(map(os.fspath, dataset)) if paths is dataset else dataset
             try:
-                dataset = pyarrow.dataset.dataset(dataset, format="parquet")
+                dataset = pyarrow.dataset.dataset(whole, format="parquet")
             except self.error as error:
                 raise ValueError(str(error)) from None
-        names = dataset.schema.names
-        self.names = list(names if columns is None else columns)
-        for name in self.names:
-            if names.count(name) != 1:
-                raise ValueError(
-                    f"has {names.count(name) or 'no'} columns {name!r}; its columns are "
-                    f"{', '.join(names):.200}"
-                )
-        if not self.names:
-            raise ValueError("columns is empty; at least one is required")
+        if not isinstance(dataset, pyarrow.dataset.Dataset):
+            raise TypeError(
+                "dataset must be a path, a list of paths or a pyarrow.dataset.Dataset, got "
+                f"{dataset!r:.100}"
+            )
+        self.names = _checked_names(dataset.schema.names, columns)
         types = [_dtype_of(dataset.schema.field(name)) for name in self.names]
         self.dtype = np.result_type(*types)
         self.pieces, self.starts, self.nulls = [], [0], {}
-        for fragment in dataset.get_fragments():
+        try:
+            fragments = list(dataset.get_fragments())
+        except ValueError as error:
+            raise ValueError(f"dataset has a filter, which is not supported: {error}") from None
+        for fragment in fragments:
+            for name in self.names:
+                if name not in fragment.physical_schema.names:
+                    raise ValueError(f"no column is named {name!r} in {_name_of(fragment)}")
             if hasattr(fragment, "split_by_row_group"):
                 self._count_nulls(fragment.metadata)
                 for piece in fragment.split_by_row_group():
@@ -84,7 +93,7 @@ class ArrowSource(Source):
         for name, count in self.nulls.items():
             raise ValueError(f"column {name!r} has {count} nulls")
         if self.starts[-1] == 0:
-            raise ValueError("has 0 rows; at least one is required")
+            raise ValueError("there are 0 rows; at least one is required")
         self.shape = (self.starts[-1], len(self.names))
         self.page_rows = int(np.median(np.diff(self.starts)))
         self.sums, self.last = {}, (None, None)
@@ -119,11 +128,14 @@ class ArrowSource(Source):
         number, rows = self.last
         if number == index:
             return rows
-        name, expected = f"row group {index} of X", self.starts[index + 1] - self.starts[index]
+        name, piece = f"row group {index} of X", self.pieces[index]
+        expected = self.starts[index + 1] - self.starts[index]
         try:
-            table = self.pieces[index].to_table(columns=self.names)
+            table = piece.to_table(columns=self.names)
         except (self.error, OSError) as error:
-            raise RuntimeError(f"{name} could not be read: {error}") from error
+            raise RuntimeError(
+                f"{name}, in {_name_of(piece)}, could not be read: {error}"
+            ) from error
         if len(table) != expected:
             raise changed(f"row group {index} had {expected} rows and has {len(table)}")
         rows = np.empty((expected, self.shape[1]), dtype=self.dtype)
@@ -138,6 +150,31 @@ class ArrowSource(Source):
             raise changed(f"row group {index} has other values")
         self.last = index, rows
         return rows
+
+
+def _checked_names(names, columns):
+    """The columns to use."""
+    if columns is None:
+        columns = names
+    if isinstance(columns, str) or not all(isinstance(name, str) for name in columns):
+        raise TypeError(f"columns must be a list of names, got {columns!r:.100}")
+    columns = list(columns)
+    for name in columns:
+        if names.count(name) != 1:
+            raise ValueError(
+                f"{names.count(name) or 'no'} columns are named {name!r}; the columns are "
+                f"{', '.join(names):.200}"
+            )
+    if not columns:
+        raise ValueError("columns is empty; at least one is required")
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"columns must be distinct, got {columns!r:.200}")
+    return columns
+
+
+def _name_of(fragment):
+    """The file of a fragment, or what there is instead."""
+    return getattr(fragment, "path", "a table in memory")
 
 
 def _dtype_of(field):

@@ -2,8 +2,6 @@
 """Singularities (PRML 9.2.1): how covariances are regularised, and what becomes of a component
 that collapses."""
 
-import copy
-
 import numpy as np
 
 from fastmix.core._parameters import Parameters, conditional_variances, factors_of, whiten
@@ -66,7 +64,9 @@ class Floor:
     """
 
     def __init__(self, reg_covar, variances, frame):
-        self._regularise(reg_covar, frame)
+        self.auto = isinstance(reg_covar, str)
+        self.remedy = self.auto or reg_covar > 0
+        self.added = 0.0 if self.auto else float(reg_covar) * frame.scale * frame.scale
         most = variances.max()
         if not most > 0:
             most = 1.0
@@ -74,17 +74,6 @@ class Floor:
         # A constant column has no unit of its own: it takes that of the column that varies most.
         self.variances = np.where(varies, variances, most)
         self.constant = ~varies
-
-    def _regularise(self, reg_covar, frame):
-        self.auto = isinstance(reg_covar, str)
-        self.remedy = self.auto or reg_covar > 0
-        self.added = 0.0 if self.auto else float(reg_covar) * frame.scale * frame.scale
-
-    def with_reg_covar(self, reg_covar, frame):
-        """The policy for another reg_covar, of the same data."""
-        other = copy.copy(self)
-        other._regularise(reg_covar, frame)
-        return other
 
     @property
     def drowned(self):
@@ -117,6 +106,9 @@ class Floor:
         kind, d = parameters.covariance_type, len(self.variances)
         covariances = self._raised(parameters, held, 1.0)
         P, log_det, bad = whiten(kind, covariances, d)
+        if (bad & held).any():
+            covariances = self._variances_alone(kind, covariances, np.flatnonzero(bad & held))
+            P, log_det, bad = whiten(kind, covariances, d)
         if kind == "spherical":
             limit = np.full((1, 1), RELATIVE * np.cumsum(self.variances)[-1] / d)
         else:
@@ -141,6 +133,22 @@ class Floor:
             floor = sign * RELATIVE * self.variances
             covariances = self.diagonal(kind, covariances, floor, np.flatnonzero(held))
         return covariances
+
+    def _variances_alone(self, kind, covariances, which):
+        """Covariances of which some, that are held, keep their variances alone, and these no less
+        than the floor: rounding has left them indefinite, where a component is many standard
+        deviations of all rows from the pivot."""
+        floor = RELATIVE * self.variances
+        if kind == "spherical":
+            floor = np.cumsum(floor)[-1] / len(floor)
+        out = covariances.copy()
+        if kind in ("diag", "spherical"):
+            out[which] = np.maximum(out[which], floor)
+            return out
+        stack = out if kind == "full" else out[np.newaxis]
+        for j in which:
+            stack[j] = np.diag(np.maximum(np.diagonal(stack[j]), floor))
+        return out
 
     def empty(self, parameters):
         """Which components (k,) have no weight to speak of."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastmix.core._mixture import exp, log
 
-__all__ = ["HalfLife", "PowerLaw", "as_rate", "is_constant", "mean_rate"]
+__all__ = ["HalfLife", "PowerLaw", "as_rate", "is_constant", "mean_rate", "steps_of"]
 
 # Logarithms from here on: ours takes normal numbers.
 LEAST = 2.0**-1000
@@ -115,3 +115,21 @@ def as_rate(learning_rate):
     raise ValueError(
         f"learning_rate must be 'mean', a number in (0, 1] or a callable, got {learning_rate!r}"
     )
+
+
+def steps_of(rate, seen, weight):
+    """The steps of a rate for weights of one shape, of that shape; ValueError for what is none."""
+    found = rate(seen, weight)
+    try:
+        steps = np.asarray(found, dtype=np.float64)
+    except (TypeError, ValueError):
+        steps = None
+    if steps is None or steps.shape not in ((), weight.shape):
+        raise ValueError(
+            f"learning_rate gave {found!r:.100}; expected a number, or an array of the shape "
+            f"{weight.shape} of its arguments"
+        )
+    bad = ~((steps >= 0) & (steps <= 1))
+    if bad.any():
+        raise ValueError(f"learning_rate gave a step of {steps[bad].flat[0]}; expected [0, 1]")
+    return np.broadcast_to(steps, weight.shape)

@@ -8,7 +8,7 @@ import numpy as np
 from fastmix.core._fit import _start
 from fastmix.core._frame import Frame, extremes, passes, scan
 from fastmix.core._means import Means, check_signals
-from fastmix.core._rates import HalfLife, as_rate, is_constant, mean_rate
+from fastmix.core._rates import HalfLife, as_rate, is_constant, mean_rate, steps_of
 from fastmix.core._threads import useful_threads
 from fastmix.core._validation import as_rows
 
@@ -174,13 +174,8 @@ class Learner:
         means.restore(threads)
 
     def steps(self, seen, weight):
-        """Steps of the rate, checked, for weights in units of the state."""
-        steps = np.asarray(self.rate(seen * self.unit, weight * self.unit), dtype=np.float64)
-        steps = np.broadcast_to(steps, np.shape(weight))
-        bad = ~((steps >= 0) & (steps <= 1))
-        if bad.any():
-            raise ValueError(f"learning_rate gave a step of {steps[bad][0]}; expected [0, 1]")
-        return steps
+        """Steps of the rate for weights in units of the state."""
+        return steps_of(self.rate, seen * self.unit, weight * self.unit)
 
     def row_by_row(self, X, rows, weights, labels, values):
         """Sequential K-means on all rows; those of a CSR array are made dense, some at a time."""

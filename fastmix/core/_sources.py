@@ -66,11 +66,15 @@ class ArraySource(Source):
     def _read(self, start, stop):
         where = f"rows {start} to {stop - 1}"
         try:
-            part = np.asarray(self.X[start:stop])
+            part = self.X[start:stop]
+            masked = np.ma.is_masked(part)
+            part = np.asarray(part)
         except Exception as error:
             raise RuntimeError(
                 f"{where} of X could not be read: {type(error).__name__}: {error}"
             ) from error
+        if masked:
+            raise ValueError(f"{where} of X have masked values; every value must be there")
         if part.shape != (stop - start, self.shape[1]) or part.dtype != self.file_dtype:
             raise ValueError(
                 f"{where} of X came as {part.dtype} of shape {part.shape}, expected "
@@ -150,7 +154,7 @@ def as_source(X):
         known = X.ndim == 2 and X.size and element_type(X.dtype) is not None
         return MapSource(X) if known and _map_of(X) is not None else None
     if isinstance(X, list | tuple):
-        blocks = len(X) > 0 and all(isinstance(x, np.ndarray) and x.ndim == 2 for x in X)
+        blocks = len(X) > 0 and all(len(getattr(x, "shape", ())) == 2 for x in X)
         return BlockSource(X) if blocks else None
     if sparse.issparse(X) or isinstance(X, str | bytes | dict | set | frozenset):
         return None

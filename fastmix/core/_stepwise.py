@@ -16,6 +16,7 @@ from fastmix.core._mixture_start import Starter
 from fastmix.core._mixture_use import log_scale
 from fastmix.core._moments import Moments, framed_rows
 from fastmix.core._parameters import ordered_sum
+from fastmix.core._rates import steps_of
 from fastmix.core._threads import thread_limit
 from fastmix.core._validation import result_dtype
 
@@ -134,7 +135,7 @@ def learn(state, X, weights, factor, rate, averaging, n_threads, reg_covar):
     n_threads = thread_limit(n_threads)
     batch = _expect(state, X, weights, n_threads)
     weight = min(batch.total * factor, MOST_WEIGHT)
-    step = _step(rate, state.seen, weight)
+    step = float(steps_of(rate, np.array([state.seen]), np.array([weight]))[0])
     if state.moments is None:
         step = 1.0 if step > 0 else 0.0  # the start is of these rows
     lower_bound = float(batch.log_likelihood / batch.total)
@@ -145,8 +146,10 @@ def learn(state, X, weights, factor, rate, averaging, n_threads, reg_covar):
             if frame is None:
                 break
             state = _moved(state, frame)
-            moments = _blend(state.moments, _expect(state, X, weights, n_threads), step)
-        state = _maximise(state, moments, state.floor.with_reg_covar(reg_covar, moments.frame))
+            batch = _expect(state, X, weights, n_threads)
+            lower_bound = float(batch.log_likelihood / batch.total)
+            moments = _blend(state.moments, batch, step)
+        state = _maximise(state, moments, reg_covar)
     start = replace(state.start, lower_bound=lower_bound, n_iter=state.start.n_iter + 1)
     model = MixtureModel(start.parameters, start.factors, state.model.frame)
     average, averaged = None, 0
@@ -174,8 +177,15 @@ def _expect(state, X, weights, n_threads):
     return batch
 
 
-def _maximise(state, moments, floor):
-    """The state after the M-step from new moments, with the policy of the floor."""
+def _maximise(state, moments, reg_covar):
+    """The state after the M-step from new moments, with the floor's policy.
+
+    The floor is relative to the variances of all that the moments stand for; that of the first
+    call, which may be the one iteration of a fit, to the variances that a fit has scanned.
+    """
+    floor = state.floor
+    if state.calls or state.moments is not None:
+        floor = Floor(reg_covar, _spread(moments)[1], moments.frame)
     start = replace(
         state.start, repairs=list(state.start.repairs),
         **{name: getattr(state.start, name).copy() for name in ("held", "reseeded", "dead")},
@@ -192,20 +202,25 @@ def _maximise(state, moments, floor):
     return state._replace(start=start, floor=floor, moments=moments, averaged=averaged)
 
 
-def _better_frame(moments):
-    """A frame whose pivot is nearer to the mean of all, where that is far from it; or None."""
-    frame, total, d = moments.frame, moments.total, moments.first.shape[1]
-    mean = ordered_sum(moments.first) / total
+def _spread(moments):
+    """Means and variances (d,) of the framed columns over all that the moments stand for."""
+    total, d = moments.total, moments.first.shape[1]
+    means = ordered_sum(moments.first) / total
     squares = ordered_sum(moments.weight[:, np.newaxis] * moments.raw_second()) / total
     if moments.covariance_type == "spherical":
-        variances = np.full(d, (squares[0] - ordered_sum(np.square(mean))) / d)
+        variances = np.full(d, (squares[0] - ordered_sum(np.square(means))) / d)
     else:
-        variances = squares - np.square(mean)
-    variances = np.maximum(variances, 0.0)
-    far = np.square(mean) > FAR * FAR * variances
+        variances = squares - np.square(means)
+    return means, np.maximum(variances, 0.0)
+
+
+def _better_frame(moments):
+    """A frame whose pivot is nearer to the mean of all, where that is far from it; or None."""
+    frame, (means, variances) = moments.frame, _spread(moments)
+    far = np.square(means) > FAR * FAR * variances
     if not far.any():
         return None
-    pivot = column_pivot(frame.out_of(mean), variances, frame)
+    pivot = column_pivot(frame.out_of(means), variances, frame)
     pivot = np.where(far, pivot, frame.pivot)
     return None if (pivot == frame.pivot).all() else replace(frame, pivot=pivot)
 
@@ -278,11 +293,3 @@ def _blend(old, new, step):
     if moments.covariance_type != "tied":
         moments.second[lost] = 0.0
     return moments
-
-
-def _step(rate, seen, weight):
-    """The step of a learning rate, checked."""
-    step = float(np.asarray(rate(np.array([seen]), np.array([weight]))).reshape(-1)[0])
-    if not 0 <= step <= 1:
-        raise ValueError(f"learning_rate gave a step of {step}; expected [0, 1]")
-    return step

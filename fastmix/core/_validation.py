@@ -140,15 +140,15 @@ def as_rows(X, model_dtype=np.float32):
 def as_out(out, shape, dtypes="fd", contiguous=False):
     """The array that a result of this shape is written to; ValueError if it cannot be."""
     names = " or ".join(str(np.dtype(char)) for char in dtypes)
-    expected = f"out must be a {names} ndarray of shape {shape}"
+    expected = f"out must be an ndarray of {names} and of shape {shape}"
     if not isinstance(out, np.ndarray):
-        raise ValueError(f"{expected}: {out!r}")
+        raise ValueError(f"{expected}, got {out!r:.100}")
     if out.dtype.char not in dtypes or out.shape != shape:
-        raise ValueError(f"{expected}: {out.dtype} of shape {out.shape}")
+        raise ValueError(f"{expected}, got {out.dtype} of shape {out.shape}")
     if not out.flags.writeable:
         raise ValueError("out is read-only")
     if contiguous and not (out.flags.c_contiguous and out.flags.aligned):
-        raise ValueError(f"{expected} in contiguous memory")
+        raise ValueError(f"{expected}, got one that is not contiguous")
     return out
 
 
