@@ -197,16 +197,18 @@ class MiniBatchKMeans(KMeans):
         return self._atomically(self._partial_fit, X, sample_weight)
 
     def _atomically(self, method, X, sample_weight):
-        """Call a method that returns new attributes; an error leaves all as it was."""
+        """Call a method that returns new attributes; an error leaves all as it was, but for what
+        the method has asked to keep."""
         self._check_parameters()
         self._check_n_clusters()
-        kept = {}
-        try:
-            with rollback(self):
-                new = method(X, sample_weight, kept)
-        except KeyboardInterrupt:
-            self.__dict__.update(kept)
-            raise
+        with rollback(self) as commit:
+
+            def keep(best):
+                self.__dict__.pop("labels_", None)  # of other centres
+                self.__dict__.update(best)
+                commit()
+
+            new = method(X, sample_weight, keep)
         self.__dict__.update(new)
         return self
 
@@ -235,7 +237,7 @@ class MiniBatchKMeans(KMeans):
             return True
         return False
 
-    def _fit(self, X, sample_weight, kept):
+    def _fit(self, X, sample_weight, keep):
         began = time.perf_counter()
         k, rate, callbacks = self.n_clusters, as_rate(self.learning_rate), self.callbacks
         callbacks = core.as_callbacks(callbacks)
@@ -272,7 +274,6 @@ class MiniBatchKMeans(KMeans):
             }
             weight = rows.n if weights is None else _minibatch.total(weights) * factor
             return new | {
-                "n_features_in_": self.n_features_in_,
                 "n_steps_": steps,
                 "n_iter_": math.ceil(steps * batch_size / rows.n),
                 "inertia_": float(progress["average"] * weight),
@@ -296,12 +297,12 @@ class MiniBatchKMeans(KMeans):
         except KeyboardInterrupt:
             if progress["steps"]:
                 progress["stopped"] = "interrupt"
-                kept |= attributes()
+                keep(attributes())
             raise
         new["fit_report_"]["seconds"]["total"] = time.perf_counter() - began
         return new
 
-    def _partial_fit(self, X, sample_weight, kept):
+    def _partial_fit(self, X, sample_weight, keep):
         k, rate = self.n_clusters, as_rate(self.learning_rate)
         state = self._known_state()
         X = in_memory(self._validated(X, reset=state is None), "partial_fit")

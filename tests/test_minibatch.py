@@ -90,6 +90,20 @@ def test_interrupted_fit_keeps_what_it_has():
     assert model.predict(blobs()).max() < 5
 
 
+def test_interrupted_fit_of_other_columns_keeps_their_names():
+    def interrupt(state):
+        raise KeyboardInterrupt
+
+    pandas = pytest.importorskip("pandas")
+    X = pandas.DataFrame(np.random.default_rng(0).normal(size=(300, 3)), columns=list("abc"))
+    model = MiniBatchKMeans(5, random_state=0).fit(X[["a", "b"]])
+    with pytest.raises(KeyboardInterrupt):
+        model.set_params(callbacks=interrupt).fit(X)
+    assert model.feature_names_in_.tolist() == ["a", "b", "c"]
+    assert model.n_features_in_ == model.cluster_centers_.shape[1] == 3
+    assert not hasattr(model, "labels_")
+
+
 def test_failed_fit_leaves_the_estimator():
     X = blobs()
     model = MiniBatchKMeans(5, random_state=0).fit(X)
