@@ -40,3 +40,15 @@ int fm_isa_supported(const fm_isa *isa)
     (void)isa;
     return 1;
 }
+
+int fm_shortlists(const fm_isa *isa)
+{
+    if (!isa->shortlist_f32->assign)
+        return 0;
+#ifdef FM_X86
+    __builtin_cpu_init();
+    if (!strcmp(isa->name, "x86_v4"))
+        return __builtin_cpu_supports("avx512vnni") ? 2 : 0;
+#endif
+    return 1;
+}

@@ -349,6 +349,41 @@ typedef struct {
     float (*screen_rest)(const fm_screen *s, float *scores, int32_t but);
 } fm_exact_kernels;
 
+/* Centres as codes of 8 bits (kernels/shortlist.inc.h), in groups of FM_PANEL_WIDTH. */
+typedef struct {
+    ptrdiff_t k, d;
+    double unit;
+    /* Of all centres the largest |c| and |bias|, in units; how far a score of one is off at most, of
+     * |score| for kernel assign and for floats, and where it underflows. */
+    float norm, most_bias, rounding, float_rounding;
+    double underflow;
+    /* By place: codes [group][quad of columns][FM_PANEL_WIDTH] four bytes each, what a sum of
+     * products with unsigned codes of a row starts from, and the bias in units of the group. */
+    const int32_t *codes, *start, *label;
+    const float *bias;
+    /* By group: its unit in units of all, the inverse, and the largest |c| and |c - code|. */
+    const float *ratio, *inverse_ratio, *group_norm, *group_error;
+    /* By label: its place, and the centre (k, FM_SHORT_FLOATS(d)) and its bias as floats. */
+    const int32_t *place;
+    const float *float_bias, *floats;
+} fm_shortlist;
+#define FM_SHORT_FLOATS(d) (((d) + 15) / 16 * 16)
+
+typedef struct {
+    /* Bytes of scratch for d columns; NULL, as all are, where a tile has less than 16 rows. */
+    ptrdiff_t (*scratch)(ptrdiff_t d);
+    /* Bytes of memory for k centres, which p->k centres c (k, d), with the biases of their panel,
+     * are written into. */
+    ptrdiff_t (*memory)(ptrdiff_t k, ptrdiff_t d);
+    void (*pack_centers)(const double *c, const void *bias, fm_shortlist *p, void *memory);
+    /* What kernel assign finds with these panel and bias.  hint (count): a label that may be near,
+     * or less than 0; or NULL.  Returns how many centres were near to rows that had more than one,
+     * and in *undecided how many rows have a label of -1: too many were. */
+    ptrdiff_t (*assign)(const void *tiles, ptrdiff_t count, const fm_shortlist *p,
+                        const void *panel, const void *bias, const int32_t *hint, int32_t *labels,
+                        fm_memory memory, void *scratch, ptrdiff_t *undecided);
+} fm_shortlist_kernels;
+
 typedef struct {
     const char *name;
     const fm_tile_kernels *f32, *f64;
@@ -356,6 +391,7 @@ typedef struct {
     const fm_mixture_kernels *mixture_f32, *mixture_f64;
     const fm_moment_kernels *moments;
     fm_gaussian_kernels gaussian;
+    const fm_shortlist_kernels *shortlist_f32, *shortlist_f64;
 } fm_isa;
 
 /* Columns of the statistics of one cluster: d sums, the weight, the squares, padding. */
@@ -374,5 +410,7 @@ void fm_grid_column(double largest, ptrdiff_t n, double *coarse, double *fine);
 const fm_isa *const *fm_isas(int *count);
 /* Does this processor run the table? */
 int fm_isa_supported(const fm_isa *isa);
+/* Does it run the table's shortlists (1), and multiply bytes four times as fast as floats (2)? */
+int fm_shortlists(const fm_isa *isa);
 
 #endif

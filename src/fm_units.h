@@ -28,6 +28,12 @@
      .extremes = FM_NAME(extremes),                                                                \
      .multiply_add_flops = FM_NAME(multiply_add_flops)}
 
+#define FM_SHORTLIST_TABLE                                                                         \
+    {.scratch = FM_NAME(shortlist_scratch),                                                        \
+     .memory = FM_NAME(shortlist_memory),                                                          \
+     .pack_centers = FM_NAME(shortlist_centers),                                                   \
+     .assign = FM_NAME(shortlist_assign)}
+
 #define FM_MIXTURE_TABLE                                                                           \
     {.diagonal_width = FM_DIAGONAL_WIDTH,                                                          \
      .pack_factor = FM_NAME(pack_factor),                                                          \

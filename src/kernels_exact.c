@@ -26,6 +26,7 @@
 extern const fm_tile_kernels FM_TABLE(fm_tile_f32), FM_TABLE(fm_tile_f64);
 extern const fm_mixture_kernels FM_TABLE(fm_mixture_f32), FM_TABLE(fm_mixture_f64);
 extern const fm_moment_kernels FM_TABLE(fm_moments);
+extern const fm_shortlist_kernels FM_TABLE(fm_shortlist_f32), FM_TABLE(fm_shortlist_f64);
 
 const fm_isa FM_TABLE(fm_isa) = {
     .name = FM_STRING(FM_ISA),
@@ -83,4 +84,6 @@ const fm_isa FM_TABLE(fm_isa) = {
                  .factor = factor,
                  .triangular_product = triangular_product,
                  .log_all = log_all},
+    .shortlist_f32 = &FM_TABLE(fm_shortlist_f32),
+    .shortlist_f64 = &FM_TABLE(fm_shortlist_f64),
 };

@@ -9,6 +9,7 @@ import hypothesis
 import numpy as np
 import pytest
 
+from fastmix.core import _shortlist
 from fastmix.core._kernels import supported_isas
 
 # pytest's importlib mode leaves the folder of the tests off the path; reference.py is there.
@@ -47,3 +48,11 @@ def blobs(rng):
         return (centers[rng.integers(k, size=n)] + rng.normal(size=(n, d))).astype(dtype)
 
     return make
+
+
+@pytest.fixture
+def plain_scans():
+    """Scans without shortlists, which are faster where a processor has them."""
+    before = _shortlist.use_shortlists(0)
+    yield
+    _shortlist.use_shortlists(before)

@@ -9,8 +9,8 @@
  * hashes are equal bits: "all" agrees among the tables with fused multiply-adds and "exact" among
  * all tables, whatever the compiler, the vector width and the machine.
  *
- * Exit status 1: the sums after additions and removals are not those of one full pass; 2: no table
- * of that name runs here; 3: no memory.
+ * Exit status 1: the sums after additions and removals are not those of one full pass, or labels
+ * found in another way are not those of assign; 2: no table of that name runs here; 3: no memory.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -211,6 +211,46 @@ static uint64_t pick(const problem *p, const double *c, const int32_t *labels)
     return hash_bytes(hash, (const char *)squares, n * size);
 }
 
+/* The same by shortlists, where this processor runs them, with labels that are right for some rows:
+ * each label must be that of assign, but of rows that are left to it. */
+static void list(const problem *p, const double *c, const int32_t *labels)
+{
+    const ptrdiff_t n = p->n, d = p->d, k = p->k, size = p->tile->itemsize;
+    const ptrdiff_t width = p->tile->panel_width, padded = (k + width - 1) / width * width;
+    const fm_shortlist_kernels *kernels =
+        p->x.type == FM_F64 ? p->isa->shortlist_f64 : p->isa->shortlist_f32;
+    if (!kernels->assign || !fm_shortlists(p->isa))
+        return;
+    void *panel = take(padded * d, size), *bias = take(padded, size);
+    void *tiles = take(BLOCK_ROWS * d, size), *room = take(p->tile->tile_rows * d, size);
+    void *scratch = take(kernels->scratch(d), 1);
+    int32_t *found = TAKE(n, int32_t), *hint = TAKE(n, int32_t);
+    ptrdiff_t undecided, left = 0;
+    fm_shortlist shortlist = {.k = k, .d = d};
+    p->tile->pack_centers(c, k, d, width, panel, bias);
+    kernels->pack_centers(c, bias, &shortlist, take(kernels->memory(k, d), 1));
+    for (ptrdiff_t i = 0; i < n; i++)
+        hint[i] = i % 3 ? labels[i] : (int32_t)(i % (k + 1)) - 1;
+    for (ptrdiff_t start = 0; start < n; start += BLOCK_ROWS, left += undecided) {
+        const fm_block block = block_at(p, start);
+        p->tile->pack(&p->x, &block, p->offset, p->grid.scale, tiles, (fm_memory){0}, room);
+        kernels->assign(tiles, block.count, &shortlist, panel, bias, hint + start, found + start,
+                        (fm_memory){0}, scratch, &undecided);
+    }
+    for (ptrdiff_t i = 0; i < n; i++) {
+        left -= found[i] < 0;
+        if (found[i] < 0 || found[i] == labels[i])
+            continue;
+        left = -1;
+        break;
+    }
+    if (left) {
+        fprintf(stderr, "lloyd_main: %s: shortlists have other labels at %td x %td\n", p->isa->name,
+                n, d);
+        exit(1);
+    }
+}
+
 /* labels = now, and sums += the rows whose label changed, under the new one, -= under the old one;
  * all rows where labels is NULL. */
 static void fold(const problem *p, const int32_t *now, int32_t *labels, double *sums)
@@ -273,8 +313,10 @@ static uint64_t fit(problem *p, int exact)
                 p->isa->name, n, d);
         exit(1);
     }
-    if (!exact)
+    if (!exact) {
         hash ^= assign(p, c, labels, second) ^ pick(p, c, labels);
+        list(p, c, labels);
+    }
     p->isa->exact.residuals(&p->x, &all, &p->grid, c, labels, residuals, scratch);
     p->isa->exact.add_exact(residuals, p->w, n, p->residual_grid[0], p->residual_grid[1], total);
     hash = HASH(hash, labels, n);

@@ -212,7 +212,7 @@ def test_a_long_fit_in_which_the_codes_begin_anew(rng, dtype):
     assert_same_fits(X, 24, init=init, max_iter=100)
 
 
-def test_auto_uses_bounds_where_they_pay_and_reports_it(rng):
+def test_auto_uses_bounds_where_they_pay_and_reports_it(rng, plain_scans):
     X = rng.normal(size=(20_000, 64)) * np.arange(1, 65) ** -0.7
     fits = {name: kmeans(X, 120, init=X[:120], algorithm=name) for name in ("auto", "lloyd")}
     report = fits["auto"].report

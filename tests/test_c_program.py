@@ -22,7 +22,13 @@ IN_CI = os.environ.get("CI") == "true"
 # As in src/meson.build.
 KERNEL_FLAGS = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", f"-I{SRC}"]
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wno-unknown-pragmas", "-Wno-psabi"]
-CONTRACT = {"kernels_fused.c": "fast", "kernels_gaussian.c": "fast", "kernels_exact.c": "off"}
+CONTRACT = {
+    "kernels_fused.c": "fast",
+    "kernels_shortlist.c": "fast",
+    "kernels_gaussian.c": "fast",
+    "kernels_exact.c": "off",
+}
+MORE = {("kernels_shortlist.c", "x86_v4"): ["-mavx512vnni"]}
 PROGRAMS = ["lloyd", "em"]
 MAINS = [*PROGRAMS, "mixture"]
 X86_TABLES = {
@@ -62,7 +68,16 @@ def build(folder, compiler, define, tables, flags=(), link=()):
         return out
 
     units = [
-        (SRC / unit, table, [*isa_flags, f"-ffp-contract={contract}", f"-DFM_ISA={table}"])
+        (
+            SRC / unit,
+            table,
+            [
+                *isa_flags,
+                *MORE.get((unit, table), ()),
+                f"-ffp-contract={contract}",
+                f"-DFM_ISA={table}",
+            ],
+        )
         for table, isa_flags in tables.items()
         for unit, contract in CONTRACT.items()
     ]

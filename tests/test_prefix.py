@@ -202,7 +202,7 @@ def test_fits_have_the_bits_of_plain_scans(rng, dtype, make, d):
         assert result.inertia == plain.inertia
 
 
-def test_leading_coordinates_are_used_where_the_spectrum_decays(rng):
+def test_leading_coordinates_are_used_where_the_spectrum_decays(rng, plain_scans):
     X = decaying(rng, 12_000, 200, 1.5).astype(np.float32)
     result = whole(X, "auto")
     assert "leading coordinates" in result.report["reason"]

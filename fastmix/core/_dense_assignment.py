@@ -156,7 +156,8 @@ class DenseAssignment(Assignment):
     def _dense_cost(self):
         """Nanoseconds of a row, on average."""
         size = self.rows.d * self.rows.dtype.itemsize / 4
-        return DENSE_COLUMN * size + (DENSE_CENTER + DENSE_PRODUCT * size) * self.k
+        scan = (DENSE_CENTER + DENSE_PRODUCT * size) * self.k
+        return DENSE_COLUMN * size + scan / self.rows.short.speedup(self.k)
 
     def _bounded_cost(self, rows_open, groups_open, products, groups_guessed=0):
         """The same with bounds that leave open so many of each for a row, on average, and so many

@@ -330,6 +330,20 @@ cdef extern from "fm_kernels.h" nogil:
                                    double *out) noexcept nogil
         void (*log_all)(const double *x, Py_ssize_t count, double *out) noexcept nogil
 
+    ctypedef struct fm_shortlist:
+        Py_ssize_t k
+        Py_ssize_t d
+
+    ctypedef struct fm_shortlist_kernels:
+        Py_ssize_t (*scratch)(Py_ssize_t d) noexcept nogil
+        Py_ssize_t (*memory)(Py_ssize_t k, Py_ssize_t d) noexcept nogil
+        void (*pack_centers)(const double *c, const void *bias, fm_shortlist *p,
+                             void *memory) noexcept nogil
+        Py_ssize_t (*assign)(const void *tiles, Py_ssize_t count, const fm_shortlist *p,
+                             const void *panel, const void *bias, const int32_t *hint,
+                             int32_t *labels, fm_memory memory, void *scratch,
+                             Py_ssize_t *undecided) noexcept nogil
+
     ctypedef struct fm_isa:
         const char *name
         const fm_tile_kernels *f32
@@ -339,6 +353,8 @@ cdef extern from "fm_kernels.h" nogil:
         const fm_mixture_kernels *mixture_f64
         const fm_moment_kernels *moments
         fm_gaussian_kernels gaussian
+        const fm_shortlist_kernels *shortlist_f32
+        const fm_shortlist_kernels *shortlist_f64
 
     Py_ssize_t FM_MOMENT_STRIDE(Py_ssize_t d)
     Py_ssize_t FM_SECOND_SIZE(Py_ssize_t d)
@@ -353,9 +369,11 @@ cdef extern from "fm_kernels.h" nogil:
     void fm_grid_column(double largest, Py_ssize_t n, double *coarse, double *fine)
     const fm_isa *const *fm_isas(int *count)
     int fm_isa_supported(const fm_isa *isa)
+    int fm_shortlists(const fm_isa *isa)
 
 
 cdef const fm_isa *find_isa(name) except NULL
+cdef int shortlists_of(const fm_isa *isa) noexcept
 
 
 cdef inline void *address(cnp.ndarray array) noexcept:

@@ -70,6 +70,11 @@ cdef const fm_isa *find_isa(name) except NULL:
     raise ValueError(f"{name!r} is no kernel table that this processor runs: it runs {names}")
 
 
+cdef int shortlists_of(const fm_isa *isa) noexcept:
+    """Whether this processor runs the table's shortlists (1), and fast (2)."""
+    return fm_shortlists(isa)
+
+
 cdef int _choose() except -1:
     global _chosen
     try:

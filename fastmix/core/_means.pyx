@@ -105,11 +105,13 @@ cdef class Means:
         cdef char *panel = <char *>address(self.panel)
         cdef char *bias = <char *>address(self.bias)
         cdef Py_ssize_t n_pieces = (count + size - 1) // size
+        x.short.begin(self.m.centers, bias, self.k)
         enter()
         for piece in prange(n_pieces, nogil=True, num_threads=n_threads, schedule="dynamic"):
             self._assign(x, chosen, start, piece * size, min(size, count - piece * size), memory,
                          panel, bias, &labels[0], &values[0])
         leave()
+        x.short.end()
 
     cdef void _assign(self, TileRows x, const Py_ssize_t *chosen, Py_ssize_t start, Py_ssize_t at,
                       Py_ssize_t count, char *memory, char *panel, char *bias, int32_t *labels,
@@ -121,8 +123,7 @@ cdef class Means:
         b.rows = NULL if chosen == NULL else chosen + at
         b.start, b.count = start + at, count
         x.kernels.pack(&x.x, &b, x.pack_offset, x.scale, s.tiles, nothing, s.pack)
-        x.kernels.assign(s.tiles, count, x.d, panel, bias, self.k, labels + at, NULL, nothing,
-                         s.assign)
+        x.short.assign(s.tiles, count, panel, bias, self.k, NULL, labels + at, nothing, s.assign)
         self.exact.residuals(&x.x, &b, &x.grid, self.m.centers, labels + at, values + at, s.sums)
 
     def add(self, rows, Py_ssize_t start, Py_ssize_t stop, const int32_t[::1] labels, int n_threads,

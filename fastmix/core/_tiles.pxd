@@ -6,6 +6,7 @@ from libc.stdint cimport int32_t
 from fastmix.core._kernels cimport (
     fm_block, fm_grid, fm_isa, fm_matrix, fm_memory, fm_tile_kernels,
 )
+from fastmix.core._shortlist cimport Shortlist
 
 
 cdef struct Scratch:
@@ -49,6 +50,7 @@ cdef class TileRows:
     cdef fm_grid grid
     cdef const fm_isa *isa
     cdef const fm_tile_kernels *kernels
+    cdef readonly Shortlist short
     cdef object real_offset, memory, panel
     cdef const void *pack_offset
 

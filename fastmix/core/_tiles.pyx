@@ -13,6 +13,7 @@ from libc.stdint cimport int32_t
 
 from fastmix.core._grid cimport grid_of
 from fastmix.core._kernels cimport FM_SUM_ROWS, address, find_isa, fm_block, fm_memory
+from fastmix.core._shortlist cimport shortlist_of
 from fastmix.core._threads cimport enter, leave
 
 from fastmix.core._kernels import aligned_empty, element_type, sum_stride
@@ -62,6 +63,7 @@ cdef class TileRows:
         self.x.swapped = not X.dtype.isnative
         self.isa = find_isa(isa)
         self.kernels = self.isa.f32 if self.dtype == np.float32 else self.isa.f64
+        self.short = shortlist_of(self.isa, self.kernels, self.d)
         rows = BLOCK_BYTES // (self.d * self.kernels.itemsize)
         rows = min(max(rows, BLOCK_MULTIPLE), MAX_BLOCK_ROWS)
         self.block_rows = rows // BLOCK_MULTIPLE * BLOCK_MULTIPLE
@@ -163,7 +165,7 @@ cdef class TileRows:
         s.pack = at
         at += padded(kernels.tile_rows * self.d * kernels.itemsize)
         s.assign = at
-        at += padded(kernels.assign_scratch(rows, self.d))
+        at += padded(self.short.scratch(rows))
         s.distances = at
         at += padded(rows * k * kernels.itemsize)
         s.sums = <double *>at

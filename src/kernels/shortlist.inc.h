@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Nearest centre by shortlists: scores from products of 8-bit codes leave few centres for a row, of
+ * which only those of a close race are scored as assign.inc.h does, to the same bits.
+ *
+ * Codes are q = round(x / s) in units of a row, s = max_t |x_t| / 127, and z = round(c / u) in units
+ * of a group of centres.  With f = U / s, where U is the unit of all centres,
+ *
+ *     score / (s U)  =  u / U (q . z + bias f / (u U))  +  q . (c / U - u / U z) + (x / s - q) . c / U.
+ *
+ * The first term is computed, the product exactly; the other two are, by Cauchy-Schwarz, at most
+ * M = |q| max |c / U - u / U z| + |x / s - q| max |c / U|, the maxima over the group, and M is
+ * raised by what rounding may add to either kind of score.  A centre whose first term and M are
+ * below the greatest first term less M has a lower score as assign.inc.h computes it: it cannot win
+ * or tie.  Groups are of centres of about one norm, so that the M of one is not that of another.
+ *
+ * What is left of a row, where that is more than one, meets products of floats and their rounding
+ * error, and what is left then the chain of multiply-adds of assign.inc.h.
+ *
+ * Rows are in the lanes.  Four codes of a row are 32 bits, which one instruction multiplies with four
+ * of a centre (AVX512-VNNI): four times as many products as multiply-adds of float32 in a vector.
+ */
+#define FM_SHORT_VECTORS (FM_TILE_ROWS / 16)
+/* Pairs of a row and a centre that a tile lists, and what one group of centres may add. */
+#define FM_SHORT_PAIRS (64 * FM_TILE_ROWS)
+#define FM_SHORT_MORE (FM_PANEL_WIDTH * FM_TILE_ROWS + 16)
+/* Centres near to one row, beyond which it is left to kernel assign. */
+#define FM_SHORT_ROOM 128
+/* Chains of exact scores at a time: as many as hide the latency of a multiply-add. */
+#define FM_SHORT_CHAINS 8
+
+/* What a tile's rows need, in units of theirs. */
+typedef struct {
+    fm_short_floats factor[FM_SHORT_VECTORS]; /* f */
+    fm_short_floats code[FM_SHORT_VECTORS];   /* |q| */
+    fm_short_floats rest[FM_SHORT_VECTORS];   /* |x / s - q| */
+    fm_short_floats base[FM_SHORT_VECTORS];   /* what rounding may add */
+    fm_short_floats top[FM_SHORT_VECTORS];    /* the greatest first term less M so far */
+    float fine[FM_TILE_ROWS];                 /* the margin of products of floats */
+    real inverse[FM_TILE_ROWS];               /* 1 / s */
+    fm_short_pairs pairs;
+    int32_t row[FM_SHORT_PAIRS + 16], label[FM_SHORT_PAIRS + 16];
+    float score[FM_SHORT_PAIRS + 16];
+} FM_NAME(short_tile);
+
+/* Scratch: a tile, its codes, one row in floats. */
+static ptrdiff_t FM_NAME(shortlist_scratch)(ptrdiff_t d)
+{
+    return (ptrdiff_t)sizeof(FM_NAME(short_tile)) + (d + 3) / 4 * 4 * FM_TILE_ROWS +
+           FM_SHORT_FLOATS(d) * 4;
+}
+
+/* Codes of one tile, [quad][row] four bytes each: q + 128, and 128 beyond the last column. */
+FM_INLINE void FM_NAME(short_codes)(const real *restrict x, const fm_shortlist *p,
+                                    uint32_t *restrict codes, FM_NAME(short_tile) *restrict tile)
+{
+    enum {
+        ROWS = FM_TILE_ROWS
+    };
+    const ptrdiff_t d = p->d;
+    const real round = (real)(sizeof(real) == 4 ? 0x1.8p23 : 0x1.8p52);
+    real most[ROWS] = {0}, *restrict inverse = tile->inverse;
+    float square[ROWS] = {0}, rest[ROWS] = {0};
+    for (ptrdiff_t t = 0; t < d; t++)
+        for (int r = 0; r < ROWS; r++) {
+            const real size = x[t * ROWS + r] < 0 ? -x[t * ROWS + r] : x[t * ROWS + r];
+            most[r] = size > most[r] ? size : most[r];
+        }
+    for (int r = 0; r < ROWS; r++)
+        inverse[r] = most[r] > 0 ? 127 / most[r] : 1 / (real)p->unit;
+    for (ptrdiff_t t = 0; t < d; t += 4) {
+        const int columns = d - t < 4 ? (int)(d - t) : 4;
+        uint32_t *to = codes + t / 4 * ROWS;
+        for (int r = 0; r < ROWS; r++)
+            to[r] = 0x80808080;
+        for (int i = 0; i < columns; i++)
+            for (int r = 0; r < ROWS; r++) {
+                const real value = x[(t + i) * ROWS + r] * inverse[r];
+                const real q = (value + round) - round;
+                const float gap = (float)(value - q), code = (float)q;
+                square[r] += code * code;
+                rest[r] += gap * gap;
+                to[r] += (uint32_t)(int32_t)code << (8 * i);
+            }
+    }
+    const float columns = __builtin_sqrtf((float)d), slack = 1 + 0x1p-10f;
+    for (int r = 0; r < ROWS; r++) {
+        const float f = (float)(inverse[r] * (real)p->unit);
+        const float q = __builtin_sqrtf(square[r]) * slack;
+        /* x / s is off by 127 units in the last place, of which 2^-17 is more than any. */
+        const float e = __builtin_sqrtf(rest[r]) * slack + 0x1p-16f * columns;
+        const float bias = p->most_bias * f, most_score = bias + (q + e) * p->norm;
+        const int usable = f > 0x1p-40f && f < 0x1p40f;
+        ((float *)tile->factor)[r] = usable ? f : 1;
+        ((float *)tile->code)[r] = q;
+        ((float *)tile->rest)[r] = e;
+        const float tiny = (float)(p->underflow * (double)inverse[r]);
+        ((float *)tile->base)[r] = slack * (p->rounding + 0x1p-19f) * most_score + tiny;
+        tile->fine[r] = 2 * slack * p->float_rounding * most_score + 2 * tiny;
+        /* Nothing reaches what is out of range, and nothing is listed. */
+        ((float *)tile->top)[r] = usable ? -INFINITY : INFINITY;
+    }
+}
+
+/* M of group g for the rows of a vector. */
+FM_INLINE fm_short_floats FM_NAME(short_margin)(const FM_NAME(short_tile) * tile, int v,
+                                                const fm_shortlist *p, ptrdiff_t g)
+{
+    const fm_short_floats rest = tile->rest[v] * p->group_norm[g] + tile->base[v];
+    return tile->code[v] * p->group_error[g] + rest;
+}
+
+/* Scores of the centres that the rows are thought to be near, as the best so far; hint: labels, or
+ * less than 0. */
+FM_INLINE void FM_NAME(short_guess)(const uint32_t *restrict codes, const fm_shortlist *p,
+                                    const int32_t *hint, ptrdiff_t rows, FM_NAME(short_tile) * tile)
+{
+    const ptrdiff_t quads = (p->d + 3) / 4;
+    for (int v = 0; v < FM_SHORT_VECTORS; v++) {
+        const int32_t *panel[16];
+        fm_short_counts acc = {0};
+        fm_short_floats bias = {0}, ratio = {0}, norm = {0}, error = {0};
+        for (int l = 0; l < 16; l++) {
+            const ptrdiff_t r = 16 * v + l, at = p->place[r < rows && hint[r] > 0 ? hint[r] : 0];
+            const ptrdiff_t g = at / FM_PANEL_WIDTH;
+            panel[l] = p->codes + g * quads * FM_PANEL_WIDTH + at % FM_PANEL_WIDTH;
+            acc[l] = p->start[at];
+            bias[l] = p->bias[at];
+            ratio[l] = p->ratio[g];
+            norm[l] = p->group_norm[g];
+            error[l] = p->group_error[g];
+        }
+        for (ptrdiff_t t = 0; t < quads; t++) {
+            fm_short_counts center;
+            for (int l = 0; l < 16; l++)
+                center[l] = panel[l][t * FM_PANEL_WIDTH];
+            acc = fm_short_add(acc, *(const fm_short_counts *)(codes + t * FM_TILE_ROWS + 16 * v),
+                               center);
+        }
+        const fm_short_floats score =
+            __builtin_convertvector(acc, fm_short_floats) + bias * tile->factor[v];
+        const fm_short_floats rest = tile->rest[v] * norm + tile->base[v];
+        const fm_short_floats margin = tile->code[v] * error + rest;
+        tile->top[v] = fm_short_max(score * ratio - margin, tile->top[v]);
+    }
+}
+
+/* One tile's codes against all centres: lists the pairs that are near, by centre.  Returns 0 if there
+ * are too many. */
+FM_INLINE int FM_NAME(short_scan)(const uint32_t *restrict codes, const fm_shortlist *p,
+                                  FM_NAME(short_tile) *restrict tile, fetch *next)
+{
+    const ptrdiff_t quads = (p->d + 3) / 4, groups = (p->k + FM_PANEL_WIDTH - 1) / FM_PANEL_WIDTH;
+    const int32_t *panel = p->codes;
+    fm_short_pairs pairs = {tile->row, tile->label, tile->score, 0};
+    for (ptrdiff_t g = 0; g < groups; g++) {
+        fm_short_counts acc[FM_PANEL_WIDTH][FM_SHORT_VECTORS];
+        fetch_some(next);
+        FM_UNROLL
+        for (int j = 0; j < FM_PANEL_WIDTH; j++)
+            for (int v = 0; v < FM_SHORT_VECTORS; v++)
+                acc[j][v] = p->start[g * FM_PANEL_WIDTH + j] - (fm_short_counts){0};
+        for (ptrdiff_t t = 0; t < quads; t++, panel += FM_PANEL_WIDTH) {
+            fm_short_counts row[FM_SHORT_VECTORS];
+            for (int v = 0; v < FM_SHORT_VECTORS; v++)
+                row[v] = *(const fm_short_counts *)(codes + t * FM_TILE_ROWS + 16 * v);
+            for (int j = 0; j < FM_PANEL_WIDTH; j++) {
+                const fm_short_counts center = panel[j] - (fm_short_counts){0};
+                for (int v = 0; v < FM_SHORT_VECTORS; v++)
+                    acc[j][v] = fm_short_add(acc[j][v], row[v], center);
+            }
+        }
+        if (pairs.n > FM_SHORT_PAIRS - FM_SHORT_MORE) {
+            fm_short_filter(&pairs, (const float *)tile->top);
+            if (pairs.n > FM_SHORT_PAIRS / 2)
+                return 0;
+        }
+        FM_UNROLL
+        for (int v = 0; v < FM_SHORT_VECTORS; v++) {
+            const fm_short_floats margin = FM_NAME(short_margin)(tile, v, p, g);
+            fm_short_floats score[FM_PANEL_WIDTH], top;
+            uint64_t near[FM_PANEL_WIDTH], any = 0;
+            for (int j = 0; j < FM_PANEL_WIDTH; j++) {
+                const fm_short_floats product = __builtin_convertvector(acc[j][v], fm_short_floats);
+                score[j] = product + p->bias[g * FM_PANEL_WIDTH + j] * tile->factor[v];
+                top = j ? fm_short_max(top, score[j]) : score[j];
+            }
+            top = fm_short_max(top * p->ratio[g] - margin, tile->top[v]);
+            tile->top[v] = top;
+            const fm_short_floats limit = (top - margin) * p->inverse_ratio[g];
+            for (int j = 0; j < FM_PANEL_WIDTH; j++)
+                any |= near[j] = fm_short_reach(score[j], limit);
+            if (any)
+                for (int j = 0; j < FM_PANEL_WIDTH; j++)
+                    if (near[j])
+                        fm_short_append(&pairs, near[j], 16 * v, p->label[g * FM_PANEL_WIDTH + j],
+                                        score[j] * p->ratio[g] + margin);
+        }
+    }
+    fm_short_filter(&pairs, (const float *)tile->top);
+    tile->pairs = pairs;
+    return 1;
+}
+
+/* Fused by name: GCC 12 puts the eight products into one vector, and forgets to fuse it with the sum.
+ * All tables with tiles of sixteen rows have the instruction. */
+#ifdef FM_DOUBLE
+#define FM_SHORT_FMA(a, b, c) __builtin_fma(a, b, c)
+#else
+#define FM_SHORT_FMA(a, b, c) __builtin_fmaf(a, b, c)
+#endif
+
+/* The scores, as kernel assign computes them, of centres label[0 .. n) for row[0 .. n) of a tile. */
+FM_INLINE void FM_NAME(short_scores)(const real *restrict x, const int32_t *row,
+                                     const int32_t *label, int n, ptrdiff_t d,
+                                     const real *restrict panel, const real *restrict bias,
+                                     real *score)
+{
+    const real *from[FM_SHORT_CHAINS], *center[FM_SHORT_CHAINS];
+    real acc[FM_SHORT_CHAINS];
+    for (int i = 0; i < FM_SHORT_CHAINS; i++) {
+        const int at = i < n ? i : 0;
+        const ptrdiff_t j = label[at];
+        from[i] = x + row[at];
+        center[i] = panel + j / FM_PANEL_WIDTH * d * FM_PANEL_WIDTH + j % FM_PANEL_WIDTH;
+        acc[i] = bias[j];
+    }
+    for (ptrdiff_t t = 0; t < d; t++) {
+        FM_UNROLL
+        for (int i = 0; i < FM_SHORT_CHAINS; i++)
+            acc[i] = FM_SHORT_FMA(from[i][t * FM_TILE_ROWS], center[i][t * FM_PANEL_WIDTH], acc[i]);
+    }
+    for (int i = 0; i < n; i++)
+        score[i] = acc[i];
+}
+
+/* Of n listed centres of row r those that products of floats leave; y: room for them. */
+static int FM_NAME(short_refine)(const real *restrict x, ptrdiff_t r, const fm_shortlist *p,
+                                 const FM_NAME(short_tile) * tile, int32_t *label, int n, float *y)
+{
+    const ptrdiff_t d = p->d, columns = FM_SHORT_FLOATS(d);
+    const float factor = ((const float *)tile->factor)[r];
+    float score[FM_SHORT_ROOM], top = -INFINITY;
+    for (ptrdiff_t t = 0; t < d; t++)
+        y[t] = (float)(x[t * FM_TILE_ROWS + r] * tile->inverse[r]);
+    for (ptrdiff_t t = d; t < columns; t++)
+        y[t] = 0;
+    for (int i = 0; i < n; i++) {
+        const float *center = p->floats + label[i] * columns;
+        fm_short_floats acc[2] = {{0}};
+        ptrdiff_t t = 0;
+        for (; t + 32 <= columns; t += 32)
+            for (int v = 0; v < 2; v++)
+                acc[v] += *(const fm_short_floats *)(y + t + 16 * v) *
+                          *(const fm_short_floats *)(center + t + 16 * v);
+        if (t < columns)
+            acc[0] += *(const fm_short_floats *)(y + t) * *(const fm_short_floats *)(center + t);
+        score[i] = fm_short_sum(acc[0] + acc[1]) + p->float_bias[label[i]] * factor;
+        top = score[i] > top ? score[i] : top;
+    }
+    int left = 0;
+    for (int i = 0; i < n; i++) {
+        label[left] = label[i];
+        left += score[i] >= top - tile->fine[r];
+    }
+    return left;
+}
+
+/* Labels of one tile's rows from what is listed; returns how many pairs were of rows with more than
+ * one. */
+static ptrdiff_t FM_NAME(short_decide)(const real *x, ptrdiff_t rows, const fm_shortlist *p,
+                                       const real *panel, const real *bias,
+                                       FM_NAME(short_tile) * tile, float *y, int32_t *labels,
+                                       ptrdiff_t *undecided)
+{
+    const fm_short_pairs pairs = tile->pairs;
+    int32_t row[FM_SHORT_CHAINS], label[FM_SHORT_CHAINS], ends[FM_TILE_ROWS + 1] = {0};
+    int32_t near[FM_SHORT_PAIRS];
+    real best[FM_TILE_ROWS], score[FM_SHORT_CHAINS];
+    int waiting = 0;
+    ptrdiff_t close = 0;
+    /* By row. */
+    for (ptrdiff_t i = 0; i < pairs.n; i++)
+        ends[pairs.row[i] + 1]++;
+    for (ptrdiff_t r = 0; r < FM_TILE_ROWS; r++)
+        ends[r + 1] += ends[r];
+    for (ptrdiff_t i = 0; i < pairs.n; i++)
+        near[ends[pairs.row[i]]++] = pairs.label[i];
+    for (ptrdiff_t r = 0, begin = 0; r <= rows; r++) {
+        int n = 0;
+        int32_t *const listed = near + begin;
+        if (r < rows) {
+            n = ends[r] - (int32_t)begin;
+            begin = ends[r];
+            labels[r] = -1;
+            best[r] = -(real)INFINITY;
+            if (n == 0 || n > FM_SHORT_ROOM) {
+                ++*undecided;
+                continue;
+            }
+            if (n > 1) {
+                close += n;
+                n = FM_NAME(short_refine)(x, r, p, tile, listed, n, y);
+            }
+            if (n == 1) {
+                labels[r] = listed[0];
+                continue;
+            }
+        }
+        /* The closest races, several at a time; after the last row what is left. */
+        for (int i = 0; i < n || (r == rows && waiting);) {
+            if (i < n) {
+                row[waiting] = (int32_t)r;
+                label[waiting++] = listed[i++];
+            }
+            if (waiting < FM_SHORT_CHAINS && r < rows)
+                continue;
+            FM_NAME(short_scores)(x, row, label, waiting, p->d, panel, bias, score);
+            for (int c = 0; c < waiting; c++)
+                if (score[c] > best[row[c]] ||
+                    (score[c] == best[row[c]] && label[c] < labels[row[c]])) {
+                    best[row[c]] = score[c];
+                    labels[row[c]] = label[c];
+                }
+            waiting = 0;
+        }
+    }
+    return close;
+}
+
+static ptrdiff_t FM_NAME(shortlist_assign)(const void *tiles, ptrdiff_t count,
+                                           const fm_shortlist *p, const void *panel,
+                                           const void *bias, const int32_t *hint, int32_t *labels,
+                                           fm_memory memory, void *scratch, ptrdiff_t *undecided)
+{
+    const ptrdiff_t n_tiles = (count + FM_TILE_ROWS - 1) / FM_TILE_ROWS;
+    const ptrdiff_t groups = (p->k + FM_PANEL_WIDTH - 1) / FM_PANEL_WIDTH;
+    FM_NAME(short_tile) *tile = scratch;
+    float *y = (float *)(tile + 1);
+    uint32_t *codes = (uint32_t *)(y + FM_SHORT_FLOATS(p->d));
+    fetch next = start_fetch(memory, n_tiles * groups);
+    ptrdiff_t close = 0;
+    *undecided = 0;
+    for (ptrdiff_t i = 0; i < n_tiles; i++) {
+        const real *x = (const real *)tiles + i * p->d * FM_TILE_ROWS;
+        const ptrdiff_t at = i * FM_TILE_ROWS, left = count - at;
+        const ptrdiff_t rows = left < FM_TILE_ROWS ? left : FM_TILE_ROWS;
+        FM_NAME(short_codes)(x, p, codes, tile);
+        if (hint)
+            FM_NAME(short_guess)(codes, p, hint + at, rows, tile);
+        if (FM_NAME(short_scan)(codes, p, tile, &next))
+            close +=
+                FM_NAME(short_decide)(x, rows, p, panel, bias, tile, y, labels + at, undecided);
+        else
+            *undecided += rows;
+    }
+    return close;
+}
+
+/* Places of k centres in the groups, by norm to an eighth of its power of two, the smallest first:
+ * clusters of few rows have large ones.  key: room for k. */
+static void FM_NAME(short_order)(const float *norms, float most, ptrdiff_t k, int32_t *place,
+                                 int32_t *label, int32_t *key)
+{
+    enum {
+        KEYS = 256
+    };
+    int32_t ends[KEYS + 1] = {0};
+    for (ptrdiff_t j = 0; j < k; j++) {
+        float share = norms[j] / most;
+        int32_t octave = 31;
+        for (; share < 0.5f && octave > 0; octave--)
+            share *= 2;
+        const int32_t eighth = (int32_t)(share * 16) - 8; /* of share in 0.5 .. 1 */
+        key[j] = octave * 8 + (eighth < 0 ? 0 : eighth > 7 ? 7 : eighth);
+        ends[key[j] + 1]++;
+    }
+    for (int i = 0; i < KEYS; i++)
+        ends[i + 1] += ends[i];
+    for (ptrdiff_t j = 0; j < k; j++) {
+        place[j] = ends[key[j]]++;
+        label[place[j]] = (int32_t)j;
+    }
+}
+
+/* Sixteen floats at a time: |y|^2 and max |y_t|, for columns that are a multiple of it. */
+static float FM_NAME(short_square)(const float *y, ptrdiff_t columns, float *largest)
+{
+    fm_short_floats square = {0}, most = {0};
+    for (ptrdiff_t t = 0; t < columns; t += 16) {
+        const fm_short_floats value = *(const fm_short_floats *)(y + t);
+        square += value * value;
+        most = fm_short_max(most, fm_short_max(value, -value));
+    }
+    for (int lane = 0; lane < 16; lane++)
+        *largest = most[lane] > *largest ? most[lane] : *largest;
+    return fm_short_sum(square);
+}
+
+/* Codes of one group of centres label[0 .. n), and what the kernel must know of it, from their
+ * floats and biases, in units of all. */
+static void FM_NAME(short_group)(const fm_shortlist *p, ptrdiff_t g, const float *norms,
+                                 fm_short_arrays *to)
+{
+    const ptrdiff_t d = p->d, quads = (d + 3) / 4, first = g * FM_PANEL_WIDTH;
+    const ptrdiff_t columns = FM_SHORT_FLOATS(d);
+    const ptrdiff_t n = p->k - first < FM_PANEL_WIDTH ? p->k - first : FM_PANEL_WIDTH;
+    const int32_t *label = to->label + first;
+    int32_t *codes = to->codes + g * quads * FM_PANEL_WIDTH;
+    float most = 127 * 0x1p-20f, norm = 0, error = 0;
+    for (ptrdiff_t j = 0; j < n; j++) {
+        FM_NAME(short_square)(to->floats + label[j] * columns, columns, &most);
+        norm = norms[label[j]] > norm ? norms[label[j]] : norm;
+    }
+    const float ratio = most / 127, inverse = 127 / most, round = 0x1.8p23f;
+    for (ptrdiff_t j = 0; j < FM_PANEL_WIDTH; j++) {
+        fm_short_floats rest = {0};
+        fm_short_counts sum = {0};
+        int32_t total = 0;
+        for (ptrdiff_t t = 0; t < columns; t += 16) {
+            fm_short_floats z = {0};
+            if (j < n) {
+                const fm_short_floats y =
+                    *(const fm_short_floats *)(to->floats + label[j] * columns + t);
+                z = (y * inverse + round) - round;
+                const fm_short_floats gap = y - z * ratio;
+                rest += gap * gap;
+            }
+            const fm_short_counts code = __builtin_convertvector(z, fm_short_counts);
+            sum += code;
+            for (ptrdiff_t i = 0; i < 4 && t / 4 + i < quads; i++)
+                codes[(t / 4 + i) * FM_PANEL_WIDTH + j] =
+                    (int32_t)((uint32_t)(code[4 * i] & 255) |
+                              (uint32_t)(code[4 * i + 1] & 255) << 8 |
+                              (uint32_t)(code[4 * i + 2] & 255) << 16 |
+                              (uint32_t)(code[4 * i + 3] & 255) << 24);
+        }
+        for (int lane = 0; lane < 16; lane++)
+            total += sum[lane];
+        to->start[first + j] = -128 * total;
+        /* Below all that there are, where there is no centre. */
+        to->bias[first + j] = j < n ? to->float_bias[label[j]] * inverse : -0x1p100f;
+        const float square = fm_short_sum(rest);
+        error = square > error ? square : error;
+    }
+    /* Floats of the centres are off by 2^-23 of them. */
+    to->group_norm[g] = norm;
+    to->group_error[g] = __builtin_sqrtf(error) * (1 + 0x1p-10f) + norm * 0x1p-21f;
+    to->ratio[g] = ratio;
+    to->inverse_ratio[g] = inverse;
+}
+
+/* Codes of k centres, and what the kernel must know of them. */
+static void FM_NAME(shortlist_centers)(const double *c, const void *biases, fm_shortlist *p,
+                                       void *memory)
+{
+    const ptrdiff_t k = p->k, d = p->d, columns = FM_SHORT_FLOATS(d);
+    const ptrdiff_t groups = (k + FM_PANEL_WIDTH - 1) / FM_PANEL_WIDTH;
+    const ptrdiff_t padded = groups * FM_PANEL_WIDTH;
+    fm_short_arrays to;
+    double most = 0;
+    float norm = 0, bias = 0, largest = 0;
+    float *at = memory, *norms = at;
+    at += padded;
+    to.codes = (int32_t *)at, at += (d + 3) / 4 * padded;
+    to.start = (int32_t *)at, at += padded;
+    to.label = (int32_t *)at, at += padded;
+    to.place = (int32_t *)at, at += padded;
+    to.bias = at, at += padded;
+    to.float_bias = at, at += padded;
+    to.ratio = at, at += groups;
+    to.inverse_ratio = at, at += groups;
+    to.group_norm = at, at += groups;
+    to.group_error = at, at += groups;
+    to.floats = at;
+    for (ptrdiff_t i = 0; i < k * d; i++) {
+        const double size = c[i] < 0 ? -c[i] : c[i];
+        most = size > most ? size : most;
+    }
+    p->unit = most > 0x1p-200 && most < 0x1p200 ? most / 127 : 1;
+    const double all = 1 / p->unit;
+    for (ptrdiff_t j = 0; j < k; j++) {
+        float *y = to.floats + j * columns;
+        for (ptrdiff_t t = 0; t < d; t++)
+            y[t] = (float)((double)(real)c[j * d + t] * all);
+        for (ptrdiff_t t = d; t < columns; t++)
+            y[t] = 0;
+        norms[j] = __builtin_sqrtf(FM_NAME(short_square)(y, columns, &largest)) * (1 + 0x1p-10f);
+        norm = norms[j] > norm ? norms[j] : norm;
+        to.float_bias[j] = (float)((double)((const real *)biases)[j] * all * all);
+        bias = -to.float_bias[j] > bias ? -to.float_bias[j] : bias;
+    }
+    /* start is written last. */
+    FM_NAME(short_order)(norms, norm > 0 ? norm : 1, k, to.place, to.label, to.start);
+    for (ptrdiff_t g = 0; g < groups; g++)
+        FM_NAME(short_group)(p, g, norms, &to);
+    p->norm = norm;
+    p->most_bias = bias * (1 + 0x1p-20f);
+    p->rounding = (float)(d + 4) * (sizeof(real) == 4 ? 0x1p-24f : 0x1p-53f);
+    p->float_rounding = (float)(d + 16) * 0x1p-23f;
+    p->underflow = (double)(d + 2) * (sizeof(real) == 4 ? 0x1p-149 : 0x1p-1074) / p->unit;
+    p->codes = to.codes, p->start = to.start, p->label = to.label, p->place = to.place;
+    p->bias = to.bias, p->float_bias = to.float_bias, p->floats = to.floats;
+    p->ratio = to.ratio, p->inverse_ratio = to.inverse_ratio;
+    p->group_norm = to.group_norm, p->group_error = to.group_error;
+}
+
+/* Bytes of memory for k centres. */
+static ptrdiff_t FM_NAME(shortlist_memory)(ptrdiff_t k, ptrdiff_t d)
+{
+    const ptrdiff_t groups = (k + FM_PANEL_WIDTH - 1) / FM_PANEL_WIDTH;
+    const ptrdiff_t padded = groups * FM_PANEL_WIDTH;
+    return 4 * (((d + 3) / 4 + 6) * padded + 4 * groups + k * FM_SHORT_FLOATS(d));
+}
+#undef FM_SHORT_FMA

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The shortlist kernels of one ISA: compiled like the kernels on tiles, whose scores they repeat, and
+ * with the instructions that multiply bytes, where there are any. */
+#include <math.h>
+
+#include "fetch.h"
+#include "fm_kernels.h"
+#include "fm_units.h"
+
+#include "fm_real.h"
+#include "fm_bytes.h"
+/* Where a tile has sixteen rows or more. */
+#if FM_TILE_VECTORS * FM_VECTOR_BYTES >= 64
+#include "kernels/shortlist.inc.h"
+const fm_shortlist_kernels FM_TABLE(fm_shortlist_f32) = FM_SHORTLIST_TABLE;
+#else
+const fm_shortlist_kernels FM_TABLE(fm_shortlist_f32) = {0};
+#endif
+
+#define FM_DOUBLE
+#include "fm_real.h"
+#if FM_TILE_VECTORS * FM_VECTOR_BYTES >= 128
+#include "kernels/shortlist.inc.h"
+const fm_shortlist_kernels FM_TABLE(fm_shortlist_f64) = FM_SHORTLIST_TABLE;
+#else
+const fm_shortlist_kernels FM_TABLE(fm_shortlist_f64) = {0};
+#endif
