@@ -12,6 +12,7 @@
 /* Where a tile has sixteen rows or more. */
 #if FM_TILE_VECTORS * FM_VECTOR_BYTES >= 64
 #include "kernels/shortlist.inc.h"
+#include "kernels/shortlist_centers.inc.h"
 const fm_shortlist_kernels FM_TABLE(fm_shortlist_f32) = FM_SHORTLIST_TABLE;
 #else
 const fm_shortlist_kernels FM_TABLE(fm_shortlist_f32) = {0};
@@ -21,6 +22,7 @@ const fm_shortlist_kernels FM_TABLE(fm_shortlist_f32) = {0};
 #include "fm_real.h"
 #if FM_TILE_VECTORS * FM_VECTOR_BYTES >= 128
 #include "kernels/shortlist.inc.h"
+#include "kernels/shortlist_centers.inc.h"
 const fm_shortlist_kernels FM_TABLE(fm_shortlist_f64) = FM_SHORTLIST_TABLE;
 #else
 const fm_shortlist_kernels FM_TABLE(fm_shortlist_f64) = {0};

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Nearest centres by shortlists of 8-bit codes (src/kernels/shortlist.inc.h), where they pay.
 
-Labels are those of kernel assign, to the bit, so that what is decided here costs or saves time only.
+Labels are those of kernel assign, to the bit: what is decided here costs or saves time only.
 """
 
 import numpy as np
@@ -29,8 +29,8 @@ cdef int _use = 1
 
 # Nanoseconds on one thread (Zen 4; only the ratios matter), fitted to passes of 16 to 768 columns
 # and 64 to 1000 centres in both dtypes: of a product in a scan of sixteen floats, and more of a
-# centre; the same of codes; of a row and a column of a row; of a centre that is near, and a column of
-# it.
+# centre; the same of codes; of a row and a column of a row; of a centre that is near, and a column
+# of it.
 cdef double SCAN_PRODUCT = 0.27, SCAN_CENTER = 0.8
 cdef double CODE_PRODUCT = 0.073, CODE_CENTER = 1.6
 cdef double ROW = 60.0, COLUMN = 0.27, NEAR = 9.5, NEAR_COLUMN = 0.18
