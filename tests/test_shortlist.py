@@ -17,13 +17,6 @@ NEVER, WHERE_THEY_PAY, ALWAYS = 0, 1, 2
 WIDE = {"float32": {"x86_v3", "x86_v4", "neon"}, "float64": {"x86_v4"}}
 
 
-@pytest.fixture
-def always():
-    before = _shortlist.use_shortlists(ALWAYS)
-    yield
-    _shortlist.use_shortlists(before)
-
-
 def scan(X, centers, dtype, mode, isa=None, hint=None, chosen=None):
     """Labels of all rows, and what the shortlists counted."""
     before = _shortlist.use_shortlists(mode)
@@ -146,7 +139,7 @@ def test_roundings_of_rows_that_conspire_change_nothing(dtype):
     assert near >= 2 * n or not WIDE[dtype].intersection(supported_isas())
 
 
-def test_listed_rows_are_assigned(always):
+def test_listed_rows_are_assigned():
     rng = np.random.default_rng(0)
     X, centers = rng.normal(size=(500, 40)), rng.normal(size=(90, 40))
     chosen = rng.permutation(500)[:200]

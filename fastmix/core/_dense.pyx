@@ -72,14 +72,12 @@ cdef class DenseRows(SeedingRows):
         a.second = NULL if second is None else &second[0]
         a.sums = NULL if sums is None else &sums[0, 0, 0, 0]
         cdef Locks locks = Locks(n_threads if sums is None else sums.shape[0], n_threads)
-        if second is None:
-            self.short.begin(<const double *>address(centers), a.bias, a.k)
+        self.short.begin(<const double *>address(centers), a.bias, a.k, second is None)
         enter()
         for block in prange(n_blocks, nogil=True, num_threads=n_threads, schedule="dynamic"):
             n_changed += self._assign(start, stop, block, memory, &a, locks)
         leave()
-        if second is None:
-            self.short.end()
+        self.short.end()
         return n_changed
 
     cdef Py_ssize_t _assign(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block,
@@ -104,13 +102,9 @@ cdef class DenseRows(SeedingRows):
             # The rows were fetched during the assignments before.
             self.kernels.pack(&self.x, &piece, self.pack_offset, self.scale, s.tiles, nothing,
                               s.pack)
-            if a.second == NULL:
-                self.short.assign(s.tiles, piece.count, a.panel, a.bias, a.k,
-                                  NULL if b.rows != NULL else a.labels + piece.start,
-                                  s.labels + at, upcoming, s.assign)
-            else:
-                self.kernels.assign(s.tiles, piece.count, self.d, a.panel, a.bias, a.k,
-                                    s.labels + at, s.added + at, upcoming, s.assign)
+            self.short.assign(s.tiles, piece.count, a.panel, a.bias, a.k,
+                              NULL if b.rows != NULL else a.labels + piece.start, s.labels + at,
+                              NULL if a.second == NULL else s.added + at, upcoming, s.assign)
             at += step
         if a.second != NULL:
             for i in range(b.count):

@@ -123,7 +123,8 @@ cdef class Means:
         b.rows = NULL if chosen == NULL else chosen + at
         b.start, b.count = start + at, count
         x.kernels.pack(&x.x, &b, x.pack_offset, x.scale, s.tiles, nothing, s.pack)
-        x.short.assign(s.tiles, count, panel, bias, self.k, NULL, labels + at, nothing, s.assign)
+        x.short.assign(s.tiles, count, panel, bias, self.k, NULL, labels + at, NULL, nothing,
+                       s.assign)
         self.exact.residuals(&x.x, &b, &x.grid, self.m.centers, labels + at, values + at, s.sums)
 
     def add(self, rows, Py_ssize_t start, Py_ssize_t stop, const int32_t[::1] labels, int n_threads,

@@ -22,11 +22,12 @@ cdef class Shortlist:
     cdef double _listed(self, Py_ssize_t k) noexcept
     cdef bint _pays(self, Py_ssize_t k) noexcept
     cdef Py_ssize_t scratch(self, Py_ssize_t block_rows) noexcept nogil
-    cdef int begin(self, const double *centers, const void *bias, Py_ssize_t k) except -1
+    cdef int begin(self, const double *centers, const void *bias, Py_ssize_t k,
+                   bint alone=*) except -1
     cdef void end(self) noexcept
     cdef void assign(self, const void *tiles, Py_ssize_t count, const void *panel,
                      const void *bias, Py_ssize_t k, const int32_t *hint, int32_t *labels,
-                     fm_memory upcoming, void *scratch) noexcept nogil
+                     int32_t *second, fm_memory upcoming, void *scratch) noexcept nogil
 
 
 cdef Shortlist shortlist_of(const fm_isa *isa, const fm_tile_kernels *tile, Py_ssize_t d)

@@ -87,10 +87,12 @@ cdef class Shortlist:
         """How many times as fast as kernel assign a pass is expected to be, 1 where it is that."""
         return self._scan(k) / self._listed(k) if self._pays(k) else 1.0
 
-    cdef int begin(self, const double *centers, const void *bias, Py_ssize_t k) except -1:
+    cdef int begin(self, const double *centers, const void *bias, Py_ssize_t k,
+                   bint alone=True) except -1:
+        # With runners-up, where labels are not wanted alone, rows are scanned.
         cdef Py_ssize_t size
         self.pause = max(0, self.pause - 1)
-        self.active = self.kernels != NULL and (
+        self.active = alone and self.kernels != NULL and (
             _use == 2 or self.pause == 0 and self._pays(k)
         )
         self.rows = self.near = self.undecided = 0
@@ -118,8 +120,8 @@ cdef class Shortlist:
 
     cdef void assign(self, const void *tiles, Py_ssize_t count, const void *panel,
                      const void *bias, Py_ssize_t k, const int32_t *hint, int32_t *labels,
-                     fm_memory upcoming, void *scratch) noexcept nogil:
-        """What kernel assign does, without the runner-up."""
+                     int32_t *second, fm_memory upcoming, void *scratch) noexcept nogil:
+        """What kernel assign does."""
         cdef Py_ssize_t undecided
         if self.active:
             fm_add_to(&self.near, self.kernels.assign(
@@ -130,4 +132,4 @@ cdef class Shortlist:
                 return
             fm_add_to(&self.undecided, count)
             upcoming.bytes = 0
-        self.tile.assign(tiles, count, self.d, panel, bias, k, labels, NULL, upcoming, scratch)
+        self.tile.assign(tiles, count, self.d, panel, bias, k, labels, second, upcoming, scratch)

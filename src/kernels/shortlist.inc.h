@@ -101,12 +101,12 @@ FM_INLINE void FM_NAME(short_codes)(const real *restrict x, const fm_shortlist *
     }
 }
 
-/* M of group g for the rows of a vector. */
+/* M for the rows of a vector: of a group, or of one for each row. */
 FM_INLINE fm_short_floats FM_NAME(short_margin)(const FM_NAME(short_tile) * tile, int v,
-                                                const fm_shortlist *p, ptrdiff_t g)
+                                                fm_short_floats norm, fm_short_floats error)
 {
-    const fm_short_floats rest = tile->rest[v] * p->group_norm[g] + tile->base[v];
-    return tile->code[v] * p->group_error[g] + rest;
+    const fm_short_floats rest = tile->rest[v] * norm + tile->base[v];
+    return tile->code[v] * error + rest;
 }
 
 /* Scores of the centres that the rows are thought to be near, as the best so far; hint: labels, or
@@ -138,8 +138,7 @@ FM_INLINE void FM_NAME(short_guess)(const uint32_t *restrict codes, const fm_sho
         }
         const fm_short_floats score =
             __builtin_convertvector(acc, fm_short_floats) + bias * tile->factor[v];
-        const fm_short_floats rest = tile->rest[v] * norm + tile->base[v];
-        const fm_short_floats margin = tile->code[v] * error + rest;
+        const fm_short_floats margin = FM_NAME(short_margin)(tile, v, norm, error);
         tile->top[v] = fm_short_max(score * ratio - margin, tile->top[v]);
     }
 }
@@ -176,7 +175,9 @@ FM_INLINE int FM_NAME(short_scan)(const uint32_t *restrict codes, const fm_short
         }
         FM_UNROLL
         for (int v = 0; v < FM_SHORT_VECTORS; v++) {
-            const fm_short_floats margin = FM_NAME(short_margin)(tile, v, p, g);
+            const fm_short_floats margin =
+                FM_NAME(short_margin)(tile, v, p->group_norm[g] - (fm_short_floats){0},
+                                      p->group_error[g] - (fm_short_floats){0});
             fm_short_floats score[FM_PANEL_WIDTH], top;
             uint64_t near[FM_PANEL_WIDTH], any = 0;
             for (int j = 0; j < FM_PANEL_WIDTH; j++) {
