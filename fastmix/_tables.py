@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from fastmix._atomic import replacing
-from fastmix.core._arrow import ArrowSource
+from fastmix.core._arrow import ArrowSource, check_named
 
 __all__ = ["LABEL_SUFFIXES", "read_table", "write_labels"]
 
@@ -155,9 +155,6 @@ def _read_parquet(path, columns):
 def _column_numbers(columns, names, n_columns):
     """Translate the wanted columns, names or (where there are none) numbers from 0, to numbers."""
     known = [str(i) for i in range(n_columns)] if names is None else names
-    for column in columns:
-        if known.count(column) != 1:
-            fault = f"{known.count(column) or 'no'} columns are named {column!r}"
-            shown = f"numbers 0 to {n_columns - 1}" if names is None else ", ".join(names)
-            raise ValueError(f"{fault}; the columns are {shown:.200}")
+    shown = f"numbers 0 to {n_columns - 1}" if names is None else ", ".join(names)
+    check_named(columns, known, shown)
     return [known.index(column) for column in columns]

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastmix.core._source import Source, changed
 
-__all__ = ["ArrowSource"]
+__all__ = ["ArrowSource", "check_named"]
 
 
 class ArrowSource(Source):
@@ -159,17 +159,22 @@ def _checked_names(names, columns):
     if isinstance(columns, str) or not all(isinstance(name, str) for name in columns):
         raise TypeError(f"columns must be a list of names, got {columns!r:.100}")
     columns = list(columns)
-    for name in columns:
-        if names.count(name) != 1:
-            raise ValueError(
-                f"{names.count(name) or 'no'} columns are named {name!r}; the columns are "
-                f"{', '.join(names):.200}"
-            )
+    check_named(columns, names, ", ".join(names))
     if not columns:
         raise ValueError("columns is empty; at least one is required")
     if len(set(columns)) < len(columns):
         raise ValueError(f"columns must be distinct, got {columns!r:.200}")
     return columns
+
+
+def check_named(columns, names, shown):
+    """ValueError for columns that are not one of the names each, which are shown."""
+    for column in columns:
+        if names.count(column) != 1:
+            raise ValueError(
+                f"{names.count(column) or 'no'} columns are named {column!r}; the columns are "
+                f"{shown:.200}"
+            )
 
 
 def _name_of(fragment):
