@@ -235,6 +235,8 @@ typedef struct {
                               ptrdiff_t count, ptrdiff_t *changed, int32_t *added,
                               int32_t *removed);
     void (*bounds_renew)(const fm_bounds *b, ptrdiff_t start, ptrdiff_t count);
+    void (*bounds_few)(const fm_bounds *b, fm_open *open, ptrdiff_t start, ptrdiff_t count,
+                       ptrdiff_t few);
 
     /* Leading coordinates of rows, from those that kernel project found; and what they prove. */
     void (*prefix_quantise)(const double *y, const double *squares, ptrdiff_t count, ptrdiff_t m,
@@ -242,8 +244,6 @@ typedef struct {
     ptrdiff_t (*prefix_scan)(const fm_bounds *b, const fm_prefix *p, ptrdiff_t group,
                              ptrdiff_t panel, ptrdiff_t n_panels, ptrdiff_t start,
                              const fm_open *open, int32_t *list, ptrdiff_t count);
-    void (*prefix_wanted)(const fm_bounds *b, fm_open *open, ptrdiff_t start, ptrdiff_t count,
-                          ptrdiff_t few);
 
     /* sums[added[i]] += statistics of row i, sums[removed[i]] -= the same (removed NULL, or < 0:
      * nothing to remove).  w is indexed by row, added and removed by position in the block.
@@ -369,6 +369,21 @@ typedef struct {
 } fm_shortlist;
 #define FM_SHORT_FLOATS(d) (((d) + 15) / 16 * 16)
 
+/* Rows and groups of centres as codes of 8 bits, for bounds (kernels/row_codes.inc.h). */
+typedef struct {
+    float unit, square, rest; /* of a code, of the row in codes, and how far it is off */
+} fm_coded_row;
+typedef struct {
+    uint8_t *codes;     /* (n, 8 pairs) codes + 128 */
+    fm_coded_row *rows; /* (n) */
+    ptrdiff_t pairs;    /* (d + 7) / 8: of four columns each */
+    int32_t *panels;    /* [panel][pair][8 centres][2] four codes each */
+    int32_t *starts;    /* [panel][8] what a product of codes starts from */
+    float *halves;      /* [panel][8] half of a centre's square, in codes */
+    float *group_unit, *group_square, *group_rest;
+    const int32_t *column_of; /* (k) where in the panels a centre is */
+} fm_row_codes;
+
 typedef struct {
     /* Bytes of scratch for d columns; NULL, as all are, where a tile has less than 16 rows. */
     ptrdiff_t (*scratch)(ptrdiff_t d);
@@ -382,6 +397,16 @@ typedef struct {
     ptrdiff_t (*assign)(const void *tiles, ptrdiff_t count, const fm_shortlist *p,
                         const void *panel, const void *bias, const int32_t *hint, int32_t *labels,
                         fm_memory memory, void *scratch, ptrdiff_t *undecided);
+
+    /* Codes of count framed rows from `start` on, of a group's centres c (size, d); and as
+     * prefix_scan what they prove. */
+    void (*code_rows)(const void *framed, ptrdiff_t count, ptrdiff_t d, const fm_row_codes *p,
+                      ptrdiff_t start);
+    void (*code_group)(const double *c, ptrdiff_t size, ptrdiff_t d, const fm_row_codes *p,
+                       ptrdiff_t group, ptrdiff_t panel);
+    ptrdiff_t (*codes_scan)(const fm_bounds *b, const fm_row_codes *p, ptrdiff_t group,
+                            ptrdiff_t panel, ptrdiff_t n_panels, ptrdiff_t start,
+                            const fm_open *open, int32_t *list, ptrdiff_t count);
 } fm_shortlist_kernels;
 
 typedef struct {

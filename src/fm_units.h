@@ -32,7 +32,10 @@
     {.scratch = FM_NAME(shortlist_scratch),                                                        \
      .memory = FM_NAME(shortlist_memory),                                                          \
      .pack_centers = FM_NAME(shortlist_centers),                                                   \
-     .assign = FM_NAME(shortlist_assign)}
+     .assign = FM_NAME(shortlist_assign),                                                          \
+     .code_rows = FM_NAME(code_rows),                                                              \
+     .code_group = FM_NAME(code_group),                                                            \
+     .codes_scan = FM_NAME(codes_scan)}
 
 #define FM_MIXTURE_TABLE                                                                           \
     {.diagonal_width = FM_DIAGONAL_WIDTH,                                                          \

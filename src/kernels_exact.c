@@ -13,7 +13,9 @@
 #include "kernels/sparse.inc.h"
 #include "kernels/sparse_screen.inc.h"
 #include "kernels/changes.inc.h"
+#include "kernels/bound_codes.inc.h"
 #include "kernels/bounds.inc.h"
+#include "kernels/group_scan.inc.h"
 #include "kernels/prefix.inc.h"
 #include "kernels/potential.inc.h"
 #include "kernels/gains.inc.h"
@@ -41,9 +43,9 @@ const fm_isa FM_TABLE(fm_isa) = {
               .bounds_wanted = bounds_wanted,
               .bounds_close = bounds_close,
               .bounds_renew = bounds_renew,
+              .bounds_few = bounds_few,
               .prefix_quantise = prefix_quantise,
               .prefix_scan = prefix_scan,
-              .prefix_wanted = prefix_wanted,
               .accumulate = accumulate,
               .residuals = residuals,
               .add_exact = add_exact,

@@ -4,58 +4,10 @@
 import numpy as np
 import pytest
 
-from fastmix.core import kmeans
+from coarse_cases import K, data, decaying, framed, updated, whole
 from fastmix.core._bounds import GroupBounds
-from fastmix.core._dense import DenseRows
 from fastmix.core._leading import COUNTS, Leading
 from fastmix.core._prefix import Prefix
-
-K = 40
-
-
-def decaying(rng, n, d, exponent=1.0):
-    """Clusters whose columns, after a rotation, fall off as a power of their number."""
-    scale = np.arange(1, d + 1) ** -exponent
-    rotation = np.linalg.qr(rng.standard_normal((d, d)))[0]
-    means = 3 * rng.standard_normal((K, d)) * scale
-    return (means[rng.integers(K, size=n)] + rng.standard_normal((n, d)) * scale) @ rotation
-
-
-def duplicates(rng, n, d):
-    return decaying(rng, 60, d)[rng.integers(60, size=n)]
-
-
-def integers(rng, n, d):
-    X = np.zeros((n, d))
-    X[:, :6] = rng.integers(-2, 3, size=(n, 6))
-    return X
-
-
-def outliers(rng, n, d):
-    X = decaying(rng, n, d)
-    X[:: n // 7] *= 1e3
-    return X
-
-
-DATA = {
-    "decaying": decaying,
-    "flat": lambda rng, n, d: rng.standard_normal((n, d)),
-    "offset": lambda rng, n, d: decaying(rng, n, d) + 300.0,
-    "duplicates": duplicates,
-    "integers": integers,
-    "outliers": outliers,
-    "large": lambda rng, n, d: decaying(rng, n, d) * 2.0**20,
-    "small": lambda rng, n, d: decaying(rng, n, d) * 2.0**-20,
-    "on a line": lambda rng, n, d: rng.standard_normal((n, 1)) * np.ones(d),
-}
-data = pytest.mark.parametrize("make", DATA.values(), ids=DATA.keys())
-
-
-def framed(X, isa=None, pivot=0.0):
-    rows = DenseRows(X, X.dtype, isa)
-    offset = np.full(rows.d, pivot).astype(X.dtype).astype(np.float64)
-    rows.set_frame(offset, 1.0, np.zeros((2, rows.stride)))
-    return rows, (X - offset.astype(X.dtype)).astype(np.float64)
 
 
 def axes_of(Y, m):
@@ -63,14 +15,6 @@ def axes_of(Y, m):
     shift = Y.mean(axis=0)
     axes = np.linalg.svd(Y - shift, full_matrices=False)[2][:m]
     return axes, shift, np.sqrt(np.square(Y - shift).sum(axis=1).max())
-
-
-def updated(Y, centers, labels):
-    """The means of the labels, (k, d), and the old centre where there is none."""
-    centers = centers.copy()
-    for j in np.unique(labels):
-        centers[j] = Y[labels == j].mean(axis=0)
-    return centers
 
 
 @data
@@ -105,10 +49,12 @@ def test_distances_of_codes_are_no_greater_than_those_of_the_points(rng, isa, dt
     rows, Y = framed(X, isa, pivot=X.mean())
     axes, shift, reach = axes_of(Y, m)
     prefix = Prefix(rows, axes, reach * (1 + 1e-6), shift, 1)
-    order = np.append(rng.permutation(K), [-1] * 8).astype(np.int32)
-    prefix.arrange(order, K)
+    groups = [np.sort(part) for part in np.split(rng.permutation(K), [K // 2 - 3])]
+    sizes = [len(part) for part in groups]
+    first = np.array([0, (sizes[0] + 7) // 8 * 8])
+    prefix.arrange(groups, first, first[1] + (sizes[1] + 7) // 8 * 8 + 8)
     centers = np.concatenate([Y[: K // 2], Y[K // 2 : K] * 0.5 + Y[:20] * 0.5])
-    prefix.move(centers, np.arange(K), 1)
+    prefix.move(centers, np.ones(K, dtype=np.uint8), 1)
     pairs = prefix.panels.view(np.int32).reshape(-1, prefix.width // 2, 8)
     codes = pairs.transpose(0, 2, 1).copy().view(np.int16).reshape(-1, prefix.width)
     codes = codes[prefix.column_of].astype(np.float64)
@@ -185,14 +131,9 @@ def test_leading_axes_are_orthonormal_and_hold_the_variance(rng):
     assert np.square(Y @ axes.T).sum() > 0.95 * best
 
 
-def whole(X, algorithm, **options):
-    init = X[np.random.default_rng(1).choice(len(X), 120, replace=False)]
-    return kmeans(X, 120, init=init, algorithm=algorithm, max_iter=25, n_threads=2, **options)
-
-
 @data
 @pytest.mark.parametrize("d", [61, 200])
-def test_fits_have_the_bits_of_plain_scans(rng, dtype, make, d):
+def test_fits_have_the_bits_of_plain_scans(rng, dtype, make, d, plain_scans):
     X = make(rng, 3000, d).astype(dtype)
     plain = whole(X, "lloyd")
     for algorithm in ("auto", "elkan"):
@@ -209,13 +150,13 @@ def test_leading_coordinates_are_used_where_the_spectrum_decays(rng, plain_scans
     assert result.report["products"] < 0.3 * result.report["e_steps"] * X.shape[0] * 120
 
 
-def test_leading_coordinates_are_not_used_where_the_spectrum_is_flat(rng):
+def test_leading_coordinates_are_not_used_where_the_spectrum_is_flat(rng, plain_scans):
     X = rng.standard_normal((12_000, 200)).astype(np.float32)
     assert "leading coordinates" not in whole(X, "auto").report["reason"]
 
 
 @pytest.mark.parametrize("memory", [0, 12_000 * 20, 12_000 * 60])
-def test_memory_of_bounds_limits_leading_coordinates(rng, memory):
+def test_memory_of_bounds_limits_leading_coordinates(rng, memory, plain_scans):
     X = decaying(rng, 12_000, 200, 1.5).astype(np.float32)
     plain, result = whole(X, "lloyd"), whole(X, "auto", bounds_memory=memory)
     np.testing.assert_array_equal(result.labels, plain.labels)

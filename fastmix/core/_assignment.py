@@ -11,6 +11,10 @@ __all__ = ["Assignment", "default_memory"]
 # Statistics of the threads beyond this are shared under locks instead.
 SUMS_BYTES = 2**28
 
+# So are those of an E-step, where the last one moved fewer rows a cluster: to add up the threads'
+# takes longer than their turns.
+PART_ROWS = 2
+
 # Bytes a row that bounds may take where half of a row is less, and all of them where the rows
 # themselves are not in memory.
 LEAST_BOUND_BYTES, SOURCE_BOUND_BYTES = 24, 2**31
@@ -56,6 +60,8 @@ class Assignment:
         for start, stop, threads in passes(self.rows, self._centers_met(fresh), n_threads, *wanted):
             if sums is not None and parts is None:
                 n_parts = max(1, min(threads, self._most_parts(sums)))
+                if self.changed < PART_ROWS * self.k:
+                    n_parts = 1
                 parts = self.rows.empty_sums(n_parts, self.k) if n_parts > 1 else sums[np.newaxis]
             n_changed += self._assign(start, stop, centers, labels, threads, parts)
         if parts is not None and len(parts) > 1:

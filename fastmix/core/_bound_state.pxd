@@ -4,7 +4,7 @@
 from libc.stdint cimport int16_t, int32_t
 
 from fastmix.core._kernels cimport fm_bounds
-from fastmix.core._prefix cimport Prefix
+from fastmix.core._coarse cimport Coarse
 from fastmix.core._tiles cimport TileRows
 
 cdef enum:
@@ -18,14 +18,14 @@ cdef Py_ssize_t PANEL_COLUMNS
 cdef class BoundState:
     cdef readonly Py_ssize_t n_groups
     cdef TileRows rows
-    cdef Prefix prefix
+    cdef Coarse coarse
     cdef Py_ssize_t k
     cdef fm_bounds b, old
     cdef bint started, loose
     cdef bint renewing  # whether the next E-step does, from old
-    cdef list groups
-    cdef object upper, codes, group_of, position, order, first, sizes
-    cdef object moved, group_reach, group_moved, panel, before
+    cdef readonly list groups
+    cdef readonly object upper, codes, moved, group_reach
+    cdef object group_of, position, order, first, sizes, group_moved, panel, before
     cdef Py_ssize_t[::1] first_column, group_size
     cdef int32_t[::1] center_at, position_of
     cdef Py_ssize_t[::1] member
@@ -36,5 +36,6 @@ cdef class BoundState:
     cdef char *panel_start
     cdef char *bias
 
+    cdef double _move_group(self, Py_ssize_t g, const double[:, ::1] centers) noexcept nogil
     cdef bint _is_open(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t piece,
                        int32_t *list) noexcept nogil

@@ -8,7 +8,7 @@ from libc.math cimport ceil, sqrt
 from libc.stdint cimport int16_t, int32_t, uint8_t
 
 from fastmix.core._kernels cimport address
-from fastmix.core._prefix cimport Prefix
+from fastmix.core._coarse cimport Coarse
 from fastmix.core._threads cimport enter, leave
 from fastmix.core._tiles cimport TileRows, padded
 
@@ -22,6 +22,12 @@ PANEL_COLUMNS = PANEL_WIDTH
 # Codes are 15 bits: this many times the spread of the distances is half of their range.
 cdef double HALF_RANGE = 4.0
 cdef int HALF_CODES = 16383
+
+# Fewer coordinates of centres are left to one thread.
+cdef Py_ssize_t ONE_THREAD = 2**15
+
+# Covers the rounding of what is computed here.
+cdef double MORE = 1 + 1e-6
 
 
 cdef inline double _rounded(double value, Py_ssize_t itemsize) noexcept nogil:
@@ -39,14 +45,14 @@ cdef class BoundState:
     n_groups : int
     spread : float
         About the distance of a row to its centre.
-    prefix : Prefix or None
-        Leading coordinates, from which groups are ruled out first.
+    coarse : Coarse or None
+        Rows in few bits, from which groups are ruled out first.
     """
 
     def __init__(self, TileRows rows, centers, Py_ssize_t n_groups, double spread,
-                 Prefix prefix=None):
+                 Coarse coarse=None):
         cdef Py_ssize_t size = rows.kernels.itemsize, n = rows.n, columns
-        self.rows, self.k, self.prefix = rows, len(centers), prefix
+        self.rows, self.k, self.coarse = rows, len(centers), coarse
         self.groups = group_centers(centers, n_groups)
         self.n_groups = len(self.groups)
         self.sizes = np.array([len(members) for members in self.groups], dtype=np.intp)
@@ -86,46 +92,30 @@ cdef class BoundState:
         self.b.moved = <float *>address(self.moved)
         self.b.group_reach = <float *>address(self.group_reach)
         self.b.group_moved = <int16_t *>address(self.group_moved)
-        if prefix is not None:
-            prefix.arrange(self.order, self.k)
+        if coarse is not None:
+            coarse.arrange(self.groups, self.first, columns)
         self.b.unit = 2 * (rows.d + 8) * (2.0**-24 if size == 4 else 2.0**-53)
+
+    @property
+    def step(self):
+        """Distance of one unit of the codes."""
+        return self.b.step
 
     def move(self, const double[:, ::1] centers, double x_square, int n_threads=1):
         """The centres of the next E-step, (k, d) float64 in the frame; x_square bounds |x|^2."""
-        cdef Py_ssize_t g, p, t, size = self.rows.kernels.itemsize, d = self.rows.d, column
-        cdef double shift, square, farthest, now, value, reach = 0, c_square = 0
-        cdef double more = 1 + 1e-6  # covers the rounding of what is computed here
-        cdef int most = 0
-        p = 0
-        for g in range(self.n_groups):
-            farthest = 0
-            first = p
-            for p in range(p, p + self.group_size[g]):
-                shift = square = 0
-                for t in range(d):
-                    value = centers[self.member[p], t]
-                    now = _rounded(value, size)
-                    shift += (now - _rounded(self.grouped[p, t], size)) ** 2
-                    square += now * now
-                    self.grouped[p, t] = value
-                self.stirred[self.member[p]] = shift > 0 or not self.started
-                shift = sqrt(shift) if self.started else 0
-                farthest = max(farthest, shift)
-                c_square = max(c_square, square)
-                self.moves[self.member[p]] = (self.moves[self.member[p]] + shift) * more
-                reach = max(reach, self.moves[self.member[p]])
-            p += 1
-            self.group_moves[g] = (self.group_moves[g] + farthest) * more
-            reach = max(reach, self.group_moves[g])
-            now = ceil(self.group_moves[g] * more / self.b.step)
-            self.group_codes[g] = <int16_t>min(now, 32767.0)
-            most = max(most, self.group_codes[g])
-            column = self.first_column[g]
-            self.rows.kernels.pack_centers(&self.grouped[first, 0], self.group_size[g], d,
-                                           PANEL_COLUMNS, self.panel_start + column * d * size,
-                                           self.bias + column * size)
-        if self.prefix is not None:
-            self.prefix.move(centers, np.flatnonzero(self.stirred), n_threads)
+        cdef Py_ssize_t g
+        cdef double[::1] squares = np.empty(self.n_groups)
+        if self.k * self.rows.d < ONE_THREAD:
+            n_threads = 1
+        enter()
+        for g in prange(self.n_groups, nogil=True, num_threads=n_threads, schedule="static"):
+            squares[g] = self._move_group(g, centers)
+        leave()
+        cdef double more = MORE, c_square = np.max(squares)
+        cdef double reach = max(self.moved.max(), self.group_reach.max())
+        cdef int most = self.group_moved[: self.n_groups].max()
+        if self.coarse is not None:
+            self.coarse.move(centers, np.asarray(self.stirred), n_threads)
         self.loose, self.started = self.started, True
         self.b.reach = reach
         self.b.c_square = c_square * more
@@ -140,6 +130,37 @@ cdef class BoundState:
             self.old.group_moved = <int16_t *>address(self.before[1])
             self.moved[...] = self.group_reach[...] = self.group_moved[: self.n_groups] = 0
             self.b.reach = 0
+
+    cdef double _move_group(self, Py_ssize_t g, const double[:, ::1] centers) noexcept nogil:
+        """Keeps the new centres of a group and how far they are from the old; returns the greatest
+        square of a centre."""
+        cdef Py_ssize_t size = self.rows.kernels.itemsize, d = self.rows.d, t, p, j
+        cdef Py_ssize_t column = self.first_column[g]
+        cdef Py_ssize_t first = self.position_of[self.center_at[column]]
+        cdef double shift, square, now, farthest = 0, greatest = 0
+        cdef const double *center
+        cdef double *kept
+        for p in range(first, first + self.group_size[g]):
+            shift = square = 0
+            j = self.member[p]
+            center, kept = &centers[j, 0], &self.grouped[p, 0]
+            for t in range(d):
+                now = _rounded(center[t], size)
+                shift += (now - _rounded(kept[t], size)) ** 2
+                square += now * now
+                kept[t] = center[t]
+            self.stirred[j] = shift > 0 or not self.started
+            shift = sqrt(shift) if self.started else 0
+            farthest = max(farthest, shift)
+            greatest = max(greatest, square)
+            self.moves[j] = <float>((self.moves[j] + shift) * MORE)
+        self.group_moves[g] = <float>((self.group_moves[g] + farthest) * MORE)
+        now = ceil(self.group_moves[g] * MORE / self.b.step)
+        self.group_codes[g] = <int16_t>min(now, 32767.0)
+        self.rows.kernels.pack_centers(&self.grouped[first, 0], self.group_size[g], d,
+                                       PANEL_COLUMNS, self.panel_start + column * d * size,
+                                       self.bias + column * size)
+        return greatest
 
     def open_pages(self, Py_ssize_t size, int32_t[::1] labels, int n_threads):
         """Mask of the pages of so many rows, at least 64, some of whose labels are not proven for

@@ -15,7 +15,7 @@ from fastmix.core._bound_state cimport MAX_PIECE_ROWS, PANEL_COLUMNS, BoundState
 from fastmix.core._kernels cimport (
     FM_BOUND_ROWS, FM_SUM_ROWS, address, fm_block, fm_found, fm_open,
 )
-from fastmix.core._prefix cimport Prefix
+from fastmix.core._coarse cimport Coarse
 from fastmix.core._threads cimport Locks, enter, leave
 from fastmix.core._tiles cimport TileRows, padded
 
@@ -26,9 +26,10 @@ __all__ = ["GroupBounds"]
 # Rows of one piece of work, MAX_PIECE_ROWS at most: they are read as many times as there are groups
 # open for them, and stay in the second-level cache meanwhile.
 cdef Py_ssize_t PIECE_BYTES = 262144
-cdef Py_ssize_t MIN_PIECE_ROWS = 1024
+cdef Py_ssize_t MIN_PIECE_ROWS = 256, CACHED_PIECE_ROWS = 1024
+cdef Py_ssize_t THREAD_PIECES = 8
 
-# A row is looked at without reading it first where leading coordinates are to rule out so few
+# A row is looked at without reading it first where few bits are to rule out so few
 # groups that this costs less than to read it.
 cdef double FEW = 7.0
 
@@ -68,12 +69,12 @@ cdef class GroupBounds(BoundState):
     cdef object memory
 
     def __init__(self, TileRows rows, centers, Py_ssize_t n_groups, double spread,
-                 Prefix prefix=None):
-        super().__init__(rows, centers, n_groups, spread, prefix)
+                 Coarse coarse=None):
+        super().__init__(rows, centers, n_groups, spread, coarse)
         cdef Py_ssize_t row_bytes = rows.d * rows.kernels.itemsize
-        self.piece_rows = max(MIN_PIECE_ROWS, min(MAX_PIECE_ROWS, PIECE_BYTES // row_bytes))
-        if prefix is not None:
-            self.few = max(1, int(FEW * rows.d / (60 + prefix.width)))
+        self.piece_rows = max(CACHED_PIECE_ROWS, min(MAX_PIECE_ROWS, PIECE_BYTES // row_bytes))
+        if coarse is not None:
+            self.few = max(1, int(FEW * rows.d / (60 + coarse.effort)))
 
     cdef Work _work(self, char *memory) noexcept nogil:
         cdef Work w
@@ -108,7 +109,8 @@ cdef class GroupBounds(BoundState):
     def assign(self, Py_ssize_t start, Py_ssize_t stop, int32_t[::1] labels, int n_threads,
                double[:, :, :, ::1] sums=None, const double[::1] weights=None):
         """As DenseRows.assign for rows start .. stop, with the centres of the last move()."""
-        cdef Py_ssize_t piece, n_pieces = (stop - start + self.piece_rows - 1) // self.piece_rows
+        cdef Py_ssize_t piece, size = self._piece(stop - start, n_threads)
+        cdef Py_ssize_t n_pieces = (stop - start + size - 1) // size
         cdef Py_ssize_t bytes = self._work(NULL).bytes, n_changed = 0
         cdef Py_ssize_t *products
         if self.memory is None or self.memory.size < bytes * n_threads:
@@ -124,7 +126,8 @@ cdef class GroupBounds(BoundState):
             products[0] = products[1] = products[2] = products[3] = 0
         enter()
         for piece in prange(n_pieces, nogil=True, num_threads=n_threads, schedule="dynamic"):
-            n_changed += self._assign(start + piece * self.piece_rows, stop, memory, w, to, locks)
+            n_changed += self._assign(start + piece * size, min(stop, start + (piece + 1) * size),
+                                      memory, w, to, locks)
         leave()
         for t in range(n_threads):
             products = self._work(memory + t * bytes).products
@@ -134,10 +137,16 @@ cdef class GroupBounds(BoundState):
             self.groups_guessed += products[3]
         return n_changed
 
+    cdef Py_ssize_t _piece(self, Py_ssize_t n, int n_threads) noexcept:
+        """Rows of a piece of a call: so few that the threads end at about the same time."""
+        if n_threads > 1:
+            n = max(MIN_PIECE_ROWS, n // (THREAD_PIECES * n_threads))
+        return min(n, self.piece_rows)
+
     cdef Py_ssize_t _assign(self, Py_ssize_t start, Py_ssize_t stop, char *memory,
                             const double *weights, double *sums, Locks locks) noexcept nogil:
         cdef Work w = self._work(memory + threadid() * self._work(NULL).bytes)
-        cdef Py_ssize_t n = min(self.piece_rows, stop - start), count, changed, g
+        cdef Py_ssize_t n = stop - start, count, changed, g
         cdef fm_block block
         cdef int part
         if self.renewing:
@@ -146,8 +155,8 @@ cdef class GroupBounds(BoundState):
             w.open.counts[g] = 0
         count = self.rows.isa.exact.bounds_open(&self.b, start, n, w.list)
         self._sort(&w, start, count)
-        if self.loose and self.prefix is not None:
-            self.rows.isa.exact.prefix_wanted(&self.b, &w.open, start, count, self.few)
+        if self.loose and self.coarse is not None:
+            self.rows.isa.exact.bounds_few(&self.b, &w.open, start, count, self.few)
             for g in range(self.n_groups):
                 self._guess(&w, start, g)
                 w.open.counts[g] = 0
@@ -210,10 +219,10 @@ cdef class GroupBounds(BoundState):
             at += count
 
     cdef void _guess(self, Work *w, Py_ssize_t start, Py_ssize_t g) noexcept nogil:
-        """Takes off the list of a group the rows that leading coordinates rule out."""
+        """Takes off the list of a group the rows that rows in few bits rule out."""
         w.products[3] += w.open.counts[g]
-        w.open.counts[g] = self.rows.isa.exact.prefix_scan(
-            &self.b, &self.prefix.p, g, self.first_column[g] // PANEL_COLUMNS,
+        w.open.counts[g] = self.coarse.scan(
+            &self.b, g, self.first_column[g] // PANEL_COLUMNS,
             (self.group_size[g] + PANEL_COLUMNS - 1) // PANEL_COLUMNS, start, &w.open,
             w.open.lists + g * w.open.room, w.open.counts[g])
 
@@ -221,7 +230,7 @@ cdef class GroupBounds(BoundState):
         """Open rows against a group that their lists name."""
         cdef fm_found f
         cdef Py_ssize_t count, at = 0
-        if self.prefix is not None:
+        if self.coarse is not None:
             self._guess(w, start, g)
         f.first = 0
         while at < w.open.counts[g]:

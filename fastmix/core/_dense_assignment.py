@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""E-steps over dense rows: group bounds and leading coordinates where they pay."""
+"""E-steps over dense rows: group bounds, and rows in few bits, where they pay."""
 
 import math
 
@@ -10,6 +10,7 @@ from fastmix.core._bounds import GroupBounds
 from fastmix.core._groups import PANEL_WIDTH
 from fastmix.core._leading import Leading
 from fastmix.core._prefix import Prefix
+from fastmix.core._row_codes import RowCodes
 
 __all__ = ["DenseAssignment"]
 
@@ -24,11 +25,16 @@ DENSE_COLUMN, DENSE_CENTER, DENSE_PRODUCT = 0.29, 0.027, 0.0172
 BOUND_BYTE, OPEN_ROW, OPEN_COLUMN, OPEN_GROUP, OPEN_PRODUCT = 0.24, 13.5, 0.6, 2.5, 0.025
 # The same of a group that leading coordinates are to rule out, and of a product of these.
 LEADING_GROUP, LEADING_PRODUCT = 8.0, 0.011
+# The same of codes of 8 bits.
+CODED_GROUP, CODED_PRODUCT = 8.0, 0.004
 
 # Least columns of which the leading ones are looked at, and the part of its groups that a row has
 # open in the E-steps after the first ones: one in so many (definitions, K=1000: 124 in the first
 # with bounds, 40 after seven, 10 after twenty).
 LEADING_COLUMNS, LATER = 32, 3
+
+# Least columns in codes.
+CODED_COLUMNS = 32
 
 # Bounds are extended from the probes to all rows where they promise this part of a plain scan's
 # time at most, and given up where they take more than all of it.
@@ -65,7 +71,8 @@ class DenseAssignment(Assignment):
         self.first_bounded = None
         self.forced = algorithm == "elkan"
         # Leading coordinates, once they are chosen; the part of a plain scan that bounds cost.
-        self.memory, self.axes, self.prefix, self.share = memory, 0, None, 1.0
+        self.memory, self.axes, self.share = memory, 0, 1.0
+        self.coded, self.coarse, self.adding = False, None, False
         # Codes of two bytes, in eights.
         self.groups = min(math.ceil(k / PANEL_WIDTH), int(memory // rows.n) // 16 * 8, MAX_GROUPS)
         if algorithm == "lloyd":
@@ -80,6 +87,10 @@ class DenseAssignment(Assignment):
         if self.why:
             self.groups = 0
             return
+        room = (int(memory // rows.n) - RowCodes.row_bytes(rows.d)) // 16 * 8
+        if rows.d >= CODED_COLUMNS and RowCodes.serves(rows) and room >= min(self.groups, 8):
+            self.coded, self.groups = True, min(self.groups, room)
+        self.looks_ahead = not self.coded and rows.d >= LEADING_COLUMNS
         self.x_square = float(np.square(reach).sum()) * (1 + 1e-6)
         self.everywhere = False  # bounds serve all rows, else the probes
         self.extend = False  # to all rows in the next E-step
@@ -89,7 +100,7 @@ class DenseAssignment(Assignment):
         self.probes = [(middle, min(rows.n, middle + size)) for middle in middles]
 
     def _prepare(self, centers, labels, n_threads, spread):
-        if self.steps == 1 and self.groups and self.rows.d >= LEADING_COLUMNS and spread > 0:
+        if self.steps == 1 and spread > 0 and self.groups and self.looks_ahead:
             self._look_ahead(centers, labels)
         fresh = self.extend or (
             self.bounds is None and self.groups > 0 and (spread > 0 or not self.forced)
@@ -98,11 +109,12 @@ class DenseAssignment(Assignment):
             # Before the first E-step a guess that is too large only makes the codes coarse.
             spread = spread or math.sqrt(self.x_square) / 4
             self.everywhere, self.extend = self.extend or self.forced, False
-            if self.everywhere and self.axes and self.prefix is None:
-                self.prefix = self.leading.prefix(self.axes, n_threads)
-            self.bounds = GroupBounds(
-                self.rows, centers, self.groups, spread, self.prefix if self.everywhere else None
-            )
+            if self.coarse is None and self.coded:
+                self.coarse = RowCodes(self.rows)
+            elif self.coarse is None and self.everywhere and self.axes:
+                self.coarse = self.leading.prefix(self.axes, n_threads)
+            self.bounds = GroupBounds(self.rows, centers, self.groups, spread, self.coarse)
+        self.adding = fresh and self.coarse is not None
         if self.bounds is not None:
             self.bounds.move(centers, self.x_square, n_threads)
             self.bounds.products = self.bounds.rows_open = self.bounds.groups_open = 0
@@ -120,11 +132,14 @@ class DenseAssignment(Assignment):
 
     def _centers_met(self, fresh):
         # Calls of as many rows as the cost of the last E-step allows.
-        return math.ceil(self.k * self.share) if self.everywhere and not fresh else self.k
+        share = self.share if self.everywhere and not fresh else 1.0
+        return math.ceil(self.k * share / self.rows.short.speedup(self.k))
 
     def _assign(self, start, stop, centers, labels, threads, parts):
         n_changed = 0
         for first, last, bounded in self._stretches(start, stop):
+            if bounded and self.adding:
+                self.coarse.add(first, last, threads)
             if bounded and self.steps > 1:
                 few = (last - first) * self._dense_cost() < PROBE_NANOSECONDS / 20
                 n_changed += self.bounds.assign(
@@ -168,8 +183,11 @@ class DenseAssignment(Assignment):
             + (OPEN_ROW + OPEN_COLUMN * size) * rows_open
             + OPEN_GROUP * groups_open
             + OPEN_PRODUCT * size * products
-            + LEADING_GROUP * groups_guessed
-            + LEADING_PRODUCT * self.axes * self.k * groups_guessed / max(1, self.groups)
+            + (CODED_GROUP if self.coded else LEADING_GROUP) * groups_guessed
+            + (CODED_PRODUCT * self.rows.d if self.coded else LEADING_PRODUCT * self.axes)
+            * self.k
+            * groups_guessed
+            / max(1, self.groups)
         )
 
     def _look_ahead(self, centers, labels):
@@ -227,8 +245,10 @@ class DenseAssignment(Assignment):
         """Why these E-steps were computed as they were."""
         if self.first_bounded is None:
             return self.why or "bounds would not have paid"
-        axes = f" and {self.axes} leading coordinates" if self.prefix else ""
+        bits = ""
+        if self.coarse is not None:
+            bits = " and codes of 8 bits" if self.coded else f" and {self.axes} leading coordinates"
         return (
-            f"bounds for {self.groups} groups of centres{axes} in {self.bounded_steps} of "
+            f"bounds for {self.groups} groups of centres{bits} in {self.bounded_steps} of "
             f"{self.steps} E-steps, first in number {self.first_bounded + 1}"
         )

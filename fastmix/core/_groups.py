@@ -8,12 +8,17 @@ __all__ = ["PANEL_WIDTH", "group_centers"]
 # Centres in the lanes of the kernel; groups are multiples of it, as far as K allows.
 PANEL_WIDTH = 8
 
+# Passes of the power iteration.
+PASSES = 4
+
 
 def group_centers(centers, n_groups):
     """Groups of near centres, whose sizes fill panels: a list of arrays of indices, ascending.
 
     Cut in two again and again, across the axis along which the part's centres vary most.
     """
+    largest = np.abs(centers).max()
+    points_of = (centers / largest if largest > 0 else centers).astype(np.float32)
 
     def split(members, groups):
         first = groups // 2
@@ -22,9 +27,9 @@ def group_centers(centers, n_groups):
             size = round(len(members) * first / groups / PANEL_WIDTH) * PANEL_WIDTH
         if not 0 < size < len(members):
             return [np.sort(members)]
-        points = centers[members] - centers[members].mean(axis=0)
+        points = points_of[members] - points_of[members].mean(axis=0)
         axis = points[np.argmax(np.square(points).sum(axis=1))]
-        for _ in range(8):  # power iteration: any axis serves
+        for _ in range(PASSES):  # power iteration: any axis serves
             norm = np.sqrt(np.square(axis).sum())
             if not norm > 0:
                 break

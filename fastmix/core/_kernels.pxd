@@ -152,7 +152,7 @@ cdef extern from "fm_kernels.h" nogil:
                                   Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t start,
                                   const fm_open *open, int32_t *list,
                                   Py_ssize_t count) noexcept nogil
-        void (*prefix_wanted)(const fm_bounds *b, fm_open *open, Py_ssize_t start,
+        void (*bounds_few)(const fm_bounds *b, fm_open *open, Py_ssize_t start,
                               Py_ssize_t count, Py_ssize_t few) noexcept nogil
         Py_ssize_t (*changes)(const int32_t *now, const fm_block *block, int32_t *labels,
                               Py_ssize_t *changed, int32_t *added,
@@ -334,6 +334,21 @@ cdef extern from "fm_kernels.h" nogil:
         Py_ssize_t k
         Py_ssize_t d
 
+    ctypedef struct fm_coded_row:
+        float unit, square, rest
+
+    ctypedef struct fm_row_codes:
+        uint8_t *codes
+        fm_coded_row *rows
+        Py_ssize_t pairs
+        int32_t *panels
+        int32_t *starts
+        float *halves
+        float *group_unit
+        float *group_square
+        float *group_rest
+        const int32_t *column_of
+
     ctypedef struct fm_shortlist_kernels:
         Py_ssize_t (*scratch)(Py_ssize_t d) noexcept nogil
         Py_ssize_t (*memory)(Py_ssize_t k, Py_ssize_t d) noexcept nogil
@@ -343,6 +358,14 @@ cdef extern from "fm_kernels.h" nogil:
                              const void *panel, const void *bias, const int32_t *hint,
                              int32_t *labels, fm_memory memory, void *scratch,
                              Py_ssize_t *undecided) noexcept nogil
+        void (*code_rows)(const void *framed, Py_ssize_t count, Py_ssize_t d,
+                          const fm_row_codes *p, Py_ssize_t start) noexcept nogil
+        void (*code_group)(const double *c, Py_ssize_t size, Py_ssize_t d, const fm_row_codes *p,
+                           Py_ssize_t group, Py_ssize_t panel) noexcept nogil
+        Py_ssize_t (*codes_scan)(const fm_bounds *b, const fm_row_codes *p, Py_ssize_t group,
+                                 Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t start,
+                                 const fm_open *open, int32_t *list,
+                                 Py_ssize_t count) noexcept nogil
 
     ctypedef struct fm_isa:
         const char *name

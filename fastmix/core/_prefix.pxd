@@ -3,15 +3,14 @@
 
 from libc.stdint cimport int16_t, int32_t
 
+from fastmix.core._coarse cimport Coarse
 from fastmix.core._kernels cimport fm_prefix
-from fastmix.core._tiles cimport TileRows
 
 
-cdef class Prefix:
+cdef class Prefix(Coarse):
     cdef readonly Py_ssize_t m, width
     cdef fm_prefix p
-    cdef TileRows rows
-    cdef readonly object codes, half, panels, biases, column_of
+    cdef readonly object codes, half, panels, biases
     cdef object axes, memory, offsets, shift
     cdef char *axis
     cdef char *bias

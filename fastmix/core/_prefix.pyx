@@ -23,7 +23,8 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport sqrt
 from libc.stdint cimport int16_t, int32_t
 
-from fastmix.core._kernels cimport FM_PROJECTED_ROWS, address, fm_block
+from fastmix.core._coarse cimport Coarse
+from fastmix.core._kernels cimport FM_PROJECTED_ROWS, address, fm_block, fm_bounds, fm_open
 from fastmix.core._threads cimport enter, leave
 from fastmix.core._tiles cimport TileRows, padded
 
@@ -41,7 +42,7 @@ cdef Py_ssize_t PANEL_WIDTH = 8
 
 
 @cython.final
-cdef class Prefix:
+cdef class Prefix(Coarse):
     """Leading coordinates of rows, and of the centres of an E-step.
 
     Parameters
@@ -64,7 +65,7 @@ cdef class Prefix:
         cdef double[:, ::1] vectors = np.ascontiguousarray(axes)
         self.rows, self.m = rows, m
         self.p.pairs = (m + 2) // 2
-        self.width = 2 * self.p.pairs
+        self.width = self.effort = 2 * self.p.pairs
         self.p.step, self.p.reach_square = reach / REACH_STEPS, reach * reach
 
         gram = axes @ axes.T - np.eye(m)
@@ -149,23 +150,17 @@ cdef class Prefix:
         self._project(x, squares, count, <double *>(row + padded(8 * d)),
                       self.p.rows + start * self.width, self.p.half + start)
 
-    def arrange(self, const int32_t[::1] order, Py_ssize_t k):
-        """order lists the centres in panels, -1 where there is none."""
-        cdef Py_ssize_t i, columns = len(order)
+    def arrange(self, groups, const Py_ssize_t[::1] first, Py_ssize_t columns):
+        Coarse.arrange(self, groups, first, columns)
         self.panels = aligned_empty((columns, self.width), np.int16)
         self.panels[...] = 0
         self.biases = np.full(columns, -NONE, dtype=np.int32)
-        self.column_of = np.empty(k, dtype=np.int32)
-        cdef int32_t[::1] column_of = self.column_of
-        for i in range(columns):
-            if order[i] >= 0:
-                column_of[order[i]] = i
         self.p.panels = self.panel = <int32_t *>address(self.panels)
         self.p.biases = self.center_bias = <int32_t *>address(self.biases)
         self.p.column_of = <int32_t *>address(self.column_of)
 
-    def move(self, const double[:, ::1] centers, const Py_ssize_t[::1] moved, int n_threads):
-        """The centres (k, d) of the next E-step, of which those listed have moved."""
+    def move(self, const double[:, ::1] centers, stirred, int n_threads):
+        cdef const Py_ssize_t[::1] moved = np.flatnonzero(stirred)
         cdef Py_ssize_t piece, bytes = self._bytes(), count = moved.shape[0]
         cdef char *memory
         if self.memory.size < bytes * n_threads:
@@ -210,3 +205,9 @@ cdef class Prefix:
             to = self.panel + column // PANEL_WIDTH * self.p.pairs * PANEL_WIDTH
             for t in range(self.p.pairs):
                 to[t * PANEL_WIDTH + column % PANEL_WIDTH] = pair[t]
+
+    cdef Py_ssize_t scan(self, const fm_bounds *b, Py_ssize_t group, Py_ssize_t panel,
+                         Py_ssize_t n_panels, Py_ssize_t start, const fm_open *open,
+                         int32_t *list, Py_ssize_t count) noexcept nogil:
+        return self.rows.isa.exact.prefix_scan(b, &self.p, group, panel, n_panels, start, open,
+                                               list, count)

@@ -85,7 +85,7 @@ cdef class Shortlist:
 
     def speedup(self, Py_ssize_t k):
         """How many times as fast as kernel assign a pass is expected to be, 1 where it is that."""
-        return self._scan(k) / self._listed(k) if self._pays(k) else 1.0
+        return self._scan(k) / self._listed(k) if self.pause <= 1 and self._pays(k) else 1.0
 
     cdef int begin(self, const double *centers, const void *bias, Py_ssize_t k,
                    bint alone=True) except -1:

@@ -19,33 +19,9 @@
  * implies.
  */
 
-/* Covers the roundings of a few float operations, relative to the largest number that enters. */
-#define FM_BOUND_ROUNDING 0x1p-20f
-
-/* Codes are below 2^15; an upper bound, and how far centres have moved, below half of it. */
-#define FM_CODE_NONE ((int16_t)32767)
-#define FM_CODE_MOST 32766
-#define FM_CODE_HALF 16383
-
 typedef int16_t code8 __attribute__((vector_size(16), aligned(2), may_alias));
 typedef int8_t flags8 __attribute__((vector_size(8)));
 typedef uint64_t two64 __attribute__((vector_size(16)));
-
-/* The least code that proves a label whose centre is at most `high` away; rows beyond the range of
- * the codes get one that no group reaches. */
-FM_INLINE int16_t code_needed(const fm_bounds *b, float high, float inverse)
-{
-    const float quotient = b->proof / high, margin = quotient < b->root ? quotient : b->root;
-    const float code = (high + margin) * (1 + FM_BOUND_ROUNDING) * inverse;
-    return code < FM_CODE_HALF - 1 ? (int16_t)((int)code + 1) : FM_CODE_HALF;
-}
-
-/* Code of a lower bound. */
-FM_INLINE int16_t code_of(float low, float moved, float inverse)
-{
-    const float code = (low + moved) * (1 - FM_BOUND_ROUNDING) * inverse;
-    return code < FM_CODE_MOST ? (int16_t)code : FM_CODE_MOST;
-}
 
 /* Lanes of -1 where a group may hold the nearest centre. */
 FM_INLINE code8 groups_open(const int16_t *codes, const int16_t *moved, int16_t needed)
@@ -148,6 +124,32 @@ static void bounds_wanted(const fm_bounds *b, fm_open *open, ptrdiff_t own, ptrd
                 n = 0;
             }
         }
+    }
+}
+
+/* The first count open rows, with what is known of the distance to their labels' centres: lists
+ * those that at most `few` groups are open for with these groups. */
+static void bounds_few(const fm_bounds *b, fm_open *open, ptrdiff_t start, ptrdiff_t count,
+                       ptrdiff_t few)
+{
+    const float inverse = 1 / b->step, slack = FM_BOUND_ROUNDING * b->reach;
+    for (ptrdiff_t p = 0; p < count; p++) {
+        const ptrdiff_t x = start + open->rows[p];
+        const int16_t *code = b->codes + x * b->stride;
+        ptrdiff_t found = 0;
+        open->near[p] = b->upper[x] + b->moved[b->labels[x]];
+        const int16_t needed = code_needed(b, open->near[p] + slack, inverse);
+        for (ptrdiff_t g = 0; g < b->stride && found <= few; g += 8)
+            found += __builtin_popcountll(
+                eight_flags(groups_open(code + g, b->group_moved + g, needed)));
+        if (found > few)
+            continue;
+        for (ptrdiff_t g = 0; g < b->stride; g += 8)
+            for (uint64_t left = eight_flags(groups_open(code + g, b->group_moved + g, needed));
+                 left; left &= left - 1) {
+                const ptrdiff_t group = g + __builtin_ctzll(left);
+                open->lists[group * open->room + open->counts[group]++] = (int32_t)p;
+            }
     }
 }
 

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Rows and centres of one fit in codes of 8 bits, for the bounds.
+
+What they prove is in src/kernels/row_codes.inc.h.  The codes are of what the kernels of the scores
+see: framed rows and centres in the compute dtype.
+"""
+
+import numpy as np
+
+cimport cython
+from cython.parallel cimport prange, threadid
+from libc.stdint cimport int32_t, uint8_t
+
+from fastmix.core._coarse cimport Coarse
+from fastmix.core._kernels cimport address, fm_block, fm_bounds, fm_coded_row, fm_open
+from fastmix.core._threads cimport enter, leave
+from fastmix.core._tiles cimport TileRows, padded
+
+from fastmix.core._kernels import aligned_empty
+
+__all__ = ["RowCodes"]
+
+# Sums of products fit 32 bits.
+MAX_COLUMNS = 60_000
+
+cdef Py_ssize_t PIECE = 64
+
+
+@cython.final
+cdef class RowCodes(Coarse):
+    """Codes of rows, and of the centres of an E-step.
+
+    Parameters
+    ----------
+    rows : TileRows
+        With ``serves(rows)``.
+    """
+
+    def __init__(self, TileRows rows):
+        self.rows, self.kernels = rows, rows.short.kernels
+        self.p.pairs = (rows.d + 7) // 8
+        self.effort = rows.d // 4
+        # Untouched before rows are added.
+        self.codes = aligned_empty((rows.n, 8 * self.p.pairs), np.uint8)
+        self.numbers = np.empty((rows.n, 3), dtype=np.float32)
+        self.p.codes = <uint8_t *>address(self.codes)
+        self.p.rows = <fm_coded_row *>address(self.numbers)
+
+    @staticmethod
+    def serves(TileRows rows):
+        """Whether kernels for such rows are in use."""
+        return rows.short.kernels != NULL and rows.d <= MAX_COLUMNS
+
+    @staticmethod
+    def row_bytes(Py_ssize_t d):
+        """Memory that a row takes."""
+        return (d + 7) // 8 * 8 + 12
+
+    def add(self, Py_ssize_t start, Py_ssize_t stop, int n_threads):
+        cdef Py_ssize_t piece, size = self.rows.kernels.itemsize, d = self.rows.d
+        # Framed rows, their squares, and one row.
+        cdef Py_ssize_t bytes = padded(size * PIECE * (d + 1)) + padded(size * d)
+        cdef char *memory
+        if self.memory is None or self.memory.size < bytes * n_threads:
+            self.memory = aligned_empty(bytes * n_threads, np.uint8)
+        memory = <char *>address(self.memory)
+        enter()
+        for piece in prange((stop - start + PIECE - 1) // PIECE, nogil=True,
+                            num_threads=n_threads, schedule="dynamic", chunksize=4):
+            self._add(start + piece * PIECE, stop, memory + threadid() * bytes)
+        leave()
+
+    cdef void _add(self, Py_ssize_t start, Py_ssize_t stop, char *memory) noexcept nogil:
+        cdef Py_ssize_t i, size = self.rows.kernels.itemsize, d = self.rows.d
+        cdef Py_ssize_t count = min(PIECE, stop - start)
+        cdef int32_t[64] places
+        cdef Py_ssize_t[64] listed
+        cdef fm_block block
+        for i in range(count):
+            places[i] = i
+            listed[i] = start + i
+        block.rows, block.start, block.count = listed, 0, count
+        self.rows.kernels.gather(&self.rows.x, &block, self.rows.pack_offset, self.rows.scale,
+                                 places, memory, memory + size * PIECE * d,
+                                 memory + padded(size * PIECE * (d + 1)))
+        self.kernels.code_rows(memory, count, d, &self.p, start)
+
+    def arrange(self, groups, const Py_ssize_t[::1] first, Py_ssize_t columns):
+        Coarse.arrange(self, groups, first, columns)
+        self.groups, self.first = groups, np.array(first)
+        # What is no centre wins no comparison.
+        self.panels = aligned_empty((columns, 8 * self.p.pairs), np.int8)
+        self.panels[...] = 0
+        self.starts = np.zeros(columns, dtype=np.int32)
+        self.halves = np.full(columns, np.finfo(np.float32).max, dtype=np.float32)
+        self.group_numbers = np.zeros((3, len(groups)), dtype=np.float32)
+        self.p.panels = <int32_t *>address(self.panels)
+        self.p.starts = <int32_t *>address(self.starts)
+        self.p.halves = <float *>address(self.halves)
+        self.p.group_unit = <float *>address(self.group_numbers[0])
+        self.p.group_square = <float *>address(self.group_numbers[1])
+        self.p.group_rest = <float *>address(self.group_numbers[2])
+        self.p.column_of = <int32_t *>address(self.column_of)
+
+    def move(self, const double[:, ::1] centers, stirred, int n_threads):
+        cdef Py_ssize_t i, count
+        # Centres of a group share its unit.
+        of = [g for g in range(len(self.groups)) if stirred[self.groups[g]].any()]
+        if not of:
+            return
+        sizes = [len(self.groups[g]) for g in of]
+        cdef Py_ssize_t[::1] group = np.array(of, dtype=np.intp)
+        cdef Py_ssize_t[::1] size = np.array(sizes, dtype=np.intp)
+        cdef Py_ssize_t[::1] at = np.cumsum([0, *sizes])
+        picked = np.asarray(centers)[np.concatenate([self.groups[g] for g in of])]
+        cdef const double[:, ::1] c = picked
+        count = len(of)
+        enter()
+        for i in prange(count, nogil=True, num_threads=n_threads, schedule="dynamic"):
+            self.kernels.code_group(&c[at[i], 0], size[i], self.rows.d, &self.p, group[i],
+                                    self.first[group[i]] // 8)
+        leave()
+
+    cdef Py_ssize_t scan(self, const fm_bounds *b, Py_ssize_t group, Py_ssize_t panel,
+                         Py_ssize_t n_panels, Py_ssize_t start, const fm_open *open,
+                         int32_t *list, Py_ssize_t count) noexcept nogil:
+        return self.kernels.codes_scan(b, &self.p, group, panel, n_panels, start, open, list,
+                                       count)

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Codes of 8 bits inside the bounds: what they prove holds, and no label depends on them."""
+
+import numpy as np
+import pytest
+
+from coarse_cases import K, data, decaying, framed, updated, whole
+from fastmix.core._bounds import GroupBounds
+from fastmix.core._dense import DenseRows
+from fastmix.core._kernels import supported_isas
+from fastmix.core._row_codes import RowCodes
+from fastmix.core._shortlist import use_shortlists
+
+
+@pytest.fixture(autouse=True)
+def everywhere():
+    """Codes wherever there are kernels, fast or not."""
+    before = use_shortlists(2)
+    yield
+    use_shortlists(before)
+
+
+def tables():
+    """Kernel tables that have the codes' kernels, as (name, dtype)."""
+    before = use_shortlists(2)
+    every = [(name, np.dtype(code)) for name in supported_isas() for code in ("f4", "f8")]
+    found = [
+        of for of in every if RowCodes.serves(DenseRows(np.zeros((1, 1), of[1]), of[1], of[0]))
+    ]
+    use_shortlists(before)
+    return found
+
+
+on_every_table = pytest.mark.parametrize("isa, dtype", tables(), ids=str)
+
+
+def coded(X, isa, pivot=0.0):
+    rows, Y = framed(X, isa, pivot)
+    codes = RowCodes(rows)
+    codes.add(0, rows.n, 2)
+    return rows, Y, codes
+
+
+def assert_bounds_hold(bounds, Y, centers, labels, dtype):
+    """No row is farther from its centre than its upper bound, nor nearer to any other than the
+    lower bound of that one's group, in exact distances of what the kernels see."""
+    apart = Y[:, np.newaxis] - centers.astype(dtype).astype(np.float64)
+    far = np.sqrt(np.square(apart).sum(axis=2))
+    own = far[np.arange(len(Y)), labels]
+    upper = bounds.upper + bounds.moved[labels]
+    assert (own <= upper * (1 + 1e-9) + 1e-30).all()
+    far[np.arange(len(Y)), labels] = np.inf
+    for g, members in enumerate(bounds.groups):
+        code = bounds.codes[:, g].astype(np.float64)
+        lower = code * bounds.step - bounds.group_reach[g]
+        assert (lower <= far[:, members].min(axis=1) * (1 + 1e-9) + 1e-30).all()
+
+
+@on_every_table
+@data
+@pytest.mark.parametrize("n, d", [(700, 33), (500, 40), (300, 130), (70, 64), (90, 1)])
+@pytest.mark.parametrize("n_groups", [2, 5])
+def test_labels_are_those_of_a_plain_scan_and_bounds_hold(rng, isa, dtype, make, n, d, n_groups):
+    if d < 6:
+        make = decaying
+    X = make(rng, n, d).astype(dtype)
+    rows, Y, codes = coded(X, isa, pivot=X.mean())
+    centers = Y[rng.choice(n, K, replace=False)]
+    labels = np.full(n, -1, dtype=np.int32)
+    rows.assign(0, n, centers, labels, 1)
+    plain, bounds = labels.copy(), None
+    for _ in range(9):
+        centers = updated(Y, centers, labels)
+        rows.assign(0, n, centers, plain, 1)
+        if bounds is None:
+            spread = np.sqrt(np.square(Y - centers[labels]).sum(axis=1).mean()) + 1e-30
+            bounds = GroupBounds(rows, centers, n_groups, spread, codes)
+        bounds.move(centers, np.square(Y).sum(axis=1).max() * 1.001, 1)
+        bounds.assign(0, n, labels, 1)
+        np.testing.assert_array_equal(labels, plain)
+        assert_bounds_hold(bounds, Y, centers, labels, dtype)
+
+
+@on_every_table
+@data
+def test_codes_are_off_by_no_more_than_they_say(rng, isa, dtype, make):
+    n, d = 150, 70
+    X = make(rng, n, d).astype(dtype)
+    X[:3] = [[0.0], [1e-25], [-1.0]]
+    _, Y, codes = coded(X, isa)
+    unit, square, rest = codes.numbers.astype(np.float64).T
+    q = codes.codes[:, :d].astype(np.float64) - 128
+    assert (codes.codes[:, d:] == 128).all()
+    assert np.abs(q).max() <= 127
+    off = np.sqrt(np.square(Y - q * unit[:, np.newaxis]).sum(axis=1))
+    assert (off <= rest).all()
+    assert (rest[3:] <= 0.03 * np.sqrt(np.square(Y[3:]).sum(axis=1))).all()
+    np.testing.assert_allclose(square, np.square(q * unit[:, np.newaxis]).sum(axis=1), rtol=1e-6)
+
+
+@on_every_table
+def test_codes_of_centers_are_off_by_no_more_than_they_say(rng, isa, dtype):
+    X = decaying(rng, 200, 37).astype(dtype)
+    rows, Y, codes = coded(X, isa)
+    centers = Y[:K] * 10.0 ** rng.uniform(-3, 3, size=(K, 1))
+    groups = [np.arange(13), np.arange(13, K)]
+    codes.arrange(groups, np.array([0, 16]), 16 + 32)
+    codes.move(centers, np.ones(K, dtype=np.uint8), 1)
+    width = codes.codes.shape[1]
+    panels = codes.panels.reshape(-1, width // 8, 8, 8).transpose(0, 2, 1, 3).reshape(-1, width)
+    unit, square, rest = codes.group_numbers.astype(np.float64)
+    seen = centers.astype(dtype).astype(np.float64)
+    assert (panels[:, rows.d :] == 0).all()
+    for g, members in enumerate(groups):
+        z = panels[codes.column_of[members]].astype(np.float64)[:, : rows.d]
+        off = np.sqrt(np.square(seen[members] - z * unit[g]).sum(axis=1))
+        assert (off <= rest[g]).all()
+        assert (np.square(z * unit[g]).sum(axis=1) <= square[g]).all()
+        halves = codes.halves[codes.column_of[members]]
+        assert (halves <= np.square(z).sum(axis=1) / 2).all()
+    # Only a group with a centre that moved is done again.
+    before, stirred = codes.panels.copy(), np.zeros(K, dtype=np.uint8)
+    stirred[3] = 1
+    codes.move(-centers, stirred, 1)
+    np.testing.assert_array_equal(codes.panels[16:], before[16:])
+    np.testing.assert_array_equal(codes.panels[:16], -before[:16])
+
+
+@on_every_table
+@pytest.mark.parametrize("factor", [1e-30, 1e-12, 1e12])
+def test_rows_of_any_scale_beside_others(rng, isa, dtype, factor):
+    X = decaying(rng, 400, 48)
+    X[::3] *= factor
+    rows, Y, codes = coded(X.astype(dtype), isa)
+    centers = np.concatenate([Y[:20], Y[: 3 * (K - 20) : 3]])
+    labels = np.full(len(Y), -1, dtype=np.int32)
+    rows.assign(0, len(Y), centers, labels, 1)
+    found = np.zeros_like(labels)
+    spread = np.sqrt(np.square(Y - centers[labels]).sum(axis=1).mean())
+    bounds = GroupBounds(rows, centers, 4, spread, codes)
+    bounds.move(centers, np.square(Y).sum(axis=1).max() * 1.001, 1)
+    bounds.assign(0, len(Y), found, 1)
+    np.testing.assert_array_equal(found, labels)
+    assert_bounds_hold(bounds, Y, centers, labels, dtype)
+
+
+@data
+@pytest.mark.parametrize("d", [61, 200])
+def test_fits_have_the_bits_of_plain_scans(rng, dtype, make, d):
+    X = make(rng, 3000, d).astype(dtype)
+    use_shortlists(0)
+    plain = whole(X, "lloyd")
+    use_shortlists(2)
+    for algorithm in ("lloyd", "auto", "elkan"):
+        result = whole(X, algorithm)
+        np.testing.assert_array_equal(result.labels, plain.labels)
+        np.testing.assert_array_equal(result.centers, plain.centers)
+        assert result.inertia == plain.inertia
+    assert "codes of 8 bits" in result.report["reason"]
+
+
+@pytest.mark.parametrize("memory", [0, 12_000 * 20, 12_000 * 230, 12_000 * 260])
+def test_memory_of_bounds_limits_codes(rng, memory):
+    X = decaying(rng, 12_000, 200, 1.5).astype(np.float32)
+    plain, result = whole(X, "lloyd"), whole(X, "elkan", bounds_memory=memory)
+    np.testing.assert_array_equal(result.labels, plain.labels)
+    assert ("codes of 8 bits" in result.report["reason"]) == (memory >= 12_000 * 230)
