@@ -13,6 +13,7 @@ from fastmix._kmeans import KMeans
 from fastmix._rollback import rollback
 from fastmix.core import _fit as core
 from fastmix.core import _lloyd, _minibatch, _sequential
+from fastmix.core._checkpoint import made_random_state, random_state_values
 from fastmix.core._frame import extremes, scan
 from fastmix.core._kernels import isa
 from fastmix.core._means import Means
@@ -195,6 +196,33 @@ class MiniBatchKMeans(KMeans):
             For bad input, before any work; the estimator stays as it was.
         """
         return self._atomically(self._partial_fit, X, sample_weight)
+
+    def _get_state(self):
+        """As of KMeans, with what the batches to come depend on."""
+        params, arrays = super()._get_state()
+        known, seed = self.__dict__, self.random_state
+        if isinstance(seed, Integral) and "_random_state" not in known:
+            seed = int(seed)
+        elif seed is not None:  # without one nothing repeats
+            seed = random_state_values(as_random_state(known.get("_random_state", seed)))
+        since = known.get("_n_since_last_reassign")
+        return params | {
+            "reassignment_ratio": float(self.reassignment_ratio),
+            "random_state": seed,
+            "batches": None if since is None else {"since": since, "size": self._batch_size},
+        }, arrays
+
+    @classmethod
+    def _from_state(cls, params, arrays):
+        """A fitted estimator from what ``_get_state`` gave."""
+        model = super()._from_state(params, arrays)
+        model.reassignment_ratio = params["reassignment_ratio"]
+        seed = params["random_state"]
+        model.random_state = made_random_state(seed) if isinstance(seed, dict) else seed
+        if params["batches"] is not None:
+            model._n_since_last_reassign = params["batches"]["since"]
+            model._batch_size = params["batches"]["size"]
+        return model
 
     def _atomically(self, method, X, sample_weight):
         """Call a method that returns new attributes; an error leaves all as it was, but for what
