@@ -18,7 +18,7 @@ from fastmix.core._frame import extremes, scan
 from fastmix.core._kernels import isa
 from fastmix.core._means import Means
 from fastmix.core._rates import as_rate
-from fastmix.core._sources import in_memory
+from fastmix.core._sources import array_of, refuse_sources
 from fastmix.core._threads import thread_limit
 from fastmix.core._validation import as_random_state, as_rows, as_weights, result_dtype
 
@@ -269,7 +269,8 @@ class MiniBatchKMeans(KMeans):
         began = time.perf_counter()
         k, rate, callbacks = self.n_clusters, as_rate(self.learning_rate), self.callbacks
         callbacks = core.as_callbacks(callbacks)
-        X = in_memory(self._validated(X, reset=True), "MiniBatchKMeans")
+        refuse_sources(X, "MiniBatchKMeans")
+        X = array_of(self._validated(X, reset=True))
         weights, factor = as_weights(sample_weight, X.shape[0])
         init = core.check_arguments(X.shape, k, self.init)
         n_init = self._resolve_n_init()
@@ -333,7 +334,8 @@ class MiniBatchKMeans(KMeans):
     def _partial_fit(self, X, sample_weight, keep):
         k, rate = self.n_clusters, as_rate(self.learning_rate)
         state = self._known_state()
-        X = in_memory(self._validated(X, reset=state is None), "partial_fit")
+        refuse_sources(X, "partial_fit")
+        X = array_of(self._validated(X, reset=state is None))
         weights, factor = as_weights(sample_weight, X.shape[0])
         n_threads = thread_limit(self.n_threads)
         random_state = self.__dict__.get("_random_state")
