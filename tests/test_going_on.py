@@ -124,7 +124,15 @@ def test_k_means_goes_on(first, rate, batch_size, tmp_path):
     assert_goes_on(model, tmp_path, batches, of_centers)
 
 
-@pytest.mark.parametrize("seed", [0, None, np.random.RandomState(3)], ids=["0", "none", "state"])
+SEEDS = {
+    "0": 0,
+    "none": None,
+    "RandomState": np.random.RandomState(3),
+    "RandomState of PCG64": np.random.RandomState(np.random.PCG64(3)),
+}
+
+
+@pytest.mark.parametrize("seed", SEEDS.values(), ids=SEEDS)
 @pytest.mark.parametrize("first", ["fit", "partial_fit"])
 def test_mini_batches_go_on(first, seed, tmp_path):
     # Small clusters are reassigned to rows drawn at random, every 10 K rows or more.
