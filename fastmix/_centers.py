@@ -9,6 +9,8 @@ from fastmix._saving import SavedModel
 from fastmix._state import common_state, restore_columns, stored_frame
 from fastmix.core._fit import KMeansModel
 from fastmix.core._frame import Frame
+from fastmix.core._rates import made_rate, rate_values
+from fastmix.core._sequential import restored
 from fastmix.core._validation import result_dtype
 
 __all__ = ["CentersModel"]
@@ -94,18 +96,29 @@ class CentersModel(SavedModel):
             "n_clusters": len(model.centers),
             "inertia": float(self.inertia_) if hasattr(self, "inertia_") else None,
             "n_iter": int(getattr(self, "n_iter_", 0)),
+            "learning_rate": rate_values(self.learning_rate),
+            "batch_size": None if self.batch_size is None else int(self.batch_size),
+            "sequential": None,
         }
         arrays |= {
             "centers": model.centers,
             "cluster_centers": self._centers,
             "counts": getattr(self, "counts_", np.zeros(len(model.centers))),
         }
+        learnt = self.__dict__.get("_learnt")
+        if learnt is not None:
+            params["sequential"] = {"unit": learnt.unit, "n_steps": int(self.n_steps_)}
+            arrays |= {"sums_weights": learnt.weights, "sums": learnt.sums}
         return params, arrays
 
     @classmethod
     def _from_state(cls, params, arrays):
         """A fitted estimator from what ``_get_state`` gave."""
-        model = cls(n_clusters=params["n_clusters"])
+        model = cls(
+            n_clusters=params["n_clusters"],
+            learning_rate=made_rate(params["learning_rate"]),
+            batch_size=params["batch_size"],
+        )
         model._model = KMeansModel(arrays["centers"], stored_frame(params, arrays))
         model._centers = arrays["cluster_centers"]
         if params["inertia"] is not None:
@@ -113,5 +126,11 @@ class CentersModel(SavedModel):
         if arrays["counts"].any():
             model._sizes = arrays["counts"]
         model.n_iter_ = params["n_iter"]
+        sequential = params["sequential"]
+        if sequential is not None:
+            model.n_steps_ = sequential["n_steps"]
+            centers, frame = model._model
+            learnt = arrays["sums_weights"], arrays["sums"]
+            model._learnt = restored(frame, centers, *learnt, sequential["unit"])
         restore_columns(model, params)
         return model

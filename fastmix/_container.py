@@ -54,6 +54,8 @@ class Format(NamedTuple):
     version: int
     # From class and params to the arrays, {name: Expected}; it refuses what it does not know.
     arrays_of: Callable
+    # From class and params of an older version to those of this one, as far as they suffice.
+    upgraded: Callable | None = None
 
 
 def write(path, form, name, params, arrays):
@@ -145,10 +147,23 @@ def _check_manifest(manifest, form):
             refuse(MANIFEST, f"does not say that this is a {form.name}")
         _check_version(manifest, form)
         check_keys(MANIFEST, "keys", manifest, _MANIFEST_KEYS)
-        expected = form.arrays_of(manifest["class"], manifest["params"])
-        check_keys(MANIFEST, "arrays", manifest["arrays"], expected)
-        for key, wanted in expected.items():
-            _check_entry(_member_of(key), manifest["arrays"][key], wanted)
+        if manifest["format_version"] == form.version:
+            return _check_content(manifest, form)
+        manifest["params"] = form.upgraded(manifest["class"], manifest["params"])
+        try:
+            return _check_content(manifest, form)
+        except Refusal as error:
+            raise Refusal(
+                f"{error}; it is of the older format_version {manifest['format_version']}, and "
+                f"this fastmix reads {form.version}"
+            ) from error
+
+
+def _check_content(manifest, form):
+    expected = form.arrays_of(manifest["class"], manifest["params"])
+    check_keys(MANIFEST, "arrays", manifest["arrays"], expected)
+    for key, wanted in expected.items():
+        _check_entry(_member_of(key), manifest["arrays"][key], wanted)
     return expected
 
 

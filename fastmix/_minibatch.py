@@ -13,11 +13,12 @@ from fastmix._kmeans import KMeans
 from fastmix._rollback import rollback
 from fastmix.core import _fit as core
 from fastmix.core import _lloyd, _minibatch, _sequential
+from fastmix.core._checkpoint import made_random_state, random_state_values
 from fastmix.core._frame import extremes, scan
 from fastmix.core._kernels import isa
 from fastmix.core._means import Means
 from fastmix.core._rates import as_rate
-from fastmix.core._sources import in_memory
+from fastmix.core._sources import array_of, refuse_sources
 from fastmix.core._threads import thread_limit
 from fastmix.core._validation import as_random_state, as_rows, as_weights, result_dtype
 
@@ -196,6 +197,33 @@ class MiniBatchKMeans(KMeans):
         """
         return self._atomically(self._partial_fit, X, sample_weight)
 
+    def _get_state(self):
+        """As of KMeans, with what the batches to come depend on."""
+        params, arrays = super()._get_state()
+        known, seed = self.__dict__, self.random_state
+        if isinstance(seed, Integral) and "_random_state" not in known:
+            seed = int(seed)
+        elif seed is not None:  # without one nothing repeats
+            seed = random_state_values(as_random_state(known.get("_random_state", seed)))
+        since = known.get("_n_since_last_reassign")
+        return params | {
+            "reassignment_ratio": float(self.reassignment_ratio),
+            "random_state": seed,
+            "batches": None if since is None else {"since": since, "size": self._batch_size},
+        }, arrays
+
+    @classmethod
+    def _from_state(cls, params, arrays):
+        """A fitted estimator from what ``_get_state`` gave."""
+        model = super()._from_state(params, arrays)
+        model.reassignment_ratio = params["reassignment_ratio"]
+        seed = params["random_state"]
+        model.random_state = made_random_state(seed) if isinstance(seed, dict) else seed
+        if params["batches"] is not None:
+            model._n_since_last_reassign = params["batches"]["since"]
+            model._batch_size = params["batches"]["size"]
+        return model
+
     def _atomically(self, method, X, sample_weight):
         """Call a method that returns new attributes; an error leaves all as it was, but for what
         the method has asked to keep."""
@@ -241,7 +269,8 @@ class MiniBatchKMeans(KMeans):
         began = time.perf_counter()
         k, rate, callbacks = self.n_clusters, as_rate(self.learning_rate), self.callbacks
         callbacks = core.as_callbacks(callbacks)
-        X = in_memory(self._validated(X, reset=True), "MiniBatchKMeans")
+        refuse_sources(X, "MiniBatchKMeans")
+        X = array_of(self._validated(X, reset=True))
         weights, factor = as_weights(sample_weight, X.shape[0])
         init = core.check_arguments(X.shape, k, self.init)
         n_init = self._resolve_n_init()
@@ -305,7 +334,8 @@ class MiniBatchKMeans(KMeans):
     def _partial_fit(self, X, sample_weight, keep):
         k, rate = self.n_clusters, as_rate(self.learning_rate)
         state = self._known_state()
-        X = in_memory(self._validated(X, reset=state is None), "partial_fit")
+        refuse_sources(X, "partial_fit")
+        X = array_of(self._validated(X, reset=state is None))
         weights, factor = as_weights(sample_weight, X.shape[0])
         n_threads = thread_limit(self.n_threads)
         random_state = self.__dict__.get("_random_state")

@@ -424,6 +424,8 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
         self.log_likelihood_ = result.log_likelihood
         self.fit_report_ = result.report
         self._seen = total
+        held = result.report["held"]
+        self._held = held[:1] if self.covariance_type == "tied" else held  # of the covariances
         self.__dict__.pop("_stepwise", None)
 
 

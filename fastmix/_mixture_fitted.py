@@ -8,10 +8,12 @@ from sklearn.utils.validation import check_is_fitted
 from fastmix._rows import RowsValidation
 from fastmix._saving import SavedModel
 from fastmix._state import common_state, restore_columns, stored_frame
+from fastmix._stepwise_state import restored, stored
 from fastmix.core import _mixture_fit as core
 from fastmix.core import _mixture_use as use
 from fastmix.core._mixture import log
 from fastmix.core._parameters import Parameters, factors_of, n_parameters, ordered_sum
+from fastmix.core._rates import made_rate, rate_values
 from fastmix.core._sampling import sample
 from fastmix.core._threads import thread_limit
 from fastmix.core._validation import as_out, as_weights, result_dtype
@@ -78,6 +80,11 @@ class FittedMixture(RowsValidation, SavedModel):
             "lower_bound": float(self.lower_bound_),
             "log_likelihood": None if likelihood is None else float(likelihood),
             "seen": float(getattr(self, "_seen", 0.0)),
+            "reg_covar": self.reg_covar if self.reg_covar == "auto" else float(self.reg_covar),
+            "learning_rate": rate_values(self.learning_rate),
+            "averaging": bool(self.averaging),
+            "held": list(self.__dict__.get("_held", ())),
+            "stepwise": None,
         }
         arrays |= {
             "weights": parameters.weights,
@@ -87,13 +94,23 @@ class FittedMixture(RowsValidation, SavedModel):
             "whitening": factors.P,
             "log_det": factors.log_det,
         }
+        state = self.__dict__.get("_stepwise")
+        if state is not None:
+            params["stepwise"], learnt = stored(state)
+            arrays |= learnt
         return params, arrays
 
     @classmethod
     def _from_state(cls, params, arrays):
         """A fitted estimator from what ``_get_state`` gave."""
         kind = params["covariance_type"]
-        model = cls(n_components=params["n_components"], covariance_type=kind)
+        model = cls(
+            n_components=params["n_components"],
+            covariance_type=kind,
+            reg_covar=params["reg_covar"],
+            learning_rate=made_rate(params["learning_rate"]),
+            averaging=params["averaging"],
+        )
         names = ("weights", "means", "covariances")
         parameters = Parameters(kind, *(arrays[name] for name in names))
         factors = factors_of(parameters, arrays["whitening"], arrays["log_det"])
@@ -102,7 +119,9 @@ class FittedMixture(RowsValidation, SavedModel):
         model.converged_ = params["converged"]
         model.n_iter_ = params["n_iter"]
         model.lower_bound_ = params["lower_bound"]
-        model._seen = params["seen"]
+        model._seen, model._held = params["seen"], params["held"]
+        if params["stepwise"] is not None:
+            model._stepwise = restored(params, arrays, model._model)
         if params["log_likelihood"] is not None:
             model.log_likelihood_ = params["log_likelihood"]
         restore_columns(model, params)

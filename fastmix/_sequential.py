@@ -8,7 +8,7 @@ from fastmix._rollback import rollback
 from fastmix.core import _fit as core
 from fastmix.core import _sequential
 from fastmix.core._rates import as_rate
-from fastmix.core._sources import in_memory
+from fastmix.core._sources import array_of, refuse_sources
 from fastmix.core._threads import thread_limit
 from fastmix.core._validation import as_random_state, as_weights, result_dtype
 
@@ -79,7 +79,8 @@ class SequentialUpdates:
         rate = as_rate(self.learning_rate)
         with rollback(self):
             state = self._known_state()
-            X = in_memory(self._validated(X, reset=state is None), "partial_fit")
+            refuse_sources(X, "partial_fit")
+            X = array_of(self._validated(X, reset=state is None))
             weights, factor = as_weights(sample_weight, X.shape[0])
             n_threads = thread_limit(self.n_threads)
             dtype = result_dtype(X.dtype) if state is None else self._centers.dtype

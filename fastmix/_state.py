@@ -9,10 +9,21 @@ import math
 
 import numpy as np
 
+from fastmix.core._checkpoint import made_random_state
 from fastmix.core._frame import Frame
 from fastmix.core._parameters import COVARIANCE_TYPES
+from fastmix.core._rates import made_rate
 
-__all__ = ["ARRAYS", "PARAMS", "axes_of", "common_state", "restore_columns", "stored_frame"]
+__all__ = [
+    "ARRAYS",
+    "LATER",
+    "PARAMS",
+    "common_state",
+    "learnt_arrays",
+    "restore_columns",
+    "shape_of",
+    "stored_frame",
+]
 
 
 def _is_count(value):
@@ -31,34 +42,121 @@ def _is_log_likelihood(value):
     return type(value) is float and not math.isnan(value)  # -Infinity: of no rows, or not known
 
 
+def _is_size(value):
+    return type(value) is int and value >= 0
+
+
+def _is_power_of_two(value):
+    return type(value) is float and math.frexp(value)[0] == 0.5
+
+
+def _is_amount(value):
+    return type(value) is float and 0 <= value < math.inf
+
+
+def _is_rate(value):
+    made_rate(value)  # whatever it raises is the manifest's fault
+    return True
+
+
+def _is_reg_covar(value):
+    return value == "auto" or _is_amount(value)
+
+
+def _are_places(value):
+    return type(value) is list and all(map(_is_size, value))
+
+
+def _is_random_state(value):
+    if type(value) is dict:
+        made_random_state(value)
+        return True
+    return value is None or _is_size(value)
+
+
+def _of(tests):
+    """A test of an object with exactly these values, or none."""
+
+    def test(value):
+        return value is None or (
+            type(value) is dict
+            and set(value) == set(tests)
+            and all(is_valid(value[key]) for key, is_valid in tests.items())
+        )
+
+    return test
+
+
 # The parameters that every class has, with a test of each.
 _COMMON = {
     "n_features": _is_count,
     "dtype": _is_dtype,
-    "scale": lambda value: type(value) is float and math.frexp(value)[0] == 0.5,
+    "scale": _is_power_of_two,
     "feature_names": _is_names,
 }
 
 _CENTERS = _COMMON | {
     "n_clusters": _is_count,
     "inertia": lambda value: value is None or (type(value) is float and value >= 0),
-    "n_iter": lambda value: type(value) is int and value >= 0,
+    "n_iter": _is_size,
+    "learning_rate": lambda value: value is not None and _is_rate(value),
+    # Of a model that partial_fit, or fit by mini-batches, has moved: sums and their weights.
+    "sequential": _of({"unit": _is_power_of_two, "n_steps": _is_size}),
+}
+
+# Of a mixture that partial_fit has moved: see _stepwise_state.py.
+_STEPWISE = {
+    "calls": _is_size,
+    "step": _is_amount,
+    "reg_covar": _is_reg_covar,
+    "reseeded": _are_places,
+    "dead": _are_places,
+    "total": lambda value: value is None or _is_amount(value),
+    "averaged": _is_size,
+    "average_total": _is_amount,
 }
 
 # Each class that model files can hold, by its name in fastmix: the parameters of its state.
 PARAMS = {
-    "KMeans": _CENTERS,
-    "MiniBatchKMeans": _CENTERS,
+    "KMeans": _CENTERS | {"batch_size": lambda value: value is None or _is_count(value)},
+    "MiniBatchKMeans": _CENTERS
+    | {
+        "batch_size": _is_count,
+        "reassignment_ratio": _is_amount,
+        "random_state": _is_random_state,
+        # Rows since small clusters were last reassigned, and rows of the first batch.
+        "batches": _of({"since": _is_size, "size": _is_count}),
+    },
     "GaussianMixture": _COMMON
     | {
         "n_components": _is_count,
         "covariance_type": lambda value: value in COVARIANCE_TYPES,
         "attribute_dtype": _is_dtype,
         "converged": lambda value: type(value) is bool,
-        "n_iter": lambda value: type(value) is int and value >= 0,
+        "n_iter": _is_size,
         "lower_bound": _is_log_likelihood,
         "log_likelihood": lambda value: value is None or _is_log_likelihood(value),
-        "seen": lambda value: type(value) is float and 0 <= value < math.inf,
+        "seen": _is_amount,
+        "reg_covar": _is_reg_covar,
+        "learning_rate": _is_rate,
+        "averaging": lambda value: type(value) is bool,
+        "held": _are_places,
+        "stepwise": _of(_STEPWISE),
+    },
+}
+
+# What files of version 1 lack, and what a model had that was read from one: the defaults.
+_LATER_CENTERS = {"learning_rate": "mean", "sequential": None}
+LATER = {
+    "KMeans": _LATER_CENTERS | {"batch_size": None},
+    "MiniBatchKMeans": _LATER_CENTERS
+    | {"batch_size": 1024, "reassignment_ratio": 0.01, "random_state": None, "batches": None},
+    "GaussianMixture": {
+        "reg_covar": 1e-6,
+        "learning_rate": None,
+        "averaging": False,
+        "held": [],
+        "stepwise": None,
     },
 }
 
@@ -90,9 +188,39 @@ ARRAYS = {
 }
 
 
-def axes_of(axes, params):
-    """Names of the parameters that size an array of ``ARRAYS``."""
-    return axes[params["covariance_type"]] if isinstance(axes, dict) else axes
+_SUMS = {
+    "sums_weights": (("<f8",), ("n_clusters", 2)),
+    "sums": (("<f8",), ("n_clusters", 2, "n_features")),
+}
+
+
+def _sized(prefix, *names):
+    """Arrays of a mixture, by names of a model's, under a prefix."""
+    of_model = ARRAYS["GaussianMixture"]
+    return {f"{prefix}_{name}": of_model[name] for name in names}
+
+
+def learnt_arrays(name, params):
+    """The arrays that a model of this class has more for ``partial_fit`` to go on from."""
+    if name != "GaussianMixture":
+        return {} if params["sequential"] is None else _SUMS
+    stepwise = params["stepwise"]
+    if stepwise is None:
+        return {}
+    moments = ("weights", "means", "covariances")  # of these shapes: sums, first and second moments
+    arrays = _sized("raw", *moments) | {"floor_variances": _PIVOT["pivot"]}
+    if stepwise["total"] is not None:
+        arrays |= _sized("moments", *moments)
+    if stepwise["averaged"]:
+        start = (*moments, "whitening", "log_det")
+        arrays |= _sized("average", *moments) | _sized("start", *start)
+    return arrays
+
+
+def shape_of(axes, params):
+    """The shape of an array: of what sizes it a number, or the name of a parameter."""
+    axes = axes[params["covariance_type"]] if isinstance(axes, dict) else axes
+    return [axis if isinstance(axis, int) else params[axis] for axis in axes]
 
 
 def common_state(estimator, frame):

@@ -20,7 +20,8 @@ __all__ = ["StepwiseUpdates"]
 
 class StepwiseUpdates:
     """Mixin of GaussianMixture: ``_stepwise`` is the state, made when partial_fit is first called,
-    and ``_seen`` the weight of the rows behind a model without one."""
+    ``_seen`` the weight of the rows behind a model without one and ``_held`` its covariances to
+    which the floor is added."""
 
     def partial_fit(self, X, y=None, sample_weight=None):
         """Move the model towards a batch of new rows by stepwise EM.
@@ -69,7 +70,8 @@ class StepwiseUpdates:
         the mean anew.
 
         ``fit_report_`` has the keys of a fit, of this call alone, but for repairs and held; and
-        step, and seen, the weight of all rows.  ``lower_bounds_`` has one for every batch.
+        step, and seen, the weight of all rows.  ``lower_bounds_`` has one for every batch; after a
+        model file is loaded, for those since, as for repairs.
 
         References
         ----------
@@ -111,8 +113,7 @@ class StepwiseUpdates:
                 on_drowned=self._warn_drowned,
             )  # fmt: skip
         elif not goes_on:
-            held = known.get("fit_report_", {}).get("held", ())
-            seen = known.get("_seen", 0.0)
+            seen, held = known.get("_seen", 0.0), known.get("_held", ())
             state = _stepwise.resume(self._model, self.reg_covar, seen, held)
         at = time.perf_counter()
         state = _stepwise.learn(
@@ -144,12 +145,13 @@ class StepwiseUpdates:
         return {
             "_stepwise": state,
             "_seen": state.seen,
+            "_held": np.flatnonzero(state.start.held).tolist(),
             "_model": state.model,
             "_dtype": result_dtype(X.dtype) if first else self._dtype,
             "converged_": False,
             "n_iter_": state.calls,
             "lower_bound_": bound,
-            "lower_bounds_": [*(known["lower_bounds_"] if goes_on else ()), bound],
+            "lower_bounds_": [*(known.get("lower_bounds_", ()) if goes_on else ()), bound],
             "fit_report_": report,
         }
 

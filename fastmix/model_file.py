@@ -6,12 +6,13 @@
 
 import fastmix
 from fastmix._container import MANIFEST, Expected, Format, ModelFileError, check_keys, read, write
-from fastmix._state import ARRAYS, PARAMS, axes_of
+from fastmix._state import ARRAYS, LATER, PARAMS, learnt_arrays, shape_of
 from fastmix._stored_zip import Refusal, refuse
 
 __all__ = ["FORMAT_VERSION", "ModelFileError", "load", "load_model", "save_model"]
 
-FORMAT_VERSION = 1
+# 1: what predict needs, and the weight of the rows behind it.  2: what partial_fit goes on from.
+FORMAT_VERSION = 2
 
 
 def _arrays_of(name, params):
@@ -23,12 +24,18 @@ def _arrays_of(name, params):
         if not is_valid(params[key]):
             refuse(MANIFEST, f"{key} of {name} cannot be {params[key]!r:.40}")
     return {
-        key: Expected(dtypes, [params[axis] for axis in axes_of(axes, params)])
-        for key, (dtypes, axes) in ARRAYS[name].items()
+        key: Expected(dtypes, shape_of(axes, params))
+        for key, (dtypes, axes) in (ARRAYS[name] | learnt_arrays(name, params)).items()
     }
 
 
-_FORMAT = Format("fastmix-model", FORMAT_VERSION, _arrays_of)
+def _upgraded(name, params):
+    """The params of version 1 with what version 2 has more: defaults, and nothing learnt."""
+    known = isinstance(name, str) and name in LATER and isinstance(params, dict)
+    return LATER[name] | params if known else params
+
+
+_FORMAT = Format("fastmix-model", FORMAT_VERSION, _arrays_of, _upgraded)
 
 
 def save_model(model, path):
@@ -93,13 +100,15 @@ def load_model(path):
     Returns
     -------
     model : KMeans or GaussianMixture
-        The fitted estimator, without the labels, trace and report of its fit.
+        The fitted estimator, without the labels, trace and report of its fit.  Of its parameters it
+        has those that ``partial_fit`` depends on, which goes on to the bits of the model saved; a
+        ``learning_rate`` that is a function of the user's must be set anew.
 
     Raises
     ------
     ModelFileError
-        The file is damaged, or not a model file, or of a later format version: one line that
-        names the member at fault.
+        The file is damaged, or not a model file, or of a later format version, or of an older one
+        that says too little: one line that names the member at fault.
     OSError
         The file cannot be opened or read.
     """

@@ -16,6 +16,8 @@ import pytest
 from fastmix import GaussianMixture
 from fastmix.core import _passes
 from fastmix.core._kernels import supported_isas
+from fastmix.core._mixture import MixtureRows
+from fastmix.core._mixture_scan import scan_columns
 from fastmix.core._parameters import COVARIANCE_TYPES
 
 N, D, K = 60_000, 4, 6  # many slots of the fold, and work for seven threads
@@ -140,3 +142,14 @@ def test_fit_makes_no_array_of_all_rows_by_components_or_columns(init):
     finally:
         tracemalloc.stop()
     assert peak < 8 * n * k  # 38 MB; vectors of the rows, and blocks, come to 13 to 20
+
+
+def test_scan_makes_no_array_of_all_rows():
+    rows = MixtureRows(np.arange(4e6, dtype=np.float32)[:, np.newaxis] % 7, np.dtype(np.float32))
+    tracemalloc.start()
+    try:
+        scan_columns(rows, None, 1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * rows.n  # the labels of one call, and scratch

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import fastmix
 from archives import archive_of, edit_manifest, little_memory, members_of, refusal_of
-from fastmix._state import ARRAYS, axes_of
+from fastmix._state import ARRAYS, learnt_arrays, shape_of
 from fastmix.model_file import FORMAT_VERSION, ModelFileError, load_model, save_model
 
 # Every array of every class, and the one of each that has 4 x 3 values.
@@ -155,8 +155,9 @@ def test_lying_shape_is_refused_before_memory_is_taken(members, tmp_path, shape)
     count = "n_components" if name == "GaussianMixture" else "n_clusters"
     edit_manifest(members, "params", **{count: shape[0], "n_features": shape[1]})
     params = json.loads(members["manifest.json"])["params"]
-    for key, (_, axes) in ARRAYS[name].items():
-        lie = [params[axis] for axis in axes_of(axes, params)]
+    arrays = ARRAYS[name] | learnt_arrays(name, params)
+    for key, (_, axes) in arrays.items():
+        lie = shape_of(axes, params)
         edit_manifest(members, "arrays", key, shape=lie, bytes=8 * math.prod(lie))
         if key != "pivot":
             header = io.BytesIO()
@@ -165,7 +166,7 @@ def test_lying_shape_is_refused_before_memory_is_taken(members, tmp_path, shape)
             members[f"{key}.npy"] = header.getvalue() + bytes(96)
     with little_memory():
         message = refusal(archive_of(members), tmp_path)
-    assert message.split(".npy: ")[0] in ARRAYS[name]
+    assert message.split(".npy: ")[0] in arrays
 
 
 @pytest.mark.parametrize(

@@ -378,8 +378,8 @@ def test_a_step_of_k_means_plus_plus_goes_through_blocks_few_times():
     kmeans_plusplus(Counting(X), 9, n_local_trials=8, random_state=0)
     # One to see that it is no iterator, one to count, two of the scan, one to take the first row,
     # one of all rows, and one to take the centres in the end; then for each step one of all rows,
-    # one for the slots that are drawn from and one for the candidates.
-    assert Counting.passes <= 7 + 3 * 8
+    # and one for the slots that are drawn from, and with them the candidates.
+    assert Counting.passes <= 7 + 2 * 8
 
 
 # ---------------------------------------------------------------- what is refused

@@ -15,7 +15,7 @@ from benchmarks import N_THREADS
 DTYPES = ("float32", "float64")
 
 # A pair of fits that takes less, in seconds, is repeated: one of some milliseconds says little.
-_LEAST_SECONDS = 0.5
+LEAST_SECONDS = 0.5
 
 
 def check_threads():
@@ -81,7 +81,7 @@ def _measure_once(task, library, more, timing):
     # Memory that the library before gave back is taken anew: 2.5 s of scikit-learn's first fit at
     # (500,000, 32, 64), which would be subtracted from the second.
     task.fit(library, 1)
-    while spent < _LEAST_SECONDS:
+    while spent < LEAST_SECONDS:
         timing.model = None  # two models of a wide work need not fit in memory
         first, _ = task.fit(library, 1)
         whole, timing.model = task.fit(library, 1 + more)

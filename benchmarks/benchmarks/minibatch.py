@@ -42,7 +42,7 @@ def objective(X, centers):
     return total / len(X)
 
 
-def results(case, dtype, scale, repeats, seed):
+def results(case, dtype, scale, repeats, seed, libraries=LIBRARIES):
     """{library: (seconds of each repeat, steps, objective)}, interleaved; and X."""
     n, d, k, batch_size, steps, _ = case
     rng = np.random.default_rng(seed)
@@ -52,11 +52,11 @@ def results(case, dtype, scale, repeats, seed):
         options["init"] = X[rng.choice(len(X), k, replace=False)]
         options["max_iter"] = max(1, round(steps * batch_size / len(X)))
         options |= {"max_no_improvement": None, "compute_labels": False}
-    found = {library: [[], 0, 0.0] for library in LIBRARIES}
-    for library in LIBRARIES:
+    found = {library: [[], 0, 0.0] for library in libraries}
+    for library in libraries:
         _estimator(library)(2, n_init=1).fit(X[:1000])  # imports and thread pools
     for _ in range(repeats):
-        for library in LIBRARIES:
+        for library in libraries:
             seconds, model = measure.timed(_estimator(library)(**options).fit, X)
             found[library][0].append(seconds)
             found[library][1:] = model.n_steps_, objective(X, model.cluster_centers_)

@@ -72,11 +72,9 @@ def restore_random_state(draws, values):
 
 def made_random_state(values):
     """A new RandomState or Generator in a state that ``random_state_values`` gave."""
-    if "gauss" in values:
-        draws = np.random.RandomState(0)
-    else:
-        kinds = {kind.__name__: kind for kind in _BIT_GENERATORS}
-        draws = np.random.Generator(kinds[values["bit_generator"]](0))
+    kinds = {kind.__name__: kind for kind in _BIT_GENERATORS}
+    bits = kinds[values["bit_generator"]](0)
+    draws = np.random.RandomState(bits) if "gauss" in values else np.random.Generator(bits)
     restore_random_state(draws, values)
     return draws
 

@@ -64,6 +64,7 @@ class Floor:
     """
 
     def __init__(self, reg_covar, variances, frame):
+        self.reg_covar = reg_covar
         self.auto = isinstance(reg_covar, str)
         self.remedy = self.auto or reg_covar > 0
         self.added = 0.0 if self.auto else float(reg_covar) * frame.scale * frame.scale

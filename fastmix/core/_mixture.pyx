@@ -118,13 +118,16 @@ cdef class MixtureRows(MixtureMoments):
         self._run(start, stop, n_threads, &p, weights, moments)
 
     def gather(self, Py_ssize_t start, Py_ssize_t stop, labels, int n_threads, *, moments,
-               weights=None):
-        """Moments of hard labels (n,) int32, added to ``moments``; -1 is in no component."""
+               weights=None, Py_ssize_t origin=0):
+        """Moments of hard labels (n,) int32, added to ``moments``; -1 is in no component.
+
+        labels are indexed by row less origin.
+        """
         cdef Pass p
         memset(&p, 0, sizeof(Pass))
         p.kind, p.source = KINDS[moments.covariance_type], LABELS
         p.k = len(moments.weight)
-        p.given_labels = <const int32_t *>address(labels)
+        p.given_labels = <const int32_t *>address(labels) - origin
         self._run(start, stop, n_threads, &p, weights, moments)
 
     def absorb(self, Py_ssize_t start, Py_ssize_t stop, responsibilities, int n_threads, *,

@@ -13,9 +13,11 @@ __all__ = ["column_pivot", "scan_columns"]
 def _column_moments(rows, frame, weights, n_threads):
     """Means and variances, two of (d,), of the framed columns."""
     moments = Moments("diag", 1, rows.d, frame)
-    labels = np.zeros(rows.n, dtype=np.int32)
-    for start, stop, threads in slot_passes(rows, "diag", 1, n_threads):
-        rows.gather(start, stop, labels, threads, moments=moments, weights=weights)
+    labels = np.zeros(0, dtype=np.int32)
+    for start, stop, threads in slot_passes(rows, "diag", 1, n_threads, values=1):
+        if len(labels) < stop - start:
+            labels = np.zeros(stop - start, dtype=np.int32)
+        rows.gather(start, stop, labels, threads, moments=moments, weights=weights, origin=start)
     parameters = moments.parameters()
     return parameters.means[0], np.maximum(parameters.covariances[0], 0.0)
 

@@ -131,23 +131,30 @@ cdef class Potential:
         self.last, self.cumulative = None, _cumulative(slots)
 
     def draw(self, const double[::1] uniforms):
-        """Rows drawn with probabilities proportional to w min |x - c|^2."""
-        cdef Py_ssize_t i, slot, block = self.rows.block_rows
+        """Rows drawn with probabilities proportional to w min |x - c|^2: their numbers (m,), and as
+        centres (m, d)."""
+        cdef Py_ssize_t i, slot, m = uniforms.shape[0], block = self.rows.block_rows
         cdef double target, total = self.cumulative[self.n_slots - 1]
         cdef double[::1] within
-        picks = np.empty(uniforms.shape[0], dtype=np.intp)
-        cdef Py_ssize_t[::1] row = picks
-        for i in range(uniforms.shape[0]):
-            row[i] = pick(self.cumulative, uniforms[i] * total)
-        # In order, as rows of a source are read.
-        sums = {slot: self._within(slot) for slot in sorted(set(picks.tolist()))}
-        for i in range(uniforms.shape[0]):
-            target, slot = uniforms[i] * total, row[i]
-            within = sums[slot]
-            if slot:
-                target -= self.cumulative[slot - 1]
-            row[i] = slot * block + pick(within, target)
-        return picks
+        slots, picks = np.empty(m, dtype=np.intp), np.empty(m, dtype=np.intp)
+        cdef Py_ssize_t[::1] slot_of = slots, row = picks
+        for i in range(m):
+            slot_of[i] = pick(self.cumulative, uniforms[i] * total)
+        centers = None if self.last is None else np.empty((m, self.rows.d))
+        # In order, as rows of a source are read; where a slot is read, its rows are then taken, so
+        # that one pass over blocks does both.
+        for slot in sorted(set(slots.tolist())):
+            within, own = self._within(slot), []
+            for i in range(m):
+                if slot_of[i] == slot:
+                    target = uniforms[i] * total
+                    if slot:
+                        target -= self.cumulative[slot - 1]
+                    row[i] = slot * block + pick(within, target)
+                    own.append(i)
+            if centers is not None:
+                centers[own] = self.rows.take(picks[own])
+        return picks, self.rows.take(picks) if centers is None else centers
 
     cdef _within(self, Py_ssize_t slot):
         """Running sums of w min |x - c|^2 over the rows of a slot."""

@@ -8,7 +8,16 @@ import numpy as np
 
 from fastmix.core._mixture import exp, log
 
-__all__ = ["HalfLife", "PowerLaw", "as_rate", "is_constant", "mean_rate", "steps_of"]
+__all__ = [
+    "HalfLife",
+    "PowerLaw",
+    "as_rate",
+    "is_constant",
+    "made_rate",
+    "mean_rate",
+    "rate_values",
+    "steps_of",
+]
 
 # Logarithms from here on: ours takes normal numbers.
 LEAST = 2.0**-1000
@@ -115,6 +124,44 @@ def as_rate(learning_rate):
     raise ValueError(
         f"learning_rate must be 'mean', a number in (0, 1] or a callable, got {learning_rate!r}"
     )
+
+
+class _Lost:
+    """The learning rate of a model whose own was a function, which no file holds."""
+
+    def __call__(self, seen, weight):
+        raise ValueError(
+            "learning_rate was a function when the model was saved, and no model file holds one: "
+            "set_params(learning_rate=...) before partial_fit"
+        )
+
+    def __repr__(self):
+        return "<a function that was not saved>"
+
+
+def rate_values(learning_rate):
+    """The parameter learning_rate as JSON has it."""
+    if type(learning_rate) is PowerLaw:
+        return {"power": learning_rate.exponent}
+    if type(learning_rate) is HalfLife:
+        return {"half_life": learning_rate.rows}
+    if callable(learning_rate):
+        return "function"
+    is_number = isinstance(learning_rate, numbers.Real)
+    return float(learning_rate) if is_number else learning_rate
+
+
+def made_rate(values):
+    """The parameter learning_rate that ``rate_values`` gave; ValueError or TypeError for what it
+    cannot have given."""
+    if isinstance(values, dict):
+        ((kind, value),) = values.items()
+        return {"power": PowerLaw, "half_life": HalfLife}[kind](value)
+    if values == "function":
+        return _Lost()
+    if values is not None:
+        as_rate(values)
+    return values
 
 
 def steps_of(rate, seen, weight):

@@ -71,9 +71,9 @@ def greedy_plusplus(rows, k, weights, random_state, n_threads, n_trials=None, pr
         if potential.total == 0:
             # Every row coincides with a centre: the rest are drawn by weight alone.
             return _fill(chosen, j, rows.n, weights, random_state)
-        candidates = potential.draw(random_state.random(n_trials))
+        candidates, centers = potential.draw(random_state.random(n_trials))
         pruned = bool(prune) and j >= begin
-        chosen[j] = candidates[potential.choose(rows.take(candidates), pruned)]
+        chosen[j] = candidates[potential.choose(centers, pruned)]
         if prune == "auto" and pruned and potential.computed > SKETCH_LIMIT * rows.n:
             begin = 2 * j  # not before there are twice as many centres
     return chosen

@@ -12,7 +12,7 @@ from fastmix.core._rates import HalfLife, as_rate, is_constant, mean_rate, steps
 from fastmix.core._threads import useful_threads
 from fastmix.core._validation import as_rows
 
-__all__ = ["State", "begin", "in_units", "learn", "place", "resume", "state_of"]
+__all__ = ["State", "begin", "in_units", "learn", "place", "restored", "resume", "state_of"]
 
 # Rows of a CSR array that are made dense at a time, by elements, for the loop row by row.
 DENSE_ELEMENTS = 2**20
@@ -72,6 +72,12 @@ def resume(frame, centers, counts, unit):
     weights[:, 0] = counts
     means = Means(frame, np.array(centers, order="C"), weights)
     return state_of(frame, means, unit)
+
+
+def restored(frame, centers, weights, sums, unit):
+    """The state that had these, but for ``public``."""
+    means = Means(frame, centers.copy(), weights.copy(), sums.copy())
+    return State(frame, centers, means.means, weights, sums, unit)
 
 
 def state_of(frame, means, unit):

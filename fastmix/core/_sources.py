@@ -11,7 +11,7 @@ from fastmix.core._blocks import BlockSource
 from fastmix.core._kernels import element_type
 from fastmix.core._source import Source, changed, check_kind
 
-__all__ = ["ArraySource", "MapSource", "as_source", "in_memory"]
+__all__ = ["ArraySource", "MapSource", "array_of", "as_source", "refuse_sources"]
 
 # Rows whose bytes have one checksum: about so many bytes.
 CHECKED_BYTES = 2**18
@@ -150,35 +150,55 @@ def as_source(X):
     """
     if isinstance(X, Source):
         return X
+    kind = _kind_of(X)
+    return None if kind is None else kind(X)
+
+
+def _kind_of(X):
+    """The class of the source that X is to be, or None."""
     if isinstance(X, np.ndarray):
         known = X.ndim == 2 and X.size and element_type(X.dtype) is not None
-        return MapSource(X) if known and _map_of(X) is not None else None
+        return MapSource if known and _map_of(X) is not None else None
     if isinstance(X, list | tuple):
         blocks = len(X) > 0 and all(len(getattr(x, "shape", ())) == 2 for x in X)
-        return BlockSource(X) if blocks else None
+        return BlockSource if blocks else None
     if sparse.issparse(X) or isinstance(X, str | bytes | dict | set | frozenset):
         return None
     if type(X).__module__.split(".")[0] == "pyarrow" and hasattr(X, "get_fragments"):
         from fastmix.core._arrow import ArrowSource
 
-        return ArrowSource(X)
+        return ArrowSource
     if isinstance(getattr(X, "dtype", None), np.dtype):
         rows = len(getattr(X, "shape", ())) == 2 and 0 not in X.shape
-        return ArraySource(X) if rows and hasattr(X, "__getitem__") else None
+        return ArraySource if rows and hasattr(X, "__getitem__") else None
     frame = ("__array__", "__array_interface__", "__dataframe__", "__arrow_c_stream__")
     if hasattr(X, "__iter__") and not any(hasattr(X, name) for name in frame):
-        return BlockSource(X)
+        return BlockSource
     return None
 
 
-def in_memory(X, who):
-    """Validated rows as an array: of a memory map the array in it.  TypeError for other sources."""
+# What of a source partial_fit can be called with.
+_PARTS = {
+    "ArraySource": "slices of its rows, X[start:stop]",
+    "ArrowSource": "the batches of its dataset, pyarrow's to_batches()",
+    "BlockSource": "its blocks",
+}
+
+
+def refuse_sources(X, who):
+    """TypeError for a source that is no memory map, before anything of it is read."""
+    kind = type(X) if isinstance(X, Source) else _kind_of(X)
+    if kind is not None and kind is not MapSource:
+        parts = _PARTS.get(kind.__name__, "its rows in arrays")
+        raise TypeError(
+            f"{who} takes rows in memory or in a memory map, got a {type(X).__name__}: call "
+            f"partial_fit with {parts}, one after the other"
+        )
+
+
+def array_of(X):
+    """Validated rows as an array: of a memory map the array in it."""
     if isinstance(X, MapSource):
         X.check()
         return X.X
-    if isinstance(X, Source):
-        raise TypeError(
-            f"{who} takes rows in memory or in a memory map, got a source: call partial_fit with "
-            "its blocks, one after the other"
-        )
     return X

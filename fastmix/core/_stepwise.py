@@ -84,16 +84,16 @@ def begin(X, k, *, covariance_type, weights, reg_covar, init_params, given, rand
 def resume(model, reg_covar, seen, held=()):
     """The state of a model behind which are rows of weight ``seen``: its own moments, expanded.
 
-    held are the components to whose variances the floor was added.
+    held are the covariances to whose variances the floor was added.
     """
     parameters, factors, frame = model
-    kind, weights, means = parameters.covariance_type, parameters.weights, parameters.means
+    weights, means = parameters.weights, parameters.means
     spread = _variances(parameters) + np.square(means)
     mean = ordered_sum(weights[:, np.newaxis] * means)
     variances = ordered_sum(weights[:, np.newaxis] * spread) - np.square(mean)
     floor = Floor(reg_covar, np.maximum(variances, 0.0), frame)
     start = unchecked_start(parameters, factors)
-    start.held[list(held) if kind != "tied" else slice(len(held))] = True
+    start.held[list(held)] = True
     raw = floor.lowered(parameters, start.held)
     return State(start, floor, model, moments_of(raw, frame), seen=seen)
 

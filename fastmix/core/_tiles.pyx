@@ -259,6 +259,8 @@ cdef class TileRows:
         rows = np.asarray(rows, dtype=np.intp)
         if self._whole():
             return self.window[rows]
+        if len(rows) and self.held_start <= rows.min() and rows.max() < self.held_stop:
+            return self.window[rows - self.held_start]  # as _fetch left them
         self.reader = None
         self.bytes_read += len(rows) * self.source.row_bytes
         return self.source.take(rows)
