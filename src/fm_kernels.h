@@ -384,19 +384,30 @@ typedef struct {
     const int32_t *column_of; /* (k) where in the panels a centre is */
 } fm_row_codes;
 
+/* Where the kernel leaves what it learns for bounds that begin with these labels. */
 typedef struct {
-    /* Bytes of scratch for d columns; NULL, as all are, where a tile has less than 16 rows. */
-    ptrdiff_t (*scratch)(ptrdiff_t d);
+    const fm_bounds *bounds;
+    ptrdiff_t groups;        /* of the bounds */
+    const int32_t *group_of; /* (places) of a centre; `groups` where there is none */
+} fm_short_bounds;
+
+typedef struct {
+    /* Bytes of scratch for d columns, and bounds of so many groups; NULL, as all are, where a tile
+     * has less than 16 rows. */
+    ptrdiff_t (*scratch)(ptrdiff_t d, ptrdiff_t groups);
     /* Bytes of memory for k centres, which p->k centres c (k, d), with the biases of their panel,
      * are written into. */
     ptrdiff_t (*memory)(ptrdiff_t k, ptrdiff_t d);
     void (*pack_centers)(const double *c, const void *bias, fm_shortlist *p, void *memory);
     /* What kernel assign finds with these panel and bias.  hint (count): a label that may be near,
      * or less than 0; or NULL.  Returns how many centres were near to rows that had more than one,
-     * and in *undecided how many rows have a label of -1: too many were. */
+     * and in *undecided how many rows have a label of -1: too many were.  to, where not NULL, gets
+     * bounds of the other rows, the first of which is row number `row`; nothing is known then of
+     * the group of a row's label. */
     ptrdiff_t (*assign)(const void *tiles, ptrdiff_t count, const fm_shortlist *p,
                         const void *panel, const void *bias, const int32_t *hint, int32_t *labels,
-                        fm_memory memory, void *scratch, ptrdiff_t *undecided);
+                        const fm_short_bounds *to, ptrdiff_t row, fm_memory memory, void *scratch,
+                        ptrdiff_t *undecided);
 
     /* Codes of count framed rows from `start` on, of a group's centres c (size, d); and as
      * prefix_scan what they prove. */

@@ -223,7 +223,7 @@ static void list(const problem *p, const double *c, const int32_t *labels)
         return;
     void *panel = take(padded * d, size), *bias = take(padded, size);
     void *tiles = take(BLOCK_ROWS * d, size), *room = take(p->tile->tile_rows * d, size);
-    void *scratch = take(kernels->scratch(d), 1);
+    void *scratch = take(kernels->scratch(d, 0), 1);
     int32_t *found = TAKE(n, int32_t), *hint = TAKE(n, int32_t);
     ptrdiff_t undecided, left = 0;
     fm_shortlist shortlist = {.k = k, .d = d};
@@ -235,7 +235,7 @@ static void list(const problem *p, const double *c, const int32_t *labels)
         const fm_block block = block_at(p, start);
         p->tile->pack(&p->x, &block, p->offset, p->grid.scale, tiles, (fm_memory){0}, room);
         kernels->assign(tiles, block.count, &shortlist, panel, bias, hint + start, found + start,
-                        (fm_memory){0}, scratch, &undecided);
+                        NULL, 0, (fm_memory){0}, scratch, &undecided);
     }
     for (ptrdiff_t i = 0; i < n; i++) {
         left -= found[i] < 0;

@@ -83,6 +83,71 @@ def test_labels_are_those_of_a_plain_scan_and_bounds_hold(rng, isa, dtype, make,
 
 @on_every_table
 @data
+@pytest.mark.parametrize("n, d", [(700, 33), (300, 130), (70, 64)])
+@pytest.mark.parametrize("labeled", [False, True])
+def test_bounds_that_a_scan_leaves_hold(rng, isa, dtype, make, n, d, labeled):
+    X = make(rng, n, d).astype(dtype)
+    rows, Y, _ = coded(X, isa, pivot=X.mean())
+    assert_scan_leaves_bounds(rng, rows, Y, Y[rng.choice(n, K, replace=False)], dtype, labeled)
+
+
+@on_every_table
+@pytest.mark.parametrize("factor", [1e-30, 1e-12, 1e-3, 1e3, 1e12])
+def test_bounds_that_a_scan_leaves_hold_at_any_scale(rng, isa, dtype, factor):
+    X = decaying(rng, 300, 48)
+    X[::3] *= factor
+    rows, Y, _ = coded(X.astype(dtype), isa)
+    centers = np.concatenate([Y[:20], Y[: 3 * (K - 20) : 3]])
+    assert_scan_leaves_bounds(rng, rows, Y, centers, dtype, True)
+
+
+def assert_scan_leaves_bounds(rng, rows, Y, centers, dtype, labeled):
+    n = len(Y)
+    plain = np.full(n, -1, dtype=np.int32)
+    rows.assign(0, n, centers, plain, 1)
+    labels = plain.copy() if labeled else np.full(n, -1, dtype=np.int32)
+    spread = np.sqrt(np.square(Y - centers[plain]).sum(axis=1).mean()) + 1e-30
+    bounds = GroupBounds(rows, centers, 5, spread)
+    bounds.move(centers, np.square(Y).sum(axis=1).max() * 1.001, 1)
+    for at in range(0, n, 128):
+        rows.assign(at, min(n, at + 128), centers, labels, 2, bounds=bounds, again=at > 0)
+    np.testing.assert_array_equal(labels, plain)
+    known = bounds.upper < 2.0**119
+    assert (bounds.codes[~known] == 0).all()
+    assert_bounds_hold(bounds, Y, centers, labels, dtype)
+    # They go on as others do.
+    moved = updated(Y, centers, labels)
+    bounds.move(moved, np.square(Y).sum(axis=1).max() * 1.001, 1)
+    bounds.assign(0, n, labels, 1)
+    rows.assign(0, n, moved, plain, 1)
+    np.testing.assert_array_equal(labels, plain)
+    assert_bounds_hold(bounds, Y, moved, labels, dtype)
+
+
+def test_a_scan_leaves_useful_bounds(rng):
+    X = decaying(rng, 2000, 128).astype(np.float32)
+    rows, Y, codes = coded(X, None)
+    centers = Y[:K]
+    labels = np.full(len(X), -1, dtype=np.int32)
+    spread = np.sqrt(np.square(Y).sum(axis=1).mean())
+    bounds = GroupBounds(rows, centers, 5, spread, codes)
+    for _ in range(2):
+        bounds.move(centers, np.square(Y).sum(axis=1).max() * 1.001, 1)
+        rows.assign(0, len(X), centers, labels, 1, bounds=bounds)
+    far = np.sqrt(np.square(Y[:, np.newaxis] - centers).sum(axis=2))
+    own = far[np.arange(len(X)), labels]
+    squares = np.square(Y).sum(axis=1)
+    slack = 0.02 * (squares + np.square(centers).sum(axis=1).max())
+    assert (bounds.upper**2 <= own**2 + slack).all()
+    own_group = np.array([[label in members for members in bounds.groups] for label in labels])
+    lower = bounds.codes[:, : bounds.n_groups] * bounds.step
+    least = np.stack([far[:, members].min(axis=1) for members in bounds.groups], axis=1)
+    assert (lower**2 >= least**2 - slack[:, np.newaxis])[~own_group].all()
+    assert (lower[own_group] == 0).all()
+
+
+@on_every_table
+@data
 def test_codes_are_off_by_no_more_than_they_say(rng, isa, dtype, make):
     n, d = 150, 70
     X = make(rng, n, d).astype(dtype)
@@ -145,7 +210,7 @@ def test_rows_of_any_scale_beside_others(rng, isa, dtype, factor):
 
 
 @data
-@pytest.mark.parametrize("d", [61, 200])
+@pytest.mark.parametrize("d", [70, 200])
 def test_fits_have_the_bits_of_plain_scans(rng, dtype, make, d):
     X = make(rng, 3000, d).astype(dtype)
     use_shortlists(0)

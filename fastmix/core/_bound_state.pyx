@@ -23,6 +23,9 @@ PANEL_COLUMNS = PANEL_WIDTH
 cdef double HALF_RANGE = 4.0
 cdef int HALF_CODES = 16383
 
+# An upper bound of a row of which nothing is known.
+cdef float FM_UPPER_NONE = 2.0**120
+
 # Fewer coordinates of centres are left to one thread.
 cdef Py_ssize_t ONE_THREAD = 2**15
 
@@ -72,7 +75,7 @@ cdef class BoundState:
         self.grouped = np.zeros((self.k, rows.d))
 
         stride = (self.n_groups + 7) // 8 * 8  # Cython divides as C does
-        self.upper = np.zeros(n, dtype=np.float32)
+        self.upper = np.full(n, FM_UPPER_NONE, dtype=np.float32)
         self.codes = np.zeros((n, stride), dtype=np.int16)
         self.moved = np.zeros(self.k, dtype=np.float32)
         self.group_reach = np.zeros(self.n_groups, dtype=np.float32)

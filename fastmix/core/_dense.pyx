@@ -8,6 +8,7 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport sqrt, sqrtf
 from libc.stdint cimport int32_t
 
+from fastmix.core._bound_state cimport BoundState
 from fastmix.core._kernels cimport address, fm_block, fm_memory
 from fastmix.core._threads cimport Locks, enter, leave
 from fastmix.core._dense_seeding cimport SeedingRows
@@ -50,7 +51,8 @@ cdef class DenseRows(SeedingRows):
 
     def assign(self, Py_ssize_t start, Py_ssize_t stop, centers, int32_t[::1] labels,
                int n_threads, double[:, :, :, ::1] sums=None, const double[::1] weights=None,
-               const Py_ssize_t[::1] rows=None, int32_t[::1] second=None):
+               const Py_ssize_t[::1] rows=None, int32_t[::1] second=None,
+               BoundState bounds=None, bint again=False):
         """E-step (PRML 9.2) for rows start .. stop, or for rows[start .. stop].
 
         labels (n,) are written in place, and the runner-up's to second.  Every row whose label
@@ -59,24 +61,31 @@ cdef class DenseRows(SeedingRows):
 
         sums (parts, k, 2, stride) has a part for every thread, or fewer, then shared under locks:
         any order of the additions gives the same bits.
+
+        bounds, which begin with these labels, are taken of the rows where short.serves(k).  again:
+        the centers are those of the last call, which are packed.
         """
         cdef Py_ssize_t block, n_blocks = self._n_blocks(stop - start)
         cdef Py_ssize_t n_changed = 0
         cdef Assignment a
         cdef char *memory = self._reserve(n_threads)
         a.k, a.n_threads = centers.shape[0], n_threads
-        a.panel = self._panel(centers, self.kernels.panel_width, &a.bias)
+        a.panel = self._panel(centers, self.kernels.panel_width, &a.bias, again)
         a.weights = NULL if weights is None else &weights[0]
         a.rows = NULL if rows is None else &rows[0]
         a.labels = &labels[0]
         a.second = NULL if second is None else &second[0]
         a.sums = NULL if sums is None else &sums[0, 0, 0, 0]
         cdef Locks locks = Locks(n_threads if sums is None else sums.shape[0], n_threads)
-        self.short.begin(<const double *>address(centers), a.bias, a.k, second is None)
+        self.short.begin(<const double *>address(centers), a.bias, a.k, second is None, again)
+        if bounds is not None:
+            self.short.fill(&bounds.b, bounds.n_groups)
+            memory = self._reserve(n_threads)
         enter()
         for block in prange(n_blocks, nogil=True, num_threads=n_threads, schedule="dynamic"):
             n_changed += self._assign(start, stop, block, memory, &a, locks)
         leave()
+        self.short.fill(NULL, 0)
         self.short.end()
         return n_changed
 
@@ -104,7 +113,8 @@ cdef class DenseRows(SeedingRows):
                               s.pack)
             self.short.assign(s.tiles, piece.count, a.panel, a.bias, a.k,
                               NULL if b.rows != NULL else a.labels + piece.start, s.labels + at,
-                              NULL if a.second == NULL else s.added + at, upcoming, s.assign)
+                              NULL if a.second == NULL else s.added + at, piece.start, upcoming,
+                              s.assign)
             at += step
         if a.second != NULL:
             for i in range(b.count):

@@ -33,8 +33,9 @@ CODED_GROUP, CODED_PRODUCT = 8.0, 0.004
 # with bounds, 40 after seven, 10 after twenty).
 LEADING_COLUMNS, LATER = 32, 3
 
-# Least columns in codes.
-CODED_COLUMNS = 32
+# Least columns in codes, and the part of the groups for which memory must have room beside them
+# (1,000,000 x 32, K=256: 8 groups and codes take longer than 32 groups alone).
+CODED_COLUMNS, CODED_GROUPS = 64, 1 / 3
 
 # Bounds are extended from the probes to all rows where they promise this part of a plain scan's
 # time at most, and given up where they take more than all of it.
@@ -73,6 +74,7 @@ class DenseAssignment(Assignment):
         # Leading coordinates, once they are chosen; the part of a plain scan that bounds cost.
         self.memory, self.axes, self.share = memory, 0, 1.0
         self.coded, self.coarse, self.adding = False, None, False
+        self.filling = self.packed = False  # scans leave bounds; centres have been packed
         # Codes of two bytes, in eights.
         self.groups = min(math.ceil(k / PANEL_WIDTH), int(memory // rows.n) // 16 * 8, MAX_GROUPS)
         if algorithm == "lloyd":
@@ -88,7 +90,7 @@ class DenseAssignment(Assignment):
             self.groups = 0
             return
         room = (int(memory // rows.n) - RowCodes.row_bytes(rows.d)) // 16 * 8
-        if rows.d >= CODED_COLUMNS and RowCodes.serves(rows) and room >= min(self.groups, 8):
+        if rows.d >= CODED_COLUMNS and RowCodes.serves(rows) and room >= CODED_GROUPS * self.groups:
             self.coded, self.groups = True, min(self.groups, room)
         self.looks_ahead = not self.coded and rows.d >= LEADING_COLUMNS
         self.x_square = float(np.square(reach).sum()) * (1 + 1e-6)
@@ -100,6 +102,7 @@ class DenseAssignment(Assignment):
         self.probes = [(middle, min(rows.n, middle + size)) for middle in middles]
 
     def _prepare(self, centers, labels, n_threads, spread):
+        self.packed = False
         if self.steps == 1 and spread > 0 and self.groups and self.looks_ahead:
             self._look_ahead(centers, labels)
         fresh = self.extend or (
@@ -115,6 +118,7 @@ class DenseAssignment(Assignment):
                 self.coarse = self.leading.prefix(self.axes, n_threads)
             self.bounds = GroupBounds(self.rows, centers, self.groups, spread, self.coarse)
         self.adding = fresh and self.coarse is not None
+        self.filling = fresh and self.coded and self.rows.short.serves(self.k)
         if self.bounds is not None:
             self.bounds.move(centers, self.x_square, n_threads)
             self.bounds.products = self.bounds.rows_open = self.bounds.groups_open = 0
@@ -140,14 +144,18 @@ class DenseAssignment(Assignment):
         for first, last, bounded in self._stretches(start, stop):
             if bounded and self.adding:
                 self.coarse.add(first, last, threads)
-            if bounded and self.steps > 1:
+            if bounded and self.steps > 1 and not self.filling:
                 few = (last - first) * self._dense_cost() < PROBE_NANOSECONDS / 20
                 n_changed += self.bounds.assign(
                     first, last, labels, 1 if few else threads, parts, self.weights
                 )
                 continue
-            n_changed += super()._assign(first, last, centers, labels, threads, parts)
-            if bounded:  # the first bounds are of rows that have just got a label
+            n_changed += self.rows.assign(
+                first, last, centers, labels, threads, parts, self.weights, again=self.packed,
+                bounds=self.bounds if bounded and self.filling else None,
+            )  # fmt: skip
+            self.packed = True
+            if bounded and not self.filling:  # the first bounds, of rows that just got a label
                 self.bounds.assign(first, last, labels, 1, None, self.weights)
         return n_changed
 
@@ -215,7 +223,7 @@ class DenseAssignment(Assignment):
         """Adds up what the E-step did, and decides how the next is to be done."""
         n, bounds = self.rows.n, self.bounds
         probed = sum(last - first for first, last in self.probes)
-        served = 0 if bounds is None else n if self.everywhere else probed
+        served = 0 if bounds is None or self.filling else n if self.everywhere else probed
         self.products += (n - served) * self.k
         self.rows_scanned += n - served
         if bounds is None:

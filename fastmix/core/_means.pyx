@@ -123,7 +123,7 @@ cdef class Means:
         b.rows = NULL if chosen == NULL else chosen + at
         b.start, b.count = start + at, count
         x.kernels.pack(&x.x, &b, x.pack_offset, x.scale, s.tiles, nothing, s.pack)
-        x.short.assign(s.tiles, count, panel, bias, self.k, NULL, labels + at, NULL, nothing,
+        x.short.assign(s.tiles, count, panel, bias, self.k, NULL, labels + at, NULL, 0, nothing,
                        s.assign)
         self.exact.residuals(&x.x, &b, &x.grid, self.m.centers, labels + at, values + at, s.sums)
 

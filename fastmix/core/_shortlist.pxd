@@ -4,7 +4,7 @@
 from libc.stdint cimport int32_t
 
 from fastmix.core._kernels cimport (
-    fm_isa, fm_memory, fm_shortlist, fm_shortlist_kernels, fm_tile_kernels,
+    fm_bounds, fm_isa, fm_memory, fm_short_bounds, fm_shortlist, fm_shortlist_kernels, fm_tile_kernels,
 )
 
 
@@ -13,7 +13,9 @@ cdef class Shortlist:
     cdef const fm_shortlist_kernels *kernels
     cdef fm_shortlist p
     cdef Py_ssize_t d
-    cdef bint active
+    cdef bint active, packed
+    cdef fm_short_bounds to
+    cdef object group_of
     cdef int pause
     cdef Py_ssize_t rows, near, undecided
     cdef object memory
@@ -23,11 +25,13 @@ cdef class Shortlist:
     cdef bint _pays(self, Py_ssize_t k) noexcept
     cdef Py_ssize_t scratch(self, Py_ssize_t block_rows) noexcept nogil
     cdef int begin(self, const double *centers, const void *bias, Py_ssize_t k,
-                   bint alone=*) except -1
+                   bint alone=*, bint again=*) except -1
+    cdef int fill(self, const fm_bounds *b, Py_ssize_t groups) except -1
     cdef void end(self) noexcept
     cdef void assign(self, const void *tiles, Py_ssize_t count, const void *panel,
                      const void *bias, Py_ssize_t k, const int32_t *hint, int32_t *labels,
-                     int32_t *second, fm_memory upcoming, void *scratch) noexcept nogil
+                     int32_t *second, Py_ssize_t row, fm_memory upcoming,
+                     void *scratch) noexcept nogil
 
 
 cdef Shortlist shortlist_of(const fm_isa *isa, const fm_tile_kernels *tile, Py_ssize_t d)

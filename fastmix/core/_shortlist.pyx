@@ -8,7 +8,9 @@ import numpy as np
 
 cimport cython
 
-from fastmix.core._kernels cimport address, shortlists_of
+from libc.stdint cimport int32_t
+
+from fastmix.core._kernels cimport address, fm_bounds, shortlists_of
 
 from fastmix.core._kernels import aligned_empty
 
@@ -70,7 +72,9 @@ cdef class Shortlist:
     cdef Py_ssize_t scratch(self, Py_ssize_t block_rows) noexcept nogil:
         """Bytes of scratch for ``assign``."""
         cdef Py_ssize_t size = self.tile.assign_scratch(block_rows, self.d)
-        return size if self.kernels == NULL else max(size, self.kernels.scratch(self.d))
+        if self.kernels == NULL:
+            return size
+        return max(size, self.kernels.scratch(self.d, self.to.groups))
 
     cdef double _scan(self, Py_ssize_t k) noexcept:
         """Nanoseconds of a row in kernel assign."""
@@ -83,25 +87,46 @@ cdef class Shortlist:
     cdef bint _pays(self, Py_ssize_t k) noexcept:
         return self.kernels != NULL and self._listed(k) < WORTHWHILE * self._scan(k)
 
+    def serves(self, Py_ssize_t k):
+        """Whether the next pass uses them."""
+        return self.kernels != NULL and (_use == 2 or self.pause <= 1 and self._pays(k))
+
     def speedup(self, Py_ssize_t k):
         """How many times as fast as kernel assign a pass is expected to be, 1 where it is that."""
         return self._scan(k) / self._listed(k) if self.pause <= 1 and self._pays(k) else 1.0
 
     cdef int begin(self, const double *centers, const void *bias, Py_ssize_t k,
-                   bint alone=True) except -1:
-        # With runners-up, where labels are not wanted alone, rows are scanned.
+                   bint alone=True, bint again=False) except -1:
+        # With runners-up, where labels are not wanted alone, rows are scanned.  again: the centres
+        # are those of the last call.
         cdef Py_ssize_t size
         self.pause = max(0, self.pause - 1)
         self.active = alone and self.kernels != NULL and (
             _use == 2 or self.pause == 0 and self._pays(k)
         )
         self.rows = self.near = self.undecided = 0
-        if self.active:
+        self.packed = self.packed and again
+        if self.active and not self.packed:
+            self.packed = True
             size = self.kernels.memory(k, self.d)
             if self.memory is None or self.memory.size < size:
                 self.memory = aligned_empty(size, np.uint8)
             self.p.k, self.p.d = k, self.d
             self.kernels.pack_centers(centers, bias, &self.p, address(self.memory))
+        return 0
+
+    cdef int fill(self, const fm_bounds *b, Py_ssize_t groups) except -1:
+        """After ``begin``: rows also get bounds of so many groups; or no more, where b is NULL."""
+        cdef Py_ssize_t at, padded
+        self.to.bounds, self.to.groups = b, groups
+        if b == NULL or not self.active:
+            return 0
+        padded = self.p.k + self.tile.panel_width
+        self.group_of = np.full(padded, groups, dtype=np.int32)
+        cdef int32_t[::1] group_of = self.group_of
+        for at in range(self.p.k):
+            group_of[at] = b.group_of[self.p.label[at]]
+        self.to.group_of = &group_of[0]
         return 0
 
     cdef void end(self) noexcept:
@@ -120,12 +145,14 @@ cdef class Shortlist:
 
     cdef void assign(self, const void *tiles, Py_ssize_t count, const void *panel,
                      const void *bias, Py_ssize_t k, const int32_t *hint, int32_t *labels,
-                     int32_t *second, fm_memory upcoming, void *scratch) noexcept nogil:
-        """What kernel assign does."""
+                     int32_t *second, Py_ssize_t row, fm_memory upcoming,
+                     void *scratch) noexcept nogil:
+        """What kernel assign does; row is the number of the first, for the bounds."""
         cdef Py_ssize_t undecided
         if self.active:
             fm_add_to(&self.near, self.kernels.assign(
-                tiles, count, &self.p, panel, bias, hint, labels, upcoming, scratch,
+                tiles, count, &self.p, panel, bias, hint, labels,
+                NULL if self.to.bounds == NULL else &self.to, row, upcoming, scratch,
                 &undecided))
             fm_add_to(&self.rows, count)
             if undecided == 0:

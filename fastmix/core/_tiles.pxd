@@ -67,8 +67,8 @@ cdef class TileRows:
     cdef Py_ssize_t _n_blocks(self, Py_ssize_t n) noexcept nogil
     cdef fm_memory _rows_memory(self, Py_ssize_t start, Py_ssize_t count) noexcept nogil
     cdef void _pack(self, const fm_block *b, Scratch *s) noexcept nogil
-    cdef void *_panel(self, const double[:, ::1] centers, Py_ssize_t width,
-                      void **bias) except NULL
+    cdef void *_panel(self, const double[:, ::1] centers, Py_ssize_t width, void **bias,
+                      bint again=*) except NULL
     cdef Py_ssize_t _extremes(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block,
                               char *memory, char *low, char *high) noexcept nogil
     cdef void _add_all(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block, char *memory,

@@ -233,9 +233,12 @@ cdef class TileRows:
             upcoming.bytes = 0
         self.kernels.pack(&self.x, b, self.pack_offset, self.scale, s.tiles, upcoming, s.pack)
 
-    cdef void *_panel(self, const double[:, ::1] centers, Py_ssize_t width,
-                      void **bias) except NULL:
-        """Centres (k, d) of this frame, packed in groups of width; valid until the next call."""
+    cdef void *_panel(self, const double[:, ::1] centers, Py_ssize_t width, void **bias,
+                      bint again=False) except NULL:
+        """Centres (k, d) of this frame, packed in groups of width; valid until the next call.
+
+        again: as they are since the last one.
+        """
         cdef Py_ssize_t k = centers.shape[0], size = self.kernels.itemsize
         cdef Py_ssize_t columns = (k + width - 1) // width * width
         cdef Py_ssize_t bytes = padded(columns * self.d * size)
@@ -244,8 +247,9 @@ cdef class TileRows:
         cdef char *panel = <char *>address(self.panel)
         if bias != NULL:
             bias[0] = panel + bytes
-        self.kernels.pack_centers(&centers[0, 0], k, self.d, width, panel,
-                                  NULL if bias == NULL else bias[0])
+        if not again:
+            self.kernels.pack_centers(&centers[0, 0], k, self.d, width, panel,
+                                      NULL if bias == NULL else bias[0])
         return panel
 
     def empty_sums(self, Py_ssize_t parts, Py_ssize_t k):

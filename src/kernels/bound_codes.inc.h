@@ -9,6 +9,9 @@
 #define FM_CODE_MOST 32766
 #define FM_CODE_HALF 16383
 
+/* An upper bound of a row of which nothing is known. */
+#define FM_UPPER_NONE 0x1p120f
+
 /* The least code that proves a label whose centre is at most `high` away; rows beyond the range of
  * the codes get one that no group reaches. */
 FM_INLINE int16_t code_needed(const fm_bounds *b, float high, float inverse)

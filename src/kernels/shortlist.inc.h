@@ -36,17 +36,18 @@ typedef struct {
     fm_short_floats base[FM_SHORT_VECTORS];   /* what rounding may add */
     fm_short_floats top[FM_SHORT_VECTORS];    /* the greatest first term less M so far */
     float fine[FM_TILE_ROWS];                 /* the margin of products of floats */
+    float square[FM_TILE_ROWS];               /* |x / s|^2 */
     real inverse[FM_TILE_ROWS];               /* 1 / s */
     fm_short_pairs pairs;
     int32_t row[FM_SHORT_PAIRS + 16], label[FM_SHORT_PAIRS + 16];
     float score[FM_SHORT_PAIRS + 16];
 } FM_NAME(short_tile);
 
-/* Scratch: a tile, its codes, one row in floats. */
-static ptrdiff_t FM_NAME(shortlist_scratch)(ptrdiff_t d)
+/* Scratch: a tile, its codes, one row in floats; the greatest scores of groups, and one more. */
+static ptrdiff_t FM_NAME(shortlist_scratch)(ptrdiff_t d, ptrdiff_t groups)
 {
     return (ptrdiff_t)sizeof(FM_NAME(short_tile)) + (d + 3) / 4 * 4 * FM_TILE_ROWS +
-           FM_SHORT_FLOATS(d) * 4;
+           FM_SHORT_FLOATS(d) * 4 + (groups ? groups + 1 : 0) * FM_TILE_ROWS * 4;
 }
 
 /* Codes of one tile, [quad][row] four bytes each: q + 128, and 128 beyond the last column. */
@@ -59,7 +60,7 @@ FM_INLINE void FM_NAME(short_codes)(const real *restrict x, const fm_shortlist *
     const ptrdiff_t d = p->d;
     const real round = (real)(sizeof(real) == 4 ? 0x1.8p23 : 0x1.8p52);
     real most[ROWS] = {0}, *restrict inverse = tile->inverse;
-    float square[ROWS] = {0}, rest[ROWS] = {0};
+    float square[ROWS] = {0}, rest[ROWS] = {0}, whole[ROWS] = {0};
     for (ptrdiff_t t = 0; t < d; t++)
         for (int r = 0; r < ROWS; r++) {
             const real size = x[t * ROWS + r] < 0 ? -x[t * ROWS + r] : x[t * ROWS + r];
@@ -79,6 +80,7 @@ FM_INLINE void FM_NAME(short_codes)(const real *restrict x, const fm_shortlist *
                 const float gap = (float)(value - q), code = (float)q;
                 square[r] += code * code;
                 rest[r] += gap * gap;
+                whole[r] += (float)value * (float)value;
                 to[r] += (uint32_t)(int32_t)code << (8 * i);
             }
     }
@@ -96,6 +98,7 @@ FM_INLINE void FM_NAME(short_codes)(const real *restrict x, const fm_shortlist *
         const float tiny = (float)(p->underflow * (double)inverse[r]);
         ((float *)tile->base)[r] = slack * (p->rounding + 0x1p-19f) * most_score + tiny;
         tile->fine[r] = 2 * slack * p->float_rounding * most_score + 2 * tiny;
+        tile->square[r] = whole[r];
         /* Nothing reaches what is out of range, and nothing is listed. */
         ((float *)tile->top)[r] = usable ? -INFINITY : INFINITY;
     }
@@ -144,9 +147,11 @@ FM_INLINE void FM_NAME(short_guess)(const uint32_t *restrict codes, const fm_sho
 }
 
 /* One tile's codes against all centres: lists the pairs that are near, by centre.  Returns 0 if there
- * are too many. */
+ * are too many.  greatest, where not NULL, gets for every group of group_of, centres by place, the
+ * most that a score of the rows can be. */
 FM_INLINE int FM_NAME(short_scan)(const uint32_t *restrict codes, const fm_shortlist *p,
-                                  FM_NAME(short_tile) *restrict tile, fetch *next)
+                                  FM_NAME(short_tile) *restrict tile, fetch *next,
+                                  const int32_t *group_of, fm_short_floats *restrict greatest)
 {
     const ptrdiff_t quads = (p->d + 3) / 4, groups = (p->k + FM_PANEL_WIDTH - 1) / FM_PANEL_WIDTH;
     const int32_t *panel = p->codes;
@@ -187,6 +192,12 @@ FM_INLINE int FM_NAME(short_scan)(const uint32_t *restrict codes, const fm_short
             }
             top = fm_short_max(top * p->ratio[g] - margin, tile->top[v]);
             tile->top[v] = top;
+            if (greatest)
+                for (int j = 0; j < FM_PANEL_WIDTH; j++) {
+                    fm_short_floats *const most =
+                        greatest + group_of[g * FM_PANEL_WIDTH + j] * FM_SHORT_VECTORS + v;
+                    *most = fm_short_max(score[j] * p->ratio[g] + margin, *most);
+                }
             const fm_short_floats limit = (top - margin) * p->inverse_ratio[g];
             for (int j = 0; j < FM_PANEL_WIDTH; j++)
                 any |= near[j] = fm_short_reach(score[j], limit);
@@ -328,9 +339,63 @@ static ptrdiff_t FM_NAME(short_decide)(const real *x, ptrdiff_t rows, const fm_s
     return close;
 }
 
+/* Bounds of one tile's rows, the first of which is row number `row`, from the greatest scores of the
+ * groups.  A score is s U times what it is here, so that
+ *
+ *     |x - c|^2  =  s^2 (|x / s|^2 - 2 f score),
+ *
+ * and the score of the label is at least `top` less what rounding may add. */
+static void FM_NAME(short_bounds)(const FM_NAME(short_tile) * tile, ptrdiff_t rows, ptrdiff_t d,
+                                  const fm_short_bounds *to, ptrdiff_t row, const int32_t *labels,
+                                  const fm_short_floats *greatest)
+{
+    enum {
+        ROWS = FM_TILE_ROWS
+    };
+    const fm_bounds *const b = to->bounds;
+    const float inverse = 1 / b->step, tiny = 0x1p-20f;
+    /* A sum of d squares of what is rounded twice. */
+    const float rounding = (float)(d + 8) * 0x1p-23f + tiny;
+    const float *const factor = (const float *)tile->factor, *const top = (const float *)tile->top;
+    const float *const base = (const float *)tile->base;
+    int16_t *const codes = b->codes + row * b->stride;
+    float unit[ROWS];
+    for (int r = 0; r < ROWS; r++)
+        unit[r] = (float)(1 / tile->inverse[r]) * (1 - tiny);
+    for (ptrdiff_t g = 0; g < to->groups; g++) {
+        const float *const score = (const float *)(greatest + g * FM_SHORT_VECTORS);
+        int16_t code[ROWS];
+        for (int r = 0; r < ROWS; r++) {
+            const float product = 2 * factor[r] * score[r];
+            const float size = product < 0 ? -product : product;
+            const float square =
+                tile->square[r] - product - rounding * tile->square[r] - tiny * size;
+            code[r] = code_of(__builtin_sqrtf(square > 0 ? square : 0) * unit[r], 0, inverse);
+        }
+        for (ptrdiff_t r = 0; r < rows; r++)
+            codes[r * b->stride + g] = code[r];
+    }
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        const float product = 2 * factor[r] * (top[r] - base[r]);
+        const float size = product < 0 ? -product : product;
+        const float square = tile->square[r] - product + rounding * tile->square[r] + tiny * size;
+        /* Of rows out of range, whose top is infinite, nothing is known. */
+        const int known = labels[r] >= 0 && top[r] < INFINITY;
+        b->upper[row + r] =
+            known ? __builtin_sqrtf(square > 0 ? square : 0) * unit[r] * (1 + 8 * tiny) + FLT_MIN
+                  : FM_UPPER_NONE;
+        if (known)
+            codes[r * b->stride + b->group_of[labels[r]]] = 0;
+        else
+            for (ptrdiff_t g = 0; g < to->groups; g++)
+                codes[r * b->stride + g] = 0;
+    }
+}
+
 static ptrdiff_t FM_NAME(shortlist_assign)(const void *tiles, ptrdiff_t count,
                                            const fm_shortlist *p, const void *panel,
                                            const void *bias, const int32_t *hint, int32_t *labels,
+                                           const fm_short_bounds *to, ptrdiff_t row,
                                            fm_memory memory, void *scratch, ptrdiff_t *undecided)
 {
     const ptrdiff_t n_tiles = (count + FM_TILE_ROWS - 1) / FM_TILE_ROWS;
@@ -338,6 +403,8 @@ static ptrdiff_t FM_NAME(shortlist_assign)(const void *tiles, ptrdiff_t count,
     FM_NAME(short_tile) *tile = scratch;
     float *y = (float *)(tile + 1);
     uint32_t *codes = (uint32_t *)(y + FM_SHORT_FLOATS(p->d));
+    fm_short_floats *greatest =
+        to ? (fm_short_floats *)(codes + (p->d + 3) / 4 * FM_TILE_ROWS) : NULL;
     fetch next = start_fetch(memory, n_tiles * groups);
     ptrdiff_t close = 0;
     *undecided = 0;
@@ -348,11 +415,15 @@ static ptrdiff_t FM_NAME(shortlist_assign)(const void *tiles, ptrdiff_t count,
         FM_NAME(short_codes)(x, p, codes, tile);
         if (hint)
             FM_NAME(short_guess)(codes, p, hint + at, rows, tile);
-        if (FM_NAME(short_scan)(codes, p, tile, &next))
-            close +=
-                FM_NAME(short_decide)(x, rows, p, panel, bias, tile, y, labels + at, undecided);
-        else
+        for (ptrdiff_t g = 0; to && g < (to->groups + 1) * FM_SHORT_VECTORS; g++)
+            greatest[g] = (fm_short_floats){0} - INFINITY;
+        if (!FM_NAME(short_scan)(codes, p, tile, &next, to ? to->group_of : NULL, greatest)) {
             *undecided += rows;
+            continue;
+        }
+        close += FM_NAME(short_decide)(x, rows, p, panel, bias, tile, y, labels + at, undecided);
+        if (to)
+            FM_NAME(short_bounds)(tile, rows, p->d, to, row + at, labels + at, greatest);
     }
     return close;
 }
