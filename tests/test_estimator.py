@@ -56,6 +56,7 @@ def test_report_counts_rows_and_products(X, reason):
     scans = model.n_iter_ + (reason != "strict")
     report = model.fit_report_
     assert (report["rows_scanned"], report["products"]) == (scans * 500, scans * 500 * 5)
+    assert report["rows_shortlisted"] == 0
 
 
 @pytest.mark.parametrize("reason", STOPS)

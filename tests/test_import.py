@@ -73,5 +73,5 @@ def test_show_versions_prints_every_version():
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
         fastmix.show_versions()
-    for name in ("fastmix", "python", "numpy", "isa", "isas", "openmp", "n_threads"):
+    for name in ("fastmix", "python", "numpy", "isa", "isas", "shortlists", "openmp", "n_threads"):
         text.getvalue().index(f"{name}: ")

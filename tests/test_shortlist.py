@@ -186,12 +186,28 @@ def test_lists_that_do_not_pay_are_left():
     before = _shortlist.use_shortlists(WHERE_THEY_PAY)
     try:
         rows, labels = DenseRows(X, "float64"), np.zeros(300, np.int32)
-        rows.assign(0, 300, close, labels, 1)
         if rows.short.speedup(600) == 1:
             pytest.skip("this processor does not multiply bytes faster")
+        rows.assign(0, 300, close, labels, 1)
         assert rows.short.counts()[2] > 0
+        assert rows.short.speedup(600) == 1
         for _ in range(3):
             rows.assign(0, 300, close, labels, 1)
             assert rows.short.counts() == (0, 0, 0)
     finally:
         _shortlist.use_shortlists(before)
+
+
+@pytest.mark.parametrize("algorithm", ["lloyd", "elkan"])
+def test_report_counts_the_rows_of_shortlists(algorithm):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(900, 64)).astype(np.float32)
+    before = _shortlist.use_shortlists(ALWAYS)
+    try:
+        model = fastmix.KMeans(20, init=X[:20], algorithm=algorithm, max_iter=5, tol=0).fit(X)
+    finally:
+        _shortlist.use_shortlists(before)
+    report = model.fit_report_
+    # Bounds begin with the second E-step, as the last that shortlists serve.
+    scans = report["e_steps"] if algorithm == "lloyd" else 2
+    assert report["rows_shortlisted"] == 900 * scans

@@ -135,6 +135,7 @@ def _report(run, rows, began, threads, scan_seconds, resumed):
         "e_steps": assign.steps,
         "products": assign.products,
         "rows_scanned": assign.rows_scanned,
+        "rows_shortlisted": assign.rows_shortlisted,
         "rows_changed": run.rows_changed,
         "bytes_read": assign.rows.bytes_read,
         "seconds": {"scan": scan_seconds, **run.seconds, "total": time.perf_counter() - began},

@@ -14,11 +14,12 @@ from libc.stdint cimport int32_t
 
 __all__ = [
     "aligned_empty",
-    "element_type",
     "column_variance",
     "distinct_labels",
+    "element_type",
     "exact_column_grid",
     "exact_sum_grid",
+    "has_shortlists",
     "isa",
     "residual_bound",
     "sum_stride",
@@ -68,6 +69,11 @@ cdef const fm_isa *find_isa(name) except NULL:
             return tables[i]
     names = ", ".join(supported_isas())
     raise ValueError(f"{name!r} is no kernel table that this processor runs: it runs {names}")
+
+
+def has_shortlists():
+    """Whether products of bytes are fast in the table in use."""
+    return fm_shortlists(find_isa(None)) == 2
 
 
 cdef int shortlists_of(const fm_isa *isa) noexcept:

@@ -17,7 +17,7 @@ cdef class Shortlist:
     cdef fm_short_bounds to
     cdef object group_of
     cdef int pause
-    cdef Py_ssize_t rows, near, undecided
+    cdef Py_ssize_t rows, near, undecided, served
     cdef object memory
 
     cdef double _scan(self, Py_ssize_t k) noexcept

@@ -132,11 +132,18 @@ cdef class Shortlist:
     cdef void end(self) noexcept:
         """No more of it for a while where lists have taken longer than scans."""
         cdef Py_ssize_t k = self.p.k
+        self.served += self.rows - self.undecided
         if self.active and self.rows and (
             self._listed(k) + (NEAR + NEAR_COLUMN * self.d) * self.near / self.rows
             + self._scan(k) * self.undecided / self.rows
         ) > self._scan(k):
             self.pause = PAUSE
+
+    def take_served(self):
+        """Rows whose labels were found by them since the last call."""
+        cdef Py_ssize_t served = self.served
+        self.served = 0
+        return served
 
     def counts(self):
         """Rows, centres near those that had more than one, and rows with too many, of the last

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from fastmix.core._kernels import isa, supported_isas
+from fastmix.core._kernels import has_shortlists, isa, supported_isas
 from fastmix.core._threads import openmp_runtime, thread_limit
 
 __all__ = ["show_versions", "versions"]
@@ -19,8 +19,8 @@ def versions():
     -------
     dict
         fastmix, python, numpy : versions; isa : the kernel table in use; isas : those that this
-        processor runs; openmp : the compiler's OpenMP version (yyyymm) or None; n_threads : the
-        default.
+        processor runs; shortlists : whether it multiplies bytes fast enough for them; openmp : the
+        compiler's OpenMP version (yyyymm) or None; n_threads : the default.
     """
     return {
         "fastmix": version("fastmix"),
@@ -28,6 +28,7 @@ def versions():
         "numpy": np.__version__,
         "isa": isa(),
         "isas": supported_isas(),
+        "shortlists": "yes" if has_shortlists() else "no",
         "openmp": openmp_runtime(),
         "n_threads": thread_limit(),
     }
@@ -35,5 +36,7 @@ def versions():
 
 def show_versions():
     """Print versions, the kernel table (ISA), the OpenMP runtime and the default threads."""
-    for name, value in versions().items():
-        print(f"{name:>10}: {', '.join(value) if isinstance(value, list) else value}")
+    facts = versions()
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f"{name:>{width}}: {', '.join(value) if isinstance(value, list) else value}")
