@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 typedef int32_t fm_short_counts __attribute__((vector_size(64), aligned(4), may_alias));
+typedef int8_t fm_short_bytes __attribute__((vector_size(16)));
 typedef float fm_short_floats __attribute__((vector_size(64), aligned(4), may_alias));
 
 /* acc + the products of four unsigned bytes of a row with four signed bytes of a centre. */

@@ -71,13 +71,12 @@ static void FM_NAME(short_group)(const fm_shortlist *p, ptrdiff_t g, const float
                 rest += gap * gap;
             }
             const fm_short_counts code = __builtin_convertvector(z, fm_short_counts);
+            const fm_short_bytes bytes = __builtin_convertvector(code, fm_short_bytes);
+            int32_t fours[4];
+            memcpy(fours, &bytes, sizeof fours);
             sum += code;
             for (ptrdiff_t i = 0; i < 4 && t / 4 + i < quads; i++)
-                codes[(t / 4 + i) * FM_PANEL_WIDTH + j] =
-                    (int32_t)((uint32_t)(code[4 * i] & 255) |
-                              (uint32_t)(code[4 * i + 1] & 255) << 8 |
-                              (uint32_t)(code[4 * i + 2] & 255) << 16 |
-                              (uint32_t)(code[4 * i + 3] & 255) << 24);
+                codes[(t / 4 + i) * FM_PANEL_WIDTH + j] = fours[i];
         }
         for (int lane = 0; lane < 16; lane++)
             total += sum[lane];
@@ -102,7 +101,7 @@ static void FM_NAME(shortlist_centers)(const double *c, const void *biases, fm_s
     const ptrdiff_t groups = (k + FM_PANEL_WIDTH - 1) / FM_PANEL_WIDTH;
     const ptrdiff_t padded = groups * FM_PANEL_WIDTH;
     fm_short_arrays to;
-    double most = 0;
+    double most = 0, sizes[16] = {0};
     float norm = 0, bias = 0, largest = 0;
     float *at = memory, *norms = at;
     at += padded;
@@ -117,10 +116,17 @@ static void FM_NAME(shortlist_centers)(const double *c, const void *biases, fm_s
     to.group_norm = at, at += groups;
     to.group_error = at, at += groups;
     to.floats = at;
-    for (ptrdiff_t i = 0; i < k * d; i++) {
+    for (ptrdiff_t i = 0; i < k * d - 15; i += 16)
+        for (int l = 0; l < 16; l++) {
+            const double size = c[i + l] < 0 ? -c[i + l] : c[i + l];
+            sizes[l] = size > sizes[l] ? size : sizes[l];
+        }
+    for (ptrdiff_t i = k * d / 16 * 16; i < k * d; i++) {
         const double size = c[i] < 0 ? -c[i] : c[i];
         most = size > most ? size : most;
     }
+    for (int l = 0; l < 16; l++)
+        most = sizes[l] > most ? sizes[l] : most;
     p->unit = most > 0x1p-200 && most < 0x1p200 ? most / 127 : 1;
     const double all = 1 / p->unit;
     for (ptrdiff_t j = 0; j < k; j++) {
