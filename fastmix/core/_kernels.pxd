@@ -153,7 +153,7 @@ cdef extern from "fm_kernels.h" nogil:
                                   const fm_open *open, int32_t *list,
                                   Py_ssize_t count) noexcept nogil
         void (*bounds_few)(const fm_bounds *b, fm_open *open, Py_ssize_t start,
-                              Py_ssize_t count, Py_ssize_t few) noexcept nogil
+                           Py_ssize_t count, Py_ssize_t few) noexcept nogil
         Py_ssize_t (*changes)(const int32_t *now, const fm_block *block, int32_t *labels,
                               Py_ssize_t *changed, int32_t *added,
                               int32_t *removed) noexcept nogil

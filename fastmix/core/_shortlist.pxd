@@ -4,7 +4,8 @@
 from libc.stdint cimport int32_t
 
 from fastmix.core._kernels cimport (
-    fm_bounds, fm_isa, fm_memory, fm_short_bounds, fm_shortlist, fm_shortlist_kernels, fm_tile_kernels,
+    fm_bounds, fm_isa, fm_memory, fm_short_bounds, fm_shortlist, fm_shortlist_kernels,
+    fm_tile_kernels,
 )
 
 
