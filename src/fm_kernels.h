@@ -158,6 +158,8 @@ typedef struct {
     float proof, root;     /* what a difference of squares must exceed; its square root */
     double c_square, unit; /* |x|^2 - 2 s is right within unit (|x|^2 + c_square) */
 } fm_bounds;
+/* An upper bound of a row of which nothing is known. */
+#define FM_UPPER_NONE 0x1p120f
 
 /* Rows of one call whose label is not proven. */
 typedef struct {
@@ -384,7 +386,8 @@ typedef struct {
     const int32_t *column_of; /* (k) where in the panels a centre is */
 } fm_row_codes;
 
-/* Where the kernel leaves what it learns for bounds that begin with these labels. */
+/* Where the kernel leaves what it learns for bounds that begin with these labels: no centre has moved
+ * since, and the codes are zero. */
 typedef struct {
     const fm_bounds *bounds;
     ptrdiff_t groups;        /* of the bounds */

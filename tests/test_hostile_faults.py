@@ -294,6 +294,28 @@ def test_child_forked_while_another_thread_fits_can_fit(child, expected):
     assert child(FORK + textwrap.dedent(code)).split() == [expected] * 6
 
 
+def test_child_forked_while_another_thread_fits_can_fit_with_bounds(child):
+    code = """
+        busy = np.random.default_rng(0).random((400_000, 32))
+        rows = np.random.default_rng(1).standard_normal((1500, 256)).astype("f4")
+        options = dict(init=rows[:160], algorithm="elkan", max_iter=8, tol=0, n_threads=2)
+        fit = lambda: KMeans(160, **options).fit(rows).labels_.tobytes().hex()[:64]
+        stop = threading.Event()
+        model = KMeans(200, init="random", tol=0, n_threads=2, callbacks=lambda _: stop.is_set())
+        worker = threading.Thread(target=model.fit, args=(busy,))
+        worker.start()
+        for _ in range(5):
+            time.sleep(0.1)
+            in_fork(fit)
+        stop.set()
+        worker.join()
+        print(fit())
+    """
+    found = child(FORK + textwrap.dedent(code)).split()
+    assert len(found) == 6
+    assert len(set(found)) == 1
+
+
 # Limits.
 
 LIMIT = """

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from coarse_cases import K, data, decaying, framed, updated, whole
+from fastmix.core import kmeans
 from fastmix.core._bounds import GroupBounds
 from fastmix.core._dense import DenseRows
 from fastmix.core._kernels import supported_isas
@@ -151,7 +152,7 @@ def test_a_scan_leaves_useful_bounds(rng):
 def test_codes_are_off_by_no_more_than_they_say(rng, isa, dtype, make):
     n, d = 150, 70
     X = make(rng, n, d).astype(dtype)
-    X[:3] = [[0.0], [1e-25], [-1.0]]
+    X[:6] = [[0.0], [1e-25], [1.2e-25], [1e-24], [2e-23], [-1.0]]
     _, Y, codes = coded(X, isa)
     unit, square, rest = codes.numbers.astype(np.float64).T
     q = codes.codes[:, :d].astype(np.float64) - 128
@@ -159,7 +160,7 @@ def test_codes_are_off_by_no_more_than_they_say(rng, isa, dtype, make):
     assert np.abs(q).max() <= 127
     off = np.sqrt(np.square(Y - q * unit[:, np.newaxis]).sum(axis=1))
     assert (off <= rest).all()
-    assert (rest[3:] <= 0.03 * np.sqrt(np.square(Y[3:]).sum(axis=1))).all()
+    assert (rest[6:] <= 0.03 * np.sqrt(np.square(Y[6:]).sum(axis=1))).all()
     np.testing.assert_allclose(square, np.square(q * unit[:, np.newaxis]).sum(axis=1), rtol=1e-6)
 
 
@@ -189,6 +190,20 @@ def test_codes_of_centers_are_off_by_no_more_than_they_say(rng, isa, dtype):
     codes.move(-centers, stirred, 1)
     np.testing.assert_array_equal(codes.panels[16:], before[16:])
     np.testing.assert_array_equal(codes.panels[:16], -before[:16])
+
+
+@pytest.mark.parametrize("d", [32, 64])
+@pytest.mark.parametrize("exponent", [-70, 58, 60, 61, 61.5, 62, 63, 64, 66, 100, 120])
+def test_large_float64_rows_have_the_labels_of_plain_scans(rng, d, exponent):
+    # The frame leaves them as they are, and the squares of bounds do not fit floats.
+    means = 0.3 * rng.standard_normal((24, d))
+    X = (means[rng.integers(24, size=2000)] + rng.standard_normal((2000, d))) * 2.0**exponent
+    plain, result = (
+        kmeans(X, 24, init=X[:24], algorithm=algorithm, max_iter=20)
+        for algorithm in ("lloyd", "elkan")
+    )
+    np.testing.assert_array_equal(result.labels, plain.labels)
+    np.testing.assert_array_equal(result.centers, plain.centers)
 
 
 @on_every_table

@@ -45,7 +45,6 @@ class Assignment:
         self.rows, self.weights, self.k, self.why = rows, weights, k, why
         self.products = self.rows_scanned = self.steps = self.bounded_steps = 0
         self.rows_shortlisted = 0
-        self.short = getattr(rows, "short", None)  # of dense rows
         self.bounds = None
         self.changed = rows.n  # rows whose label the last E-step changed
 
@@ -70,8 +69,7 @@ class Assignment:
             for part in parts:
                 sums += part
         self.changed = n_changed
-        if self.short is not None:
-            self.rows_shortlisted += self.short.take_served()
+        self.rows_shortlisted += self.rows.take_served()
         self._count(fresh)
         return n_changed
 

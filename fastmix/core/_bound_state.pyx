@@ -7,7 +7,7 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport ceil, sqrt
 from libc.stdint cimport int16_t, int32_t, uint8_t
 
-from fastmix.core._kernels cimport address
+from fastmix.core._kernels cimport FM_UPPER_NONE, address
 from fastmix.core._coarse cimport Coarse
 from fastmix.core._threads cimport enter, leave
 from fastmix.core._tiles cimport TileRows, padded
@@ -22,12 +22,6 @@ PANEL_COLUMNS = PANEL_WIDTH
 # Codes are 15 bits: this many times the spread of the distances is half of their range.
 cdef double HALF_RANGE = 4.0
 cdef int HALF_CODES = 16383
-
-# An upper bound of a row of which nothing is known.
-cdef float FM_UPPER_NONE = 2.0**120
-
-# Fewer coordinates of centres are left to one thread.
-cdef Py_ssize_t ONE_THREAD = 2**15
 
 # Covers the rounding of what is computed here.
 cdef double MORE = 1 + 1e-6
@@ -108,8 +102,6 @@ cdef class BoundState:
         """The centres of the next E-step, (k, d) float64 in the frame; x_square bounds |x|^2."""
         cdef Py_ssize_t g
         cdef double[::1] squares = np.empty(self.n_groups)
-        if self.k * self.rows.d < ONE_THREAD:
-            n_threads = 1
         enter()
         for g in prange(self.n_groups, nogil=True, num_threads=n_threads, schedule="static"):
             squares[g] = self._move_group(g, centers)

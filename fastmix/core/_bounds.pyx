@@ -29,8 +29,8 @@ cdef Py_ssize_t PIECE_BYTES = 262144
 cdef Py_ssize_t MIN_PIECE_ROWS = 256, CACHED_PIECE_ROWS = 1024
 cdef Py_ssize_t THREAD_PIECES = 8
 
-# A row is looked at without reading it first where few bits are to rule out so few
-# groups that this costs less than to read it.
+# A row is looked at without reading it first where few bits are to rule out so few groups that this
+# costs less than to read it.
 cdef double FEW = 7.0
 
 

@@ -62,8 +62,8 @@ cdef class DenseRows(SeedingRows):
         sums (parts, k, 2, stride) has a part for every thread, or fewer, then shared under locks:
         any order of the additions gives the same bits.
 
-        bounds, which begin with these labels, are taken of the rows where short.serves(k).  again:
-        the centers are those of the last call, which are packed.
+        bounds, which begin with these labels, are taken of the rows where short.serves(k) and rows
+        is None.  again: the centers are those of the last call, which are packed.
         """
         cdef Py_ssize_t block, n_blocks = self._n_blocks(stop - start)
         cdef Py_ssize_t n_changed = 0
@@ -78,14 +78,13 @@ cdef class DenseRows(SeedingRows):
         a.sums = NULL if sums is None else &sums[0, 0, 0, 0]
         cdef Locks locks = Locks(n_threads if sums is None else sums.shape[0], n_threads)
         self.short.begin(<const double *>address(centers), a.bias, a.k, second is None, again)
-        if bounds is not None:
-            self.short.fill(&bounds.b, bounds.n_groups)
+        if bounds is not None and rows is None:
+            self.short.leave_bounds(&bounds.b, bounds.n_groups)
             memory = self._reserve(n_threads)
         enter()
         for block in prange(n_blocks, nogil=True, num_threads=n_threads, schedule="dynamic"):
             n_changed += self._assign(start, stop, block, memory, &a, locks)
         leave()
-        self.short.fill(NULL, 0)
         self.short.end()
         return n_changed
 

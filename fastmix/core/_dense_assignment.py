@@ -11,6 +11,7 @@ from fastmix.core._groups import PANEL_WIDTH
 from fastmix.core._leading import Leading
 from fastmix.core._prefix import Prefix
 from fastmix.core._row_codes import RowCodes
+from fastmix.core._threads import useful_threads
 
 __all__ = ["DenseAssignment"]
 
@@ -36,6 +37,10 @@ LEADING_COLUMNS, LATER = 32, 3
 # Least columns in codes, and the part of the groups for which memory must have room beside them
 # (1,000,000 x 32, K=256: 8 groups and codes take longer than 32 groups alone).
 CODED_COLUMNS, CODED_GROUPS = 64, 1 / 3
+
+# Nanoseconds of a coordinate of a centre that moves; calls are cut as if shortlists were this many
+# times as fast as a scan at most.
+MOVE_NANOSECONDS, MOST_SPEEDUP = 6.0, 3.0
 
 # Bounds are extended from the probes to all rows where they promise this part of a plain scan's
 # time at most, and given up where they take more than all of it.
@@ -75,6 +80,7 @@ class DenseAssignment(Assignment):
         self.memory, self.axes, self.share = memory, 0, 1.0
         self.coded, self.coarse, self.adding = False, None, False
         self.filling = self.packed = False  # scans leave bounds; centres have been packed
+        self.complete = False  # whether all rows have been added to what is coarse
         # Codes of two bytes, in eights.
         self.groups = min(math.ceil(k / PANEL_WIDTH), int(memory // rows.n) // 16 * 8, MAX_GROUPS)
         if algorithm == "lloyd":
@@ -117,10 +123,11 @@ class DenseAssignment(Assignment):
             elif self.coarse is None and self.everywhere and self.axes:
                 self.coarse = self.leading.prefix(self.axes, n_threads)
             self.bounds = GroupBounds(self.rows, centers, self.groups, spread, self.coarse)
-        self.adding = fresh and self.coarse is not None
+        self.adding = fresh and self.coarse is not None and not self.complete
         self.filling = fresh and self.coded and self.rows.short.serves(self.k)
         if self.bounds is not None:
-            self.bounds.move(centers, self.x_square, n_threads)
+            threads = useful_threads(n_threads, MOVE_NANOSECONDS * self.k * self.rows.d)
+            self.bounds.move(centers, self.x_square, threads)
             self.bounds.products = self.bounds.rows_open = self.bounds.groups_open = 0
             self.bounds.groups_guessed = 0
             self.bounded_steps += self.everywhere
@@ -131,13 +138,16 @@ class DenseAssignment(Assignment):
     def _wanted(self, fresh, labels, n_threads):
         page = self.rows.page_rows
         if page and self.everywhere and not fresh:
-            return self.bounds.open_pages(page, labels, n_threads), page
+            threads = useful_threads(n_threads, self.rows.n * self._bounded_cost(0, 0, 0))
+            return self.bounds.open_pages(page, labels, threads), page
         return None, 0
 
     def _centers_met(self, fresh):
-        # Calls of as many rows as the cost of the last E-step allows.
-        share = self.share if self.everywhere and not fresh else 1.0
-        return math.ceil(self.k * share / self.rows.short.speedup(self.k))
+        # Calls of as many rows as shortlists, which may find too many centres near, or the cost of
+        # the last E-step allow.
+        if self.bounds is None or not self.everywhere or self.filling:
+            return math.ceil(self.k / min(MOST_SPEEDUP, self.rows.short.speedup(self.k)))
+        return math.ceil(self.k * self.share)
 
     def _assign(self, start, stop, centers, labels, threads, parts):
         n_changed = 0
@@ -176,15 +186,18 @@ class DenseAssignment(Assignment):
 
     # ------------------------------------------------------------ what pays
 
-    def _dense_cost(self):
-        """Nanoseconds of a row, on average."""
+    def _plain_cost(self, speedup=1.0):
+        """Nanoseconds of a row that meets every centre."""
         size = self.rows.d * self.rows.dtype.itemsize / 4
-        scan = (DENSE_CENTER + DENSE_PRODUCT * size) * self.k
-        return DENSE_COLUMN * size + scan / self.rows.short.speedup(self.k)
+        return DENSE_COLUMN * size + (DENSE_CENTER + DENSE_PRODUCT * size) * self.k / speedup
+
+    def _dense_cost(self):
+        """The same, by shortlists where they serve."""
+        return self._plain_cost(self.rows.short.speedup(self.k))
 
     def _bounded_cost(self, rows_open, groups_open, products, groups_guessed=0):
         """The same with bounds that leave open so many of each for a row, on average, and so many
-        groups for its leading coordinates."""
+        groups for its few bits."""
         size = self.rows.d * self.rows.dtype.itemsize / 4
         return (
             BOUND_BYTE * 2 * math.ceil(self.groups / 8) * 8
@@ -230,7 +243,8 @@ class DenseAssignment(Assignment):
             return
         self.products += bounds.products
         self.rows_scanned += bounds.rows_open
-        if fresh or self.forced:
+        if fresh:
+            self.share, self.complete = 1.0, self.complete or self.everywhere
             return
         cost = self._bounded_cost(
             bounds.rows_open / served,
@@ -238,7 +252,9 @@ class DenseAssignment(Assignment):
             bounds.products / served,
             bounds.groups_guessed / served,
         )
-        self.share = min(1.0, max(0.2, 2 * cost / self._dense_cost()))
+        self.share = min(1.0, max(0.2, 2 * cost / self._plain_cost()))
+        if self.forced:
+            return
         if not self.everywhere:
             self.extend = cost < WORTHWHILE * self._dense_cost()
         elif cost > self._dense_cost():

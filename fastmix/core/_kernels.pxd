@@ -99,6 +99,8 @@ cdef extern from "fm_kernels.h" nogil:
 
     const Py_ssize_t FM_BOUND_ROWS, FM_PROJECTED_ROWS
 
+    const float FM_UPPER_NONE
+
     ctypedef struct fm_prefix:
         int16_t *rows
         int32_t *half

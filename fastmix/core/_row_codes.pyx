@@ -88,7 +88,8 @@ cdef class RowCodes(Coarse):
     def arrange(self, groups, const Py_ssize_t[::1] first, Py_ssize_t columns):
         Coarse.arrange(self, groups, first, columns)
         self.groups, self.first = groups, np.array(first)
-        # What is no centre wins no comparison.
+        # A score that is no centre's is the least, unless a row's unit is far above the group's,
+        # where it loosens the bound.
         self.panels = aligned_empty((columns, 8 * self.p.pairs), np.int8)
         self.panels[...] = 0
         self.starts = np.zeros(columns, dtype=np.int32)

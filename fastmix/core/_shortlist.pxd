@@ -27,7 +27,7 @@ cdef class Shortlist:
     cdef Py_ssize_t scratch(self, Py_ssize_t block_rows) noexcept nogil
     cdef int begin(self, const double *centers, const void *bias, Py_ssize_t k,
                    bint alone=*, bint again=*) except -1
-    cdef int fill(self, const fm_bounds *b, Py_ssize_t groups) except -1
+    cdef int leave_bounds(self, const fm_bounds *b, Py_ssize_t groups) except -1
     cdef void end(self) noexcept
     cdef void assign(self, const void *tiles, Py_ssize_t count, const void *panel,
                      const void *bias, Py_ssize_t k, const int32_t *hint, int32_t *labels,

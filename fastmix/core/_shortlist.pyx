@@ -105,6 +105,7 @@ cdef class Shortlist:
             _use == 2 or self.pause == 0 and self._pays(k)
         )
         self.rows = self.near = self.undecided = 0
+        self.to.bounds, self.to.groups = NULL, 0
         self.packed = self.packed and again
         if self.active and not self.packed:
             self.packed = True
@@ -115,23 +116,23 @@ cdef class Shortlist:
             self.kernels.pack_centers(centers, bias, &self.p, address(self.memory))
         return 0
 
-    cdef int fill(self, const fm_bounds *b, Py_ssize_t groups) except -1:
-        """After ``begin``: rows also get bounds of so many groups; or no more, where b is NULL."""
-        cdef Py_ssize_t at, padded
-        self.to.bounds, self.to.groups = b, groups
-        if b == NULL or not self.active:
+    cdef int leave_bounds(self, const fm_bounds *b, Py_ssize_t groups) except -1:
+        """After ``begin``: until ``end`` rows also get bounds of so many groups."""
+        cdef Py_ssize_t at
+        if not self.active:
             return 0
-        padded = self.p.k + self.tile.panel_width
-        self.group_of = np.full(padded, groups, dtype=np.int32)
+        self.group_of = np.full(self.p.k + self.tile.panel_width, groups, dtype=np.int32)
         cdef int32_t[::1] group_of = self.group_of
         for at in range(self.p.k):
             group_of[at] = b.group_of[self.p.label[at]]
-        self.to.group_of = &group_of[0]
+        self.to.group_of, self.to.groups = &group_of[0], groups
+        self.to.bounds = b
         return 0
 
     cdef void end(self) noexcept:
         """No more of it for a while where lists have taken longer than scans."""
         cdef Py_ssize_t k = self.p.k
+        self.to.bounds, self.to.groups = NULL, 0
         self.served += self.rows - self.undecided
         if self.active and self.rows and (
             self._listed(k) + (NEAR + NEAR_COLUMN * self.d) * self.near / self.rows

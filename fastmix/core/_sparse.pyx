@@ -48,6 +48,10 @@ cdef class SparseRows(CsrRows):
         super().__init__(X, dtype, isa)
         self.screened = True
 
+    def take_served(self):
+        """No row is served by shortlists."""
+        return 0
+
     def nanoseconds(self, Py_ssize_t k):
         """Rough cost of one row against k centres on one thread, within a factor of three: for
         cutting work into calls and choosing threads.

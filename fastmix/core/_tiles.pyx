@@ -92,6 +92,10 @@ cdef class TileRows:
                 row, column = np.argwhere(bad)[0]
                 return start + row, column, part[row, column]
 
+    def take_served(self):
+        """Rows whose labels shortlists have found since the last call."""
+        return self.short.take_served()
+
     def nanoseconds(self, Py_ssize_t k):
         """Rough cost of one row against k centres on one thread, within a factor of three: for
         cutting work into calls and choosing threads."""

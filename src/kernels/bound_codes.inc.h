@@ -9,9 +9,6 @@
 #define FM_CODE_MOST 32766
 #define FM_CODE_HALF 16383
 
-/* An upper bound of a row of which nothing is known. */
-#define FM_UPPER_NONE 0x1p120f
-
 /* The least code that proves a label whose centre is at most `high` away; rows beyond the range of
  * the codes get one that no group reaches. */
 FM_INLINE int16_t code_needed(const fm_bounds *b, float high, float inverse)
@@ -21,9 +18,10 @@ FM_INLINE int16_t code_needed(const fm_bounds *b, float high, float inverse)
     return code < FM_CODE_HALF - 1 ? (int16_t)((int)code + 1) : FM_CODE_HALF;
 }
 
-/* Code of a lower bound. */
+/* Code of a lower bound; of what overflowed nothing is known. */
 FM_INLINE int16_t code_of(float low, float moved, float inverse)
 {
     const float code = (low + moved) * (1 - FM_BOUND_ROUNDING) * inverse;
-    return code < FM_CODE_MOST ? (int16_t)code : FM_CODE_MOST;
+    const float finite = code <= FLT_MAX ? code : 0;
+    return finite < FM_CODE_MOST ? (int16_t)finite : FM_CODE_MOST;
 }

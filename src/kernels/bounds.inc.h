@@ -171,10 +171,11 @@ static void bounds_few(const fm_bounds *b, fm_open *open, ptrdiff_t start, ptrdi
             const float above = (float)(square[i] - 2 * score[i] + error);                           \
             const float below = (float)(square[i] - 2 * score[i] - error);                           \
             const float beyond = (float)(square[i] - 2 * second[i] - error);                         \
+            const float lower = below < FLT_MAX ? below : FLT_MAX;                                   \
             const float finite = beyond < FLT_MAX ? beyond : FLT_MAX;                                \
             near[i] =                                                                                \
                 __builtin_sqrtf(above > FLT_MIN ? above : FLT_MIN) * (1 + FM_BOUND_ROUNDING);        \
-            least[i] = __builtin_sqrtf(below > FLT_MIN ? below : 0) * (1 - FM_BOUND_ROUNDING);       \
+            least[i] = __builtin_sqrtf(lower > FLT_MIN ? lower : 0) * (1 - FM_BOUND_ROUNDING);       \
             next[i] = __builtin_sqrtf(finite > FLT_MIN ? finite : 0) * (1 - FM_BOUND_ROUNDING);      \
         }                                                                                            \
     }                                                                                                \

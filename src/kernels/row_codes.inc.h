@@ -7,8 +7,8 @@
  *     |x - c|  >=  |s q - u z| - e - h,   |s q - u z|^2 = s^2 |q|^2 - 2 s u (q . z - u / (2 s) |z|^2).
  *
  * q . z is exact.  The second term of the score is rounded down to a whole number, and what rounding
- * may do to the squares is taken off: a few units in the last place of s^2 |q|^2 + u^2 |z|^2, of
- * which 2^-20 is more than any.
+ * may do to the squares is taken off: a few units in the last place of s^2 |q|^2 + u^2 |z|^2, which
+ * FM_BOUND_ROUNDING covers, and FLT_MIN for what underflows.
  *
  * Four codes of a row are multiplied with four of a centre by one instruction, as in
  * shortlist.inc.h; two fours of eight centres fill a vector.
@@ -16,9 +16,12 @@
 typedef int64_t fm_long8 __attribute__((vector_size(64), aligned(8), may_alias));
 typedef float fm_float8 __attribute__((vector_size(32), aligned(4), may_alias));
 
-/* The least that counts as a largest coordinate: units of no less than that divided by 127. */
-#define FM_CODE_LEAST 0x1p-60f
-#define FM_CODE_ROUNDING 0x1p-20f
+/* Units are between these divided by 127: so large that neither they, squared, nor gaps of 2^-17 of
+ * them, squared, underflow; and what is larger is not coded. */
+#define FM_CODE_LEAST 0x1p-50f
+#define FM_CODE_GREATEST 0x1p100
+/* Sums of squares beyond this may overflow. */
+#define FM_CODE_SQUARE 0x1p120f
 
 /* Codes of rows start .. start + count of the fit from framed rows. */
 static void FM_NAME(code_rows)(const void *framed, ptrdiff_t count, ptrdiff_t d,
@@ -45,6 +48,11 @@ static void FM_NAME(code_rows)(const void *framed, ptrdiff_t count, ptrdiff_t d,
         for (; t < d; t++) {
             const real size = x[t] < 0 ? -x[t] : x[t];
             largest = size > largest ? size : largest;
+        }
+        if (!(largest < FM_CODE_GREATEST)) {
+            memset(to, 128, (size_t)(8 * p->pairs));
+            p->rows[i] = (fm_coded_row){.unit = 1, .square = 0, .rest = INFINITY};
+            continue;
         }
         const float unit = (float)largest / 127;
         const real inverse = 1 / (real)unit;
@@ -81,14 +89,17 @@ static void FM_NAME(code_group)(const double *c, ptrdiff_t size, ptrdiff_t d, co
         const double value = (double)(real)c[t], magnitude = value < 0 ? -value : value;
         most = magnitude > most ? magnitude : most;
     }
-    const double unit = (double)((float)most / 127), inverse = 1 / unit, round = 0x1.8p52;
+    const int usable = most < FM_CODE_GREATEST;
+    const double unit = usable ? (double)((float)most / 127) : 1, inverse = 1 / unit,
+                 round = 0x1.8p52;
     for (ptrdiff_t j = 0; j < size; j++, c += d) {
         const ptrdiff_t column = 8 * panel + j;
         int8_t *to = (int8_t *)(p->panels + column / 8 * p->pairs * 16 + column % 8 * 2);
         double gaps = 0;
         int32_t total = 0, squares = 0;
         for (ptrdiff_t t = 0; t < d; t++) {
-            const double value = (double)(real)c[t], z = (value * inverse + round) - round;
+            const double value = usable ? (double)(real)c[t] : 0;
+            const double z = (value * inverse + round) - round;
             const double gap = value - z * unit;
             gaps += gap * gap;
             total += (int32_t)z;
@@ -96,13 +107,14 @@ static void FM_NAME(code_group)(const double *c, ptrdiff_t size, ptrdiff_t d, co
             to[t / 8 * 64 + t % 8] = (int8_t)z;
         }
         p->starts[column] = -128 * total;
-        p->halves[column] = 0.5f * (float)squares * (1 - FM_CODE_ROUNDING);
+        p->halves[column] = 0.5f * (float)squares * (1 - FM_BOUND_ROUNDING);
         rest = gaps > rest ? gaps : rest;
         square = squares > square ? squares : square;
     }
     p->group_unit[group] = (float)unit;
-    p->group_square[group] = (float)(unit * unit * square) * (1 + FM_CODE_ROUNDING);
-    p->group_rest[group] = (float)__builtin_sqrt(rest) * (1 + FM_CODE_ROUNDING);
+    p->group_square[group] = (float)(unit * unit * square) * (1 + FM_BOUND_ROUNDING);
+    p->group_rest[group] =
+        usable ? (float)__builtin_sqrt(rest) * (1 + FM_BOUND_ROUNDING) : INFINITY;
 }
 
 /* max_c q . z - ratio |z|^2 / 2 of eight rows over the centres of n_panels panels, skip as in
@@ -160,7 +172,7 @@ static ptrdiff_t FM_NAME(codes_scan)(const fm_bounds *b, const fm_row_codes *p, 
             const ptrdiff_t x = rows.row[r < rows.count ? r : rows.count - 1];
             row[r] = p->codes + x * 8 * p->pairs;
             coded[r] = p->rows[x];
-            const float quotient = unit / coded[r].unit * (1 - FM_CODE_ROUNDING);
+            const float quotient = unit / coded[r].unit * (1 - FM_BOUND_ROUNDING);
             ratio[r] = quotient < 0x1p60f ? quotient : 0x1p60f;
         }
         for (ptrdiff_t r = 0; r < rows.count; r += 8)
@@ -170,9 +182,11 @@ static ptrdiff_t FM_NAME(codes_scan)(const fm_bounds *b, const fm_row_codes *p, 
         for (ptrdiff_t r = 0; r < rows.count; r++) {
             const float most = coded[r].square + square;
             const float gap = coded[r].square - 2 * coded[r].unit * unit * (float)score[r] -
-                              FM_CODE_ROUNDING * most - FLT_MIN;
-            low[r] = __builtin_sqrtf(gap > 0 ? gap : 0) * (1 - FM_CODE_ROUNDING) -
-                     (coded[r].rest + rest) * (1 + FM_CODE_ROUNDING);
+                              FM_BOUND_ROUNDING * most - FLT_MIN;
+            low[r] = __builtin_sqrtf(gap > 0 ? gap : 0) * (1 - FM_BOUND_ROUNDING) -
+                     (coded[r].rest + rest) * (1 + FM_BOUND_ROUNDING);
+            if (!(most < FM_CODE_SQUARE))
+                low[r] = 0;
         }
         found += raise_codes(b, group, &rows, low, list + i, list + found);
     }
