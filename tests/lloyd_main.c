@@ -10,8 +10,10 @@
  * all tables, whatever the compiler, the vector width and the machine.
  *
  * Exit status 1: the sums after additions and removals are not those of one full pass, or labels
- * found in another way are not those of assign; 2: no table of that name runs here; 3: no memory.
+ * found in another way are not those of assign, or bounds do not hold; 2: no table of that name runs
+ * here; 3: no memory.
  */
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -211,8 +213,82 @@ static uint64_t pick(const problem *p, const double *c, const int32_t *labels)
     return hash_bytes(hash, (const char *)squares, n * size);
 }
 
+/* Framed row i and centre j as the kernels see them: their distance. */
+static double distance(const problem *p, const void *rows, const double *c, ptrdiff_t i,
+                       ptrdiff_t j)
+{
+    double sum = 0;
+    for (ptrdiff_t t = 0; t < p->d; t++) {
+        const double center = p->x.type == FM_F64 ? c[j * p->d + t] : (float)c[j * p->d + t];
+        const double gap = get_real(p, rows, i * p->d + t) - center;
+        sum += gap * gap;
+    }
+    return sqrt(sum);
+}
+
+/* Lower bounds must be no greater than the distances from all centres but the label's, and upper
+ * bounds, where there are any, no less than that. */
+static void check_bounds(const problem *p, const fm_bounds *b, const void *rows, const double *c,
+                         const float *upper, const char *what)
+{
+    for (ptrdiff_t i = 0; i < p->n; i++)
+        for (ptrdiff_t j = 0; j < p->k; j++) {
+            const double far = distance(p, rows, c, i, j) * (1 + 1e-9) + 1e-30;
+            const double low = (double)b->codes[i * b->stride + b->group_of[j]] * b->step;
+            if (j == b->labels[i] ? upper && far > upper[i] * (1 + 2e-9) + 2e-30 : low > far) {
+                fprintf(stderr, "lloyd_main: %s: bounds of %s do not hold at %td x %td\n",
+                        p->isa->name, what, p->n, p->d);
+                exit(1);
+            }
+        }
+}
+
+/* Bounds that codes of rows and centres prove, where the table has their kernels. */
+static void code(const problem *p, const fm_shortlist_kernels *kernels, fm_bounds *b,
+                 ptrdiff_t groups, const double *c)
+{
+    const ptrdiff_t n = p->n, d = p->d, k = p->k, size = p->tile->itemsize, pairs = (d + 7) / 8;
+    void *rows = take(n * d, size), *squares = take(n, size), *scratch = take(d, size);
+    int32_t *places = TAKE(n, int32_t), *position = TAKE(n, int32_t), *listed = TAKE(n, int32_t);
+    int32_t *columns = TAKE(k, int32_t);
+    ptrdiff_t *all = TAKE(n, ptrdiff_t);
+    float *near = TAKE(n, float);
+    const fm_row_codes codes = {.codes = TAKE(n * 8 * pairs, uint8_t),
+                                .rows = TAKE(n, fm_coded_row),
+                                .pairs = pairs,
+                                .panels = TAKE(groups * pairs * 16, int32_t),
+                                .starts = TAKE(groups * 8, int32_t),
+                                .halves = TAKE(groups * 8, float),
+                                .group_unit = TAKE(groups, float),
+                                .group_square = TAKE(groups, float),
+                                .group_rest = TAKE(groups, float),
+                                .column_of = columns};
+    for (ptrdiff_t i = 0; i < n; i++) {
+        all[i] = i;
+        places[i] = position[i] = (int32_t)i;
+    }
+    for (ptrdiff_t j = 0; j < k; j++)
+        columns[j] = (int32_t)j;
+    for (ptrdiff_t j = 0; j < groups * 8; j++)
+        codes.halves[j] = FLT_MAX;
+    const fm_block block = {all, 0, n};
+    p->tile->gather(&p->x, &block, p->offset, p->grid.scale, places, rows, squares, scratch);
+    check_bounds(p, b, rows, c, b->upper, "shortlists");
+    kernels->code_rows(rows, n, d, &codes, 0);
+    memset(b->codes, 0, (size_t)(n * b->stride) * sizeof *b->codes);
+    for (ptrdiff_t i = 0; i < n; i++)
+        near[i] = (float)distance(p, rows, c, i, b->labels[i]);
+    const fm_open open = {.rows = position, .near = near};
+    for (ptrdiff_t g = 0; g < groups; g++) {
+        kernels->code_group(c + g * 8 * d, k - g * 8 < 8 ? k - g * 8 : 8, d, &codes, g, g);
+        memcpy(listed, position, (size_t)n * sizeof *listed);
+        kernels->codes_scan(b, &codes, g, g, 1, 0, &open, listed, n);
+    }
+    check_bounds(p, b, rows, c, NULL, "codes");
+}
+
 /* The same by shortlists, where this processor runs them, with labels that are right for some rows:
- * each label must be that of assign, but of rows that are left to it. */
+ * each label must be that of assign, but of rows that are left to it; and the bounds must hold. */
 static void list(const problem *p, const double *c, const int32_t *labels)
 {
     const ptrdiff_t n = p->n, d = p->d, k = p->k, size = p->tile->itemsize;
@@ -223,19 +299,37 @@ static void list(const problem *p, const double *c, const int32_t *labels)
         return;
     void *panel = take(padded * d, size), *bias = take(padded, size);
     void *tiles = take(BLOCK_ROWS * d, size), *room = take(p->tile->tile_rows * d, size);
-    void *scratch = take(kernels->scratch(d, 0), 1);
+    const ptrdiff_t groups = (k + 7) / 8, stride = (groups + 7) / 8 * 8;
+    void *scratch = take(kernels->scratch(d, groups), 1);
     int32_t *found = TAKE(n, int32_t), *hint = TAKE(n, int32_t);
+    int32_t *group_of = TAKE(k, int32_t), *by_place = TAKE(padded + width, int32_t);
+    fm_bounds b = {.upper = TAKE(n, float),
+                   .codes = TAKE(n * stride, int16_t),
+                   .labels = (int32_t *)labels,
+                   .stride = stride,
+                   .step = 1e-3f,
+                   .group_of = group_of,
+                   .moved = TAKE(k, float),
+                   .group_reach = TAKE(groups, float),
+                   .group_moved = TAKE(stride, int16_t),
+                   .proof = 1e-30f,
+                   .root = 1e-15f};
+    const fm_short_bounds to = {&b, groups, by_place};
     ptrdiff_t undecided, left = 0;
     fm_shortlist shortlist = {.k = k, .d = d};
     p->tile->pack_centers(c, k, d, width, panel, bias);
     kernels->pack_centers(c, bias, &shortlist, take(kernels->memory(k, d), 1));
     for (ptrdiff_t i = 0; i < n; i++)
-        hint[i] = i % 3 ? labels[i] : (int32_t)(i % (k + 1)) - 1;
+        hint[i] = i % 3 ? labels[i] : (int32_t)(i % (k + 1)) - 1, b.upper[i] = FM_UPPER_NONE;
+    for (ptrdiff_t j = 0; j < k; j++)
+        group_of[j] = (int32_t)(j / 8);
+    for (ptrdiff_t at = 0; at < padded + width; at++)
+        by_place[at] = (int32_t)(at < k ? shortlist.label[at] / 8 : groups);
     for (ptrdiff_t start = 0; start < n; start += BLOCK_ROWS, left += undecided) {
         const fm_block block = block_at(p, start);
         p->tile->pack(&p->x, &block, p->offset, p->grid.scale, tiles, (fm_memory){0}, room);
         kernels->assign(tiles, block.count, &shortlist, panel, bias, hint + start, found + start,
-                        NULL, 0, (fm_memory){0}, scratch, &undecided);
+                        &to, start, (fm_memory){0}, scratch, &undecided);
     }
     for (ptrdiff_t i = 0; i < n; i++) {
         left -= found[i] < 0;
@@ -249,6 +343,7 @@ static void list(const problem *p, const double *c, const int32_t *labels)
                 n, d);
         exit(1);
     }
+    code(p, kernels, &b, groups, c);
 }
 
 /* labels = now, and sums += the rows whose label changed, under the new one, -= under the old one;
