@@ -274,7 +274,7 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
         model.converged_, model.n_iter_ = True, 0
         model.lower_bound_, model.lower_bounds_ = -np.inf, []
         model.fit_report_ = core.report_of_parameters(built)
-        model._seen = 0.0  # rows behind it
+        model._seen, model._held = 0.0, []  # rows behind it, and covariances on the floor
         return model
 
     # ------------------------------------------------------------------ fit
