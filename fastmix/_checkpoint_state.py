@@ -5,6 +5,7 @@ size."""
 import math
 
 from fastmix._container import MANIFEST, Expected, check_keys
+from fastmix._state import values_of
 from fastmix._stored_zip import refuse
 from fastmix.core._checkpoint import made_random_state
 from fastmix.core._parameters import COVARIANCE_TYPES
@@ -54,19 +55,6 @@ def _is_ends(value):
     return type(value) is list and all(end is None or _is_number(end) for end in value)
 
 
-def _of(tests):
-    """A test of an object with exactly these values, or none."""
-
-    def test(value):
-        return value is None or (
-            type(value) is dict
-            and set(value) == set(tests)
-            and all(is_valid(value[key]) for key, is_valid in tests.items())
-        )
-
-    return test
-
-
 # The values of each class, by its name in fastmix, with a test of each.
 _COMMON = {
     "random_state": _is_random_state,
@@ -91,7 +79,7 @@ VALUES = {
     | {
         "arguments": _are_arguments("n_samples", "n_features", "n_clusters"),
         "limit": lambda value: value is None or _is_number(value),
-        "best": _of(_RUN | {"inertia": _is_number}),
+        "best": values_of(_RUN | {"inertia": _is_number}),
     },
     "GaussianMixture": _COMMON
     | _START
@@ -102,7 +90,7 @@ VALUES = {
         "ends": _is_ends,
         "failure": lambda value: value is None or type(value) is str,
         "reason": lambda value: type(value) is str,
-        "best": _of(_START),
+        "best": values_of(_START),
     },
 }
 

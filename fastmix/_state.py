@@ -74,7 +74,7 @@ def _is_random_state(value):
     return value is None or _is_size(value)
 
 
-def _of(tests):
+def values_of(tests):
     """A test of an object with exactly these values, or none."""
 
     def test(value):
@@ -101,7 +101,7 @@ _CENTERS = _COMMON | {
     "n_iter": _is_size,
     "learning_rate": lambda value: value is not None and _is_rate(value),
     # Of a model that partial_fit, or fit by mini-batches, has moved: sums and their weights.
-    "sequential": _of({"unit": _is_power_of_two, "n_steps": _is_size}),
+    "sequential": values_of({"unit": _is_power_of_two, "n_steps": _is_size}),
 }
 
 # Of a mixture that partial_fit has moved: see _stepwise_state.py.
@@ -125,7 +125,7 @@ PARAMS = {
         "reassignment_ratio": _is_amount,
         "random_state": _is_random_state,
         # Rows since small clusters were last reassigned, and rows of the first batch.
-        "batches": _of({"since": _is_size, "size": _is_count}),
+        "batches": values_of({"since": _is_size, "size": _is_count}),
     },
     "GaussianMixture": _COMMON
     | {
@@ -141,7 +141,7 @@ PARAMS = {
         "learning_rate": _is_rate,
         "averaging": lambda value: type(value) is bool,
         "held": _are_places,
-        "stepwise": _of(_STEPWISE),
+        "stepwise": values_of(_STEPWISE),
     },
 }
 

@@ -253,6 +253,19 @@ def in_fork(work):
             os._exit(status)
     assert os.waitpid(pid, 0)[1] == 0, "the forked process failed or hung"
 
+def in_forks_of_a_busy_process(work):
+    busy = np.random.default_rng(0).random((400_000, 32))
+    stop = threading.Event()
+    model = KMeans(200, init="random", tol=0, n_threads=2, callbacks=lambda _: stop.is_set())
+    worker = threading.Thread(target=model.fit, args=(busy,))
+    worker.start()
+    for _ in range(5):
+        time.sleep(0.1)
+        in_fork(work)
+    stop.set()
+    worker.join()
+    print(work())
+
 """
 
 
@@ -279,37 +292,17 @@ def test_pool_of_forked_processes_fits(child, expected):
 
 def test_child_forked_while_another_thread_fits_can_fit(child, expected):
     code = """
-        busy = np.random.default_rng(0).random((400_000, 32))
-        stop = threading.Event()
-        model = KMeans(200, init="random", tol=0, n_threads=2, callbacks=lambda _: stop.is_set())
-        worker = threading.Thread(target=model.fit, args=(busy,))
-        worker.start()
-        for _ in range(5):
-            time.sleep(0.1)
-            in_fork(lambda: digest(fit(2)))
-        stop.set()
-        worker.join()
-        print(digest(fit(2)))
+        in_forks_of_a_busy_process(lambda: digest(fit(2)))
     """
     assert child(FORK + textwrap.dedent(code)).split() == [expected] * 6
 
 
 def test_child_forked_while_another_thread_fits_can_fit_with_bounds(child):
     code = """
-        busy = np.random.default_rng(0).random((400_000, 32))
         rows = np.random.default_rng(1).standard_normal((1500, 256)).astype("f4")
         options = dict(init=rows[:160], algorithm="elkan", max_iter=8, tol=0, n_threads=2)
         fit = lambda: KMeans(160, **options).fit(rows).labels_.tobytes().hex()[:64]
-        stop = threading.Event()
-        model = KMeans(200, init="random", tol=0, n_threads=2, callbacks=lambda _: stop.is_set())
-        worker = threading.Thread(target=model.fit, args=(busy,))
-        worker.start()
-        for _ in range(5):
-            time.sleep(0.1)
-            in_fork(fit)
-        stop.set()
-        worker.join()
-        print(fit())
+        in_forks_of_a_busy_process(fit)
     """
     found = child(FORK + textwrap.dedent(code)).split()
     assert len(found) == 6
