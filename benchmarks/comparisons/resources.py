@@ -48,27 +48,29 @@ def stream(options):
         path = Path(folder, "rows.npy")
         streams.make(path, sizes[-1], options.seed)
         for kind in streams.KINDS:
+            # The sizes take turns, so that a machine that slows down does so for each of them.
+            runs = {size: [] for size in sizes}
+            for _ in range(options.repeats):
+                for size in sizes:
+                    runs[size].append(
+                        [streams.measure(path, size, kind, place) for place in streams.PLACES]
+                    )
             taken = []
-            for n_rows in sizes:
-                # Fits of tenths of a second are repeated: their medians count.
-                repeats = 1 if n_rows == sizes[-1] else options.repeats
-                runs = [
-                    [streams.measure(path, n_rows, kind, place) for place in streams.PLACES]
-                    for _ in range(repeats)
-                ]
+            for size in sizes:
                 mapped, inside = (
-                    statistics.median(run[place]["seconds"] for run in runs) for place in (0, 1)
+                    statistics.median(run[place]["seconds"] for run in runs[size])
+                    for place in (0, 1)
                 )
                 taken.append(mapped)
                 table.row(
                     kind,
-                    f"{n_rows:,}",
+                    f"{size:,}",
                     f"{mapped:.3g}",
                     f"{inside:.3g}",
                     f"{inside / mapped:.2f} ({streams.LEAST_SPEED})",
-                    f"{max(run[0]['bytes'] for run in runs) / 1e6:.0f} "
+                    f"{max(run[0]['bytes'] for run in runs[size]) / 1e6:.0f} "
                     f"({streams.MOST_BYTES / 1e6:.0f})",
-                    len({run["hash"] for pair in runs for run in pair}) == 1,
+                    len({run["hash"] for pair in runs[size] for run in pair}) == 1,
                 )
             slope = statistics.linear_regression(
                 [math.log(size) for size in sizes], [math.log(seconds) for seconds in taken]
