@@ -32,6 +32,12 @@ static inline void fm_read(void *to, const char *from, int size, int swapped)
     else
         memcpy(to, from, (size_t)size);
 }
+
+/* The i-th row of a block. */
+static inline const char *block_row(const fm_matrix *x, const fm_block *block, ptrdiff_t i)
+{
+    return x->data + x->row_stride * (block->rows ? block->rows[i] : block->start + i);
+}
 #endif
 
 #define FM_LOAD_AS(type, value)                                                                    \

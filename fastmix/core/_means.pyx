@@ -234,12 +234,8 @@ cdef class Means:
         cdef int32_t j
         cdef double w, step
         cdef fm_block b
-        places = np.arange(FRAMED_ROWS, dtype=np.int32)
-        chosen = np.empty(FRAMED_ROWS, dtype=np.intp)
         framed = aligned_empty(((FRAMED_ROWS + 2) * self.d + FRAMED_ROWS) * size, np.uint8)
         scratch = np.empty(2 * self.d)
-        cdef Py_ssize_t *list_ = <Py_ssize_t *>address(chosen)
-        cdef int32_t *to = <int32_t *>address(places)
         cdef char *y = <char *>address(framed)
         cdef char *squares = y + FRAMED_ROWS * self.d * size
         cdef char *room = squares + FRAMED_ROWS * size
@@ -250,10 +246,8 @@ cdef class Means:
             at = start
             while at < stop:
                 count = min(FRAMED_ROWS, stop - at)
-                for place in range(count):
-                    list_[place] = at + place
-                b.rows, b.start, b.count = list_, 0, count
-                self.kernels.gather(&x.x, &b, x.pack_offset, x.scale, to, y, squares, room)
+                b.rows, b.start, b.count = NULL, at, count
+                self.kernels.gather(&x.x, &b, x.pack_offset, x.scale, NULL, y, squares, room)
                 for place in range(count):
                     row = at + place
                     j = self.kernels.nearest(y + place * self.d * size, self.d, panel, bias, self.k)
@@ -269,11 +263,10 @@ cdef class Means:
         """Label of one row, for steps that only Python knows."""
         cdef TileRows x = self.rows
         cdef Py_ssize_t size = self.kernels.itemsize
-        cdef int32_t place = 0
         cdef fm_block b
         framed = aligned_empty((2 * self.d + 16) * size, np.uint8)
         cdef char *y = <char *>address(framed)
-        b.rows, b.start, b.count = &row, 0, 1
-        self.kernels.gather(&x.x, &b, x.pack_offset, x.scale, &place, y,
-                            y + self.d * size, y + (self.d + 1) * size)
+        b.rows, b.start, b.count = NULL, row, 1
+        self.kernels.gather(&x.x, &b, x.pack_offset, x.scale, NULL, y, y + self.d * size,
+                            y + (self.d + 1) * size)
         return self.kernels.nearest(y, self.d, address(self.panel), address(self.bias), self.k)

@@ -47,8 +47,6 @@ cdef struct Memory:
     int32_t *everyone
     Py_ssize_t live  # responsibilities that are not zero, in the block before
     char *framed
-    Py_ssize_t *places
-    int32_t *positions
     char *bounds
     Py_ssize_t *counts  # of the thread: pairs computed, and pairs that are live
     Py_ssize_t bytes

@@ -86,13 +86,9 @@ cdef class MixtureMemory(TileRows):
         m.everyone = <int32_t *>_take(&at, (rows + 8) * sizeof(int32_t))
         m.counts = <Py_ssize_t *>_take(&at, 2 * sizeof(Py_ssize_t))
         m.bounds = m.framed = NULL
-        m.places = NULL
-        m.positions = NULL
         if p.bounded != UNBOUNDED:
             m.bounds = _take(&at, FM_BOUND_SCRATCH(rows, self.d))
             m.framed = _take(&at, rows * self.d * size)
-            m.places = <Py_ssize_t *>_take(&at, rows * sizeof(Py_ssize_t))
-            m.positions = <int32_t *>_take(&at, rows * sizeof(int32_t))
         m.bytes = at - memory
         m.live = 0
         return m
@@ -195,19 +191,15 @@ cdef class MixtureMemory(TileRows):
     cdef Py_ssize_t _prune(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil:
         """Squared distances of the pairs of a block that its bounds leave open, into the shares,
         infinity for the others; returns how many were computed."""
-        cdef Py_ssize_t i, stride = self.d
+        cdef Py_ssize_t stride = self.d
         cdef const char *rows = m.framed
-        cdef fm_block listed
         if self.kernels.itemsize == sizeof(double):
             # Rows are rounded once, so that those of the moments are those of the tiles.
             self.isa.moments.frame_rows(&self.x, b, self.grid.offset, self.scale, m.y)
             rows, stride = <const char *>m.y, FM_MOMENT_STRIDE(self.d)
         else:
-            for i in range(b.count):
-                m.places[i], m.positions[i] = b.start + i, i
-            listed.rows, listed.start, listed.count = m.places, 0, b.count
-            self.kernels.gather(&self.x, &listed, self.pack_offset, self.scale, m.positions,
-                                m.framed, m.squares, m.pack)
+            self.kernels.gather(&self.x, b, self.pack_offset, self.scale, NULL, m.framed,
+                                m.squares, m.pack)
         return self.mixture.bounds_prune(&p.bounds, b.start, b.count, rows, stride, self.d,
                                          p.panel, p.panel_bytes, m.shares,
                                          self._share_stride(p.k), m.bounds)

@@ -2,11 +2,6 @@
 /* Rows for the moments: y = x * scale - offset in float64, whatever the type of x, from the user's
  * memory.  scale is a power of two, so that y is rounded once. */
 
-FM_INLINE const char *block_row(const fm_matrix *x, const fm_block *block, ptrdiff_t i)
-{
-    return x->data + x->row_stride * (block->rows ? block->rows[i] : block->start + i);
-}
-
 typedef float user_f32 __attribute__((aligned(1), may_alias));
 typedef double user_f64 __attribute__((aligned(1), may_alias));
 

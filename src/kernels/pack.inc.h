@@ -117,10 +117,8 @@ static void FM_NAME(pack)(const fm_matrix *x, const fm_block *block, const void 
             continue;
         }
         const char *row[FM_TILE_ROWS];
-        for (int r = 0; r < FM_TILE_ROWS; r++) {
-            const ptrdiff_t at = i + (r < left ? r : left - 1);
-            row[r] = x->data + x->row_stride * (block->rows ? block->rows[at] : block->start + at);
-        }
+        for (int r = 0; r < FM_TILE_ROWS; r++)
+            row[r] = block_row(x, block, i + (r < left ? r : left - 1));
         if (!by_row)
             for (int r = 0; r < FM_TILE_ROWS; r++) {
                 FM_NAME(load_run)(row[r], x->col_stride, x->type, x->swapped, d, converted + r * d);

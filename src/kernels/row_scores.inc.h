@@ -79,11 +79,12 @@ static void FM_NAME(gather)(const fm_matrix *x, const fm_block *block, const voi
     const int by_row = x->type == FM_REAL_TYPE && !x->swapped && (x->col_stride == size || d == 1);
     const ptrdiff_t ahead = 16, bytes = d * x->col_stride < 1024 ? d * x->col_stride : 1024;
     for (ptrdiff_t i = 0; i < block->count; i++) {
-        real *restrict to = (real *)rows + places[i] * d;
+        const ptrdiff_t place = places ? places[i] : i;
+        real *restrict to = (real *)rows + place * d;
         if (i + ahead < block->count)
             for (ptrdiff_t at = 0; at < bytes; at += 64)
-                __builtin_prefetch(x->data + x->row_stride * block->rows[i + ahead] + at, 0, 3);
-        const char *row = x->data + x->row_stride * block->rows[i];
+                __builtin_prefetch(block_row(x, block, i + ahead) + at, 0, 3);
+        const char *row = block_row(x, block, i);
         if (!by_row) {
             FM_NAME(load_run)(row, x->col_stride, x->type, x->swapped, d, scratch);
             row = scratch;
@@ -109,7 +110,7 @@ static void FM_NAME(gather)(const fm_matrix *x, const fm_block *block, const voi
             }
             memcpy(to + t, value, (size_t)(d - t < 8 ? d - t : 8) * sizeof(real));
         }
-        ((real *)squares)[places[i]] =
+        ((real *)squares)[place] =
             ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
     }
 }
