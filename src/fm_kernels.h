@@ -111,8 +111,8 @@ typedef struct {
                    const void *bias, ptrdiff_t k, int32_t *labels, int32_t *second, fm_memory next,
                    void *scratch);
 
-    /* The block's listed rows as x * scale - offset, row-major, and their |x|^2, the i-th at
-     * places[i].  scratch: (d) reals. */
+    /* The block's rows as x * scale - offset, row-major, and their |x|^2, the i-th at places[i], or
+     * where places is NULL at i.  scratch: (d) reals. */
     void (*gather)(const fm_matrix *x, const fm_block *block, const void *offset, double scale,
                    const int32_t *places, void *rows, void *squares, void *scratch);
 
@@ -140,59 +140,9 @@ typedef struct {
     ptrdiff_t (*multiply_add_flops)(ptrdiff_t repeats, double *out);
 } fm_tile_kernels;
 
+#include "fm_bounds.h"
 #include "fm_gaussian.h"
-
-/* Bounds of the distances of rows to centres (kernels/bounds.inc.h). */
-typedef struct {
-    int32_t *labels;          /* (n) */
-    float *upper;             /* (n) */
-    int16_t *codes;           /* (n, stride) */
-    ptrdiff_t stride;         /* groups rounded up to 8 */
-    float step;               /* a lower bound's code is in units of it */
-    const int32_t *group_of;  /* (k) */
-    const float *moved;       /* (k) how far a centre has moved since the bounds began */
-    const float *group_reach; /* (groups) how far the farthest of a group has, */
-    const int16_t
-        *group_moved;      /* (stride) the same in codes, rounded up; beyond the groups least */
-    float reach;           /* the greatest of these */
-    float proof, root;     /* what a difference of squares must exceed; its square root */
-    double c_square, unit; /* |x|^2 - 2 s is right within unit (|x|^2 + c_square) */
-} fm_bounds;
-/* An upper bound of a row of which nothing is known. */
-#define FM_UPPER_NONE 0x1p120f
-
-/* Rows of one call whose label is not proven. */
-typedef struct {
-    int32_t *rows; /* positions in the call, those of one label together */
-    int32_t *label;
-    double *score;       /* of that label */
-    float *near, *least; /* bounds of its distance: at most, at least */
-    void *squares;       /* |x|^2, reals */
-    int32_t *lists;      /* (groups, room) positions in rows that a group of centres may win */
-    ptrdiff_t *counts;
-    ptrdiff_t room;
-} fm_open;
-
-/* What kernel row_scores found in one group for at most FM_BOUND_ROWS open rows: rows
- * list[0 .. count), or those from first on. */
-#define FM_BOUND_ROWS 256
-typedef struct {
-    const int32_t *list;
-    ptrdiff_t first;
-    const int32_t *labels, *order; /* order[labels[i]] is a centre */
-    const void *scores, *seconds;
-} fm_found;
-
-/* Leading coordinates of rows and centres in 16 bits (kernels/prefix.inc.h). */
-typedef struct {
-    int16_t *rows;                  /* (n, 2 pairs) */
-    int32_t *half;                  /* (n) |q|^2 / 2 */
-    ptrdiff_t pairs;                /* of coordinates */
-    double step, error;             /* distances: one unit of q, and how far q may be off */
-    double reach_square;            /* |x|^2 of the rows in range */
-    const int32_t *panels, *biases; /* of the centres: [panel][pair][8] two int16, [panel][8] */
-    const int32_t *column_of;       /* (k) where in the panels a centre is */
-} fm_prefix;
+#include "fm_shortlist.h"
 
 /* Centres as numbers of 16 bits (kernels/sparse_screen.inc.h); arrays of k have padded elements. */
 typedef struct {
@@ -351,78 +301,6 @@ typedef struct {
     float (*screen_rest)(const fm_screen *s, float *scores, int32_t but);
 } fm_exact_kernels;
 
-/* Centres as codes of 8 bits (kernels/shortlist.inc.h), in groups of FM_PANEL_WIDTH. */
-typedef struct {
-    ptrdiff_t k, d;
-    double unit;
-    /* Of all centres the largest |c| and |bias|, in units; how far a score of one is off at most, of
-     * |score| for kernel assign and for floats, and where it underflows. */
-    float norm, most_bias, rounding, float_rounding;
-    double underflow;
-    /* By place: codes [group][quad of columns][FM_PANEL_WIDTH] four bytes each, what a sum of
-     * products with unsigned codes of a row starts from, and the bias in units of the group. */
-    const int32_t *codes, *start, *label;
-    const float *bias;
-    /* By group: its unit in units of all, the inverse, and the largest |c| and |c - code|. */
-    const float *ratio, *inverse_ratio, *group_norm, *group_error;
-    /* By label: its place, and the centre (k, FM_SHORT_FLOATS(d)) and its bias as floats. */
-    const int32_t *place;
-    const float *float_bias, *floats;
-} fm_shortlist;
-#define FM_SHORT_FLOATS(d) (((d) + 15) / 16 * 16)
-
-/* Rows and groups of centres as codes of 8 bits, for bounds (kernels/row_codes.inc.h). */
-typedef struct {
-    float unit, square, rest; /* of a code, of the row in codes, and how far it is off */
-} fm_coded_row;
-typedef struct {
-    uint8_t *codes;     /* (n, 8 pairs) codes + 128 */
-    fm_coded_row *rows; /* (n) */
-    ptrdiff_t pairs;    /* (d + 7) / 8: of four columns each */
-    int32_t *panels;    /* [panel][pair][8 centres][2] four codes each */
-    int32_t *starts;    /* [panel][8] what a product of codes starts from */
-    float *halves;      /* [panel][8] half of a centre's square, in codes */
-    float *group_unit, *group_square, *group_rest;
-    const int32_t *column_of; /* (k) where in the panels a centre is */
-} fm_row_codes;
-
-/* Where the kernel leaves what it learns for bounds that begin with these labels: no centre has moved
- * since, and the codes are zero. */
-typedef struct {
-    const fm_bounds *bounds;
-    ptrdiff_t groups;        /* of the bounds */
-    const int32_t *group_of; /* (places) of a centre; `groups` where there is none */
-} fm_short_bounds;
-
-typedef struct {
-    /* Bytes of scratch for d columns, and bounds of so many groups; NULL, as all are, where a tile
-     * has less than 16 rows. */
-    ptrdiff_t (*scratch)(ptrdiff_t d, ptrdiff_t groups);
-    /* Bytes of memory for k centres, which p->k centres c (k, d), with the biases of their panel,
-     * are written into. */
-    ptrdiff_t (*memory)(ptrdiff_t k, ptrdiff_t d);
-    void (*pack_centers)(const double *c, const void *bias, fm_shortlist *p, void *memory);
-    /* What kernel assign finds with these panel and bias.  hint (count): a label that may be near,
-     * or less than 0; or NULL.  Returns how many centres were near to rows that had more than one,
-     * and in *undecided how many rows have a label of -1: too many were.  to, where not NULL, gets
-     * bounds of the other rows, the first of which is row number `row`; nothing is known then of
-     * the group of a row's label. */
-    ptrdiff_t (*assign)(const void *tiles, ptrdiff_t count, const fm_shortlist *p,
-                        const void *panel, const void *bias, const int32_t *hint, int32_t *labels,
-                        const fm_short_bounds *to, ptrdiff_t row, fm_memory memory, void *scratch,
-                        ptrdiff_t *undecided);
-
-    /* Codes of count framed rows from `start` on, of a group's centres c (size, d); and as
-     * prefix_scan what they prove. */
-    void (*code_rows)(const void *framed, ptrdiff_t count, ptrdiff_t d, const fm_row_codes *p,
-                      ptrdiff_t start);
-    void (*code_group)(const double *c, ptrdiff_t size, ptrdiff_t d, const fm_row_codes *p,
-                       ptrdiff_t group, ptrdiff_t panel);
-    ptrdiff_t (*codes_scan)(const fm_bounds *b, const fm_row_codes *p, ptrdiff_t group,
-                            ptrdiff_t panel, ptrdiff_t n_panels, ptrdiff_t start,
-                            const fm_open *open, int32_t *list, ptrdiff_t count);
-} fm_shortlist_kernels;
-
 typedef struct {
     const char *name;
     const fm_tile_kernels *f32, *f64;
@@ -431,6 +309,7 @@ typedef struct {
     const fm_moment_kernels *moments;
     fm_gaussian_kernels gaussian;
     const fm_shortlist_kernels *shortlist_f32, *shortlist_f64;
+    const fm_code_kernels *codes_f32, *codes_f64;
 } fm_isa;
 
 /* Columns of the statistics of one cluster: d sums, the weight, the squares, padding. */

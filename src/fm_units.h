@@ -32,10 +32,13 @@
     {.scratch = FM_NAME(shortlist_scratch),                                                        \
      .memory = FM_NAME(shortlist_memory),                                                          \
      .pack_centers = FM_NAME(shortlist_centers),                                                   \
-     .assign = FM_NAME(shortlist_assign),                                                          \
-     .code_rows = FM_NAME(code_rows),                                                              \
+     .assign = FM_NAME(shortlist_assign)}
+
+#define FM_CODE_TABLE                                                                              \
+    {.code_rows = FM_NAME(code_rows),                                                              \
      .code_group = FM_NAME(code_group),                                                            \
-     .codes_scan = FM_NAME(codes_scan)}
+     .codes_scan = FM_NAME(codes_scan),                                                            \
+     .codes_own = FM_NAME(codes_own)}
 
 #define FM_MIXTURE_TABLE                                                                           \
     {.diagonal_width = FM_DIAGONAL_WIDTH,                                                          \

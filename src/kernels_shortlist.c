@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The shortlist kernels of one ISA: compiled like the kernels on tiles, whose scores they repeat, and
+/* The kernels of one ISA on codes of 8 bits: compiled like the kernels on tiles, whose scores they repeat, and
  * with the instructions that multiply bytes, where there are any. */
 #include <float.h>
 #include <math.h>
@@ -19,8 +19,10 @@
 #include "kernels/shortlist_centers.inc.h"
 #include "kernels/row_codes.inc.h"
 const fm_shortlist_kernels FM_TABLE(fm_shortlist_f32) = FM_SHORTLIST_TABLE;
+const fm_code_kernels FM_TABLE(fm_codes_f32) = FM_CODE_TABLE;
 #else
 const fm_shortlist_kernels FM_TABLE(fm_shortlist_f32) = {0};
+const fm_code_kernels FM_TABLE(fm_codes_f32) = {0};
 #endif
 
 #define FM_DOUBLE
@@ -30,6 +32,8 @@ const fm_shortlist_kernels FM_TABLE(fm_shortlist_f32) = {0};
 #include "kernels/shortlist_centers.inc.h"
 #include "kernels/row_codes.inc.h"
 const fm_shortlist_kernels FM_TABLE(fm_shortlist_f64) = FM_SHORTLIST_TABLE;
+const fm_code_kernels FM_TABLE(fm_codes_f64) = FM_CODE_TABLE;
 #else
 const fm_shortlist_kernels FM_TABLE(fm_shortlist_f64) = {0};
+const fm_code_kernels FM_TABLE(fm_codes_f64) = {0};
 #endif

@@ -244,14 +244,13 @@ static void check_bounds(const problem *p, const fm_bounds *b, const void *rows,
 }
 
 /* Bounds that codes of rows and centres prove, where the table has their kernels. */
-static void code(const problem *p, const fm_shortlist_kernels *kernels, fm_bounds *b,
-                 ptrdiff_t groups, const double *c)
+static void code(const problem *p, fm_bounds *b, ptrdiff_t groups, const double *c)
 {
+    const fm_code_kernels *kernels =
+        p->x.type == FM_F64 ? p->isa->codes_f64 : p->isa->codes_f32;
     const ptrdiff_t n = p->n, d = p->d, k = p->k, size = p->tile->itemsize, pairs = (d + 7) / 8;
     void *rows = take(n * d, size), *squares = take(n, size), *scratch = take(d, size);
-    int32_t *places = TAKE(n, int32_t), *position = TAKE(n, int32_t), *listed = TAKE(n, int32_t);
-    int32_t *columns = TAKE(k, int32_t);
-    ptrdiff_t *all = TAKE(n, ptrdiff_t);
+    int32_t *position = TAKE(n, int32_t), *listed = TAKE(n, int32_t), *columns = TAKE(k, int32_t);
     float *near = TAKE(n, float);
     const fm_row_codes codes = {.codes = TAKE(n * 8 * pairs, uint8_t),
                                 .rows = TAKE(n, fm_coded_row),
@@ -263,16 +262,14 @@ static void code(const problem *p, const fm_shortlist_kernels *kernels, fm_bound
                                 .group_square = TAKE(groups, float),
                                 .group_rest = TAKE(groups, float),
                                 .column_of = columns};
-    for (ptrdiff_t i = 0; i < n; i++) {
-        all[i] = i;
-        places[i] = position[i] = (int32_t)i;
-    }
+    for (ptrdiff_t i = 0; i < n; i++)
+        position[i] = (int32_t)i;
     for (ptrdiff_t j = 0; j < k; j++)
         columns[j] = (int32_t)j;
     for (ptrdiff_t j = 0; j < groups * 8; j++)
         codes.halves[j] = FLT_MAX;
-    const fm_block block = {all, 0, n};
-    p->tile->gather(&p->x, &block, p->offset, p->grid.scale, places, rows, squares, scratch);
+    const fm_block block = {NULL, 0, n};
+    p->tile->gather(&p->x, &block, p->offset, p->grid.scale, NULL, rows, squares, scratch);
     check_bounds(p, b, rows, c, b->upper, "shortlists");
     kernels->code_rows(rows, n, d, &codes, 0);
     memset(b->codes, 0, (size_t)(n * b->stride) * sizeof *b->codes);
@@ -343,7 +340,7 @@ static void list(const problem *p, const double *c, const int32_t *labels)
                 n, d);
         exit(1);
     }
-    code(p, kernels, &b, groups, c);
+    code(p, &b, groups, c);
 }
 
 /* labels = now, and sums += the rows whose label changed, under the new one, -= under the old one;

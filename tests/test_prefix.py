@@ -54,7 +54,8 @@ def test_distances_of_codes_are_no_greater_than_those_of_the_points(rng, isa, dt
     first = np.array([0, (sizes[0] + 7) // 8 * 8])
     prefix.arrange(groups, first, first[1] + (sizes[1] + 7) // 8 * 8 + 8)
     centers = np.concatenate([Y[: K // 2], Y[K // 2 : K] * 0.5 + Y[:20] * 0.5])
-    prefix.move(centers, np.ones(K, dtype=np.uint8), 1)
+    for g, members in enumerate(groups):
+        prefix.move(g, centers[members])
     pairs = prefix.panels.view(np.int32).reshape(-1, prefix.width // 2, 8)
     codes = pairs.transpose(0, 2, 1).copy().view(np.int16).reshape(-1, prefix.width)
     codes = codes[prefix.column_of].astype(np.float64)

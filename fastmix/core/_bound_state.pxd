@@ -31,11 +31,11 @@ cdef class BoundState:
     cdef Py_ssize_t[::1] member
     cdef double[:, ::1] grouped
     cdef float[::1] moves, group_moves
-    cdef unsigned char[::1] stirred  # whether a centre is new
     cdef int16_t[::1] group_codes
     cdef char *panel_start
     cdef char *bias
 
-    cdef double _move_group(self, Py_ssize_t g, const double[:, ::1] centers) noexcept nogil
+    cdef double _move_group(self, Py_ssize_t g, const double[:, ::1] centers,
+                            int thread) noexcept nogil
     cdef bint _is_open(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t piece,
                        int32_t *list) noexcept nogil

@@ -75,7 +75,6 @@ cdef class BoundState:
         self.group_reach = np.zeros(self.n_groups, dtype=np.float32)
         self.group_moved = np.zeros(stride, dtype=np.int16)
         self.group_moved[self.n_groups :] = -32768  # so that none of these is open
-        self.stirred = np.zeros(self.k, dtype=np.uint8)
         self.moves, self.group_moves = self.moved, self.group_reach
         self.group_codes = self.group_moved
         self.panel = aligned_empty(padded(columns * rows.d * size) + columns * size, np.uint8)
@@ -102,15 +101,15 @@ cdef class BoundState:
         """The centres of the next E-step, (k, d) float64 in the frame; x_square bounds |x|^2."""
         cdef Py_ssize_t g
         cdef double[::1] squares = np.empty(self.n_groups)
+        if self.coarse is not None:
+            self.coarse.prepare(n_threads)
         enter()
         for g in prange(self.n_groups, nogil=True, num_threads=n_threads, schedule="static"):
-            squares[g] = self._move_group(g, centers)
+            squares[g] = self._move_group(g, centers, threadid())
         leave()
         cdef double more = MORE, c_square = np.max(squares)
         cdef double reach = max(self.moved.max(), self.group_reach.max())
         cdef int most = self.group_moved[: self.n_groups].max()
-        if self.coarse is not None:
-            self.coarse.move(centers, np.asarray(self.stirred), n_threads)
         self.loose, self.started = self.started, True
         self.b.reach = reach
         self.b.c_square = c_square * more
@@ -126,13 +125,15 @@ cdef class BoundState:
             self.moved[...] = self.group_reach[...] = self.group_moved[: self.n_groups] = 0
             self.b.reach = 0
 
-    cdef double _move_group(self, Py_ssize_t g, const double[:, ::1] centers) noexcept nogil:
+    cdef double _move_group(self, Py_ssize_t g, const double[:, ::1] centers,
+                            int thread) noexcept nogil:
         """Keeps the new centres of a group and how far they are from the old; returns the greatest
         square of a centre."""
         cdef Py_ssize_t size = self.rows.kernels.itemsize, d = self.rows.d, t, p, j
         cdef Py_ssize_t column = self.first_column[g]
         cdef Py_ssize_t first = self.position_of[self.center_at[column]]
         cdef double shift, square, now, farthest = 0, greatest = 0
+        cdef bint stirred = not self.started
         cdef const double *center
         cdef double *kept
         for p in range(first, first + self.group_size[g]):
@@ -144,7 +145,7 @@ cdef class BoundState:
                 shift += (now - _rounded(kept[t], size)) ** 2
                 square += now * now
                 kept[t] = center[t]
-            self.stirred[j] = shift > 0 or not self.started
+            stirred |= shift > 0
             shift = sqrt(shift) if self.started else 0
             farthest = max(farthest, shift)
             greatest = max(greatest, square)
@@ -155,6 +156,8 @@ cdef class BoundState:
         self.rows.kernels.pack_centers(&self.grouped[first, 0], self.group_size[g], d,
                                        PANEL_COLUMNS, self.panel_start + column * d * size,
                                        self.bias + column * size)
+        if self.coarse is not None and stirred:
+            self.coarse.move_group(g, &self.grouped[first, 0], self.group_size[g], thread)
         return greatest
 
     def open_pages(self, Py_ssize_t size, int32_t[::1] labels, int n_threads):

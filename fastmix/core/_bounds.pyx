@@ -73,7 +73,7 @@ cdef class GroupBounds(BoundState):
         super().__init__(rows, centers, n_groups, spread, coarse)
         cdef Py_ssize_t row_bytes = rows.d * rows.kernels.itemsize
         self.piece_rows = max(CACHED_PIECE_ROWS, min(MAX_PIECE_ROWS, PIECE_BYTES // row_bytes))
-        if coarse is not None:
+        if coarse is not None and not coarse.two_sided:
             self.few = max(1, int(FEW * rows.d / (60 + coarse.effort)))
 
     cdef Work _work(self, char *memory) noexcept nogil:
@@ -155,11 +155,8 @@ cdef class GroupBounds(BoundState):
             w.open.counts[g] = 0
         count = self.rows.isa.exact.bounds_open(&self.b, start, n, w.list)
         self._sort(&w, start, count)
-        if self.loose and self.coarse is not None:
-            self.rows.isa.exact.bounds_few(&self.b, &w.open, start, count, self.few)
-            for g in range(self.n_groups):
-                self._guess(&w, start, g)
-                w.open.counts[g] = 0
+        if self.coarse is not None and (self.loose or self.coarse.two_sided):
+            self._rule_out(&w, start, count)
             count = self.rows.isa.exact.bounds_open(&self.b, start, n, w.list)
             self._sort(&w, start, count)
         block.rows, block.start, block.count = w.rows, 0, count
@@ -200,12 +197,35 @@ cdef class GroupBounds(BoundState):
             w.rows[i] = start + w.list[i]
             w.places[i] = at
 
+    cdef Py_ssize_t _labels(self, Work *w, Py_ssize_t g, Py_ssize_t *end) noexcept nogil:
+        """The open rows whose label is in a group: the first, and the end."""
+        cdef Py_ssize_t position = self.position_of[self.center_at[self.first_column[g]]]
+        end[0] = w.ends[position + self.group_size[g] - 1]
+        return 0 if position == 0 else w.ends[position - 1]
+
+    cdef void _rule_out(self, Work *w, Py_ssize_t start, Py_ssize_t count) noexcept nogil:
+        """Raises the bounds of open rows to what rows in few bits prove, before any is read."""
+        cdef Py_ssize_t g, at, piece, end
+        if not self.coarse.two_sided:
+            self.rows.isa.exact.bounds_few(&self.b, &w.open, start, count, self.few)
+        else:
+            for g in range(self.n_groups):
+                at = self._labels(w, g, &end)
+                w.products[3] += end - at
+                self.coarse.scan_own(&self.b, g, self.first_column[g] // PANEL_COLUMNS,
+                                     self._panels(g), start, &w.open, at, end - at)
+                while at < end:
+                    piece = min(FM_BOUND_ROWS, end - at)
+                    self.rows.isa.exact.bounds_wanted(&self.b, &w.open, g, start, at, piece)
+                    at += piece
+        for g in range(self.n_groups):
+            self._guess(w, start, g)
+            w.open.counts[g] = 0
+
     cdef void _own(self, Work *w, Py_ssize_t start, Py_ssize_t g) noexcept nogil:
         """Open rows against the group of their label, which lists those open for other groups."""
         cdef fm_found f
-        cdef Py_ssize_t count, position = self.position_of[self.center_at[self.first_column[g]]]
-        cdef Py_ssize_t at = 0 if position == 0 else w.ends[position - 1]
-        cdef Py_ssize_t end = w.ends[position + self.group_size[g] - 1]
+        cdef Py_ssize_t count, end, at = self._labels(w, g, &end)
         f.list = NULL
         while at < end:
             count = min(FM_BOUND_ROWS, end - at)
@@ -218,20 +238,23 @@ cdef class GroupBounds(BoundState):
             self.rows.isa.exact.bounds_wanted(&self.b, &w.open, g, start, at, count)
             at += count
 
+    cdef Py_ssize_t _panels(self, Py_ssize_t g) noexcept nogil:
+        """How many panels the centres of a group fill."""
+        return (self.group_size[g] + PANEL_COLUMNS - 1) // PANEL_COLUMNS
+
     cdef void _guess(self, Work *w, Py_ssize_t start, Py_ssize_t g) noexcept nogil:
         """Takes off the list of a group the rows that rows in few bits rule out."""
         w.products[3] += w.open.counts[g]
         w.open.counts[g] = self.coarse.scan(
-            &self.b, g, self.first_column[g] // PANEL_COLUMNS,
-            (self.group_size[g] + PANEL_COLUMNS - 1) // PANEL_COLUMNS, start, &w.open,
+            &self.b, g, self.first_column[g] // PANEL_COLUMNS, self._panels(g), start, &w.open,
             w.open.lists + g * w.open.room, w.open.counts[g])
 
     cdef void _other(self, Work *w, Py_ssize_t start, Py_ssize_t g) noexcept nogil:
         """Open rows against a group that their lists name."""
         cdef fm_found f
         cdef Py_ssize_t count, at = 0
-        if self.coarse is not None:
-            self._guess(w, start, g)
+        if self.coarse is not None and not self.coarse.two_sided:
+            self._guess(w, start, g)  # else nothing more can come of it
         f.first = 0
         while at < w.open.counts[g]:
             count = min(FM_BOUND_ROWS, w.open.counts[g] - at)

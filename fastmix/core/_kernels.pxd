@@ -367,6 +367,8 @@ cdef extern from "fm_kernels.h" nogil:
                              int32_t *labels, const fm_short_bounds *to, Py_ssize_t row,
                              fm_memory memory, void *scratch,
                              Py_ssize_t *undecided) noexcept nogil
+
+    ctypedef struct fm_code_kernels:
         void (*code_rows)(const void *framed, Py_ssize_t count, Py_ssize_t d,
                           const fm_row_codes *p, Py_ssize_t start) noexcept nogil
         void (*code_group)(const double *c, Py_ssize_t size, Py_ssize_t d, const fm_row_codes *p,
@@ -375,6 +377,10 @@ cdef extern from "fm_kernels.h" nogil:
                                  Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t start,
                                  const fm_open *open, int32_t *list,
                                  Py_ssize_t count) noexcept nogil
+        void (*codes_own)(const fm_bounds *b, const fm_row_codes *p, Py_ssize_t group,
+                          Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t start,
+                          const fm_open *open, Py_ssize_t first,
+                          Py_ssize_t count) noexcept nogil
 
     ctypedef struct fm_isa:
         const char *name
@@ -387,6 +393,8 @@ cdef extern from "fm_kernels.h" nogil:
         fm_gaussian_kernels gaussian
         const fm_shortlist_kernels *shortlist_f32
         const fm_shortlist_kernels *shortlist_f64
+        const fm_code_kernels *codes_f32
+        const fm_code_kernels *codes_f64
 
     Py_ssize_t FM_MOMENT_STRIDE(Py_ssize_t d)
     Py_ssize_t FM_SECOND_SIZE(Py_ssize_t d)

@@ -11,7 +11,7 @@ cdef class Prefix(Coarse):
     cdef readonly Py_ssize_t m, width
     cdef fm_prefix p
     cdef readonly object codes, half, panels, biases
-    cdef object axes, memory, offsets, shift
+    cdef object axes, offsets, shift
     cdef char *axis
     cdef char *bias
     cdef const void *offset
@@ -23,5 +23,5 @@ cdef class Prefix(Coarse):
     cdef void _project(self, const double *x, const double *squares, Py_ssize_t count, double *y,
                        int16_t *to, int32_t *half) noexcept nogil
     cdef void _add_rows(self, Py_ssize_t start, Py_ssize_t stop, char *memory) noexcept nogil
-    cdef void _add_centers(self, const double[:, ::1] centers, const Py_ssize_t[::1] moved,
-                           Py_ssize_t start, char *memory) noexcept nogil
+    cdef void _add_centers(self, const double *centers, Py_ssize_t column, Py_ssize_t count,
+                           char *memory) noexcept nogil

@@ -95,17 +95,14 @@ cdef class Prefix(Coarse):
         self.half = np.empty(rows.n, dtype=np.int32)
         self.p.rows = <int16_t *>address(self.codes)
         self.p.half = <int32_t *>address(self.half)
-        cdef Py_ssize_t bytes = self._bytes()
-        cdef char *memory
-        self.memory = aligned_empty(bytes * n_threads, np.uint8)
-        memory = <char *>address(self.memory)
+        self._reserve(self._bytes(), n_threads)
         # In double precision a product takes four times as long as one of the scan.
         for start, stop, threads in passes(rows, 4 * m, n_threads):
             enter()
             for piece in prange((stop - start + FM_PROJECTED_ROWS - 1) // FM_PROJECTED_ROWS,
                                 nogil=True, num_threads=threads, schedule="dynamic"):
                 self._add_rows(start + piece * FM_PROJECTED_ROWS, stop,
-                               memory + threadid() * self._bytes())
+                               self.scratch + threadid() * self._bytes())
             leave()
 
     @property
@@ -134,19 +131,14 @@ cdef class Prefix(Coarse):
         self.rows.isa.exact.prefix_quantise(y, squares, count, self.m, &self.p, to, half)
 
     cdef void _add_rows(self, Py_ssize_t start, Py_ssize_t stop, char *memory) noexcept nogil:
-        cdef Py_ssize_t i, count = min(FM_PROJECTED_ROWS, stop - start), d = self.rows.d
+        cdef Py_ssize_t count = min(FM_PROJECTED_ROWS, stop - start), d = self.rows.d
         cdef double *x = <double *>memory
         cdef double *squares = x + FM_PROJECTED_ROWS * d
         cdef char *row = memory + padded(8 * FM_PROJECTED_ROWS * (d + 1))
-        cdef int32_t[64] places
-        cdef Py_ssize_t[64] listed
         cdef fm_block block
-        for i in range(count):
-            places[i] = i
-            listed[i] = start + i
-        block.rows, block.start, block.count = listed, 0, count
-        self.rows.isa.f64.gather(&self.rows.x, &block, self.offset, self.rows.scale,
-                                 places, x, squares, row)
+        block.rows, block.start, block.count = NULL, start, count
+        self.rows.isa.f64.gather(&self.rows.x, &block, self.offset, self.rows.scale, NULL, x,
+                                 squares, row)
         self._project(x, squares, count, <double *>(row + padded(8 * d)),
                       self.p.rows + start * self.width, self.p.half + start)
 
@@ -159,24 +151,22 @@ cdef class Prefix(Coarse):
         self.p.biases = self.center_bias = <int32_t *>address(self.biases)
         self.p.column_of = <int32_t *>address(self.column_of)
 
-    def move(self, const double[:, ::1] centers, stirred, int n_threads):
-        cdef const Py_ssize_t[::1] moved = np.flatnonzero(stirred)
-        cdef Py_ssize_t piece, bytes = self._bytes(), count = moved.shape[0]
-        cdef char *memory
-        if self.memory.size < bytes * n_threads:
-            self.memory = aligned_empty(bytes * n_threads, np.uint8)
-        memory = <char *>address(self.memory)
-        enter()
-        for piece in prange((count + FM_PROJECTED_ROWS - 1) // FM_PROJECTED_ROWS, nogil=True,
-                            num_threads=n_threads, schedule="dynamic"):
-            self._add_centers(centers, moved, piece * FM_PROJECTED_ROWS,
-                              memory + threadid() * bytes)
-        leave()
+    cdef int prepare(self, int n_threads) except -1:
+        self._reserve(self._bytes(), n_threads)
+        return 0
 
-    cdef void _add_centers(self, const double[:, ::1] centers, const Py_ssize_t[::1] moved,
-                           Py_ssize_t start, char *memory) noexcept nogil:
-        cdef Py_ssize_t count = min(FM_PROJECTED_ROWS, moved.shape[0] - start), d = self.rows.d
-        cdef Py_ssize_t i, t, column
+    cdef void move_group(self, Py_ssize_t g, const double *centers, Py_ssize_t size,
+                         int thread) noexcept nogil:
+        cdef char *memory = self.scratch + thread * self._bytes()
+        cdef Py_ssize_t start = 0, count
+        while start < size:
+            count = min(FM_PROJECTED_ROWS, size - start)
+            self._add_centers(centers + start * self.rows.d, self.first[g] + start, count, memory)
+            start += count
+
+    cdef void _add_centers(self, const double *centers, Py_ssize_t column, Py_ssize_t count,
+                           char *memory) noexcept nogil:
+        cdef Py_ssize_t i, t, d = self.rows.d
         cdef double *x = <double *>memory
         cdef double *squares = x + FM_PROJECTED_ROWS * d
         cdef double *y = <double *>(memory + padded(8 * FM_PROJECTED_ROWS * (d + 1))
@@ -189,7 +179,7 @@ cdef class Prefix(Coarse):
         for i in range(count):
             square = 0
             for t in range(d):
-                value = centers[moved[start + i], t]
+                value = centers[i * d + t]
                 if self.rows.kernels.itemsize == 4:  # as the kernels of the scores see it
                     value = <float>value
                 value -= self.shift_at[t]
@@ -198,13 +188,12 @@ cdef class Prefix(Coarse):
             squares[i] = square
         self._project(x, squares, count, y, codes, half)
         for i in range(count):
-            column = self.p.column_of[moved[start + i]]
             # Rounded towards zero, so that no half is underestimated.
-            self.center_bias[column] = -half[i] if half[i] >= 0 else NONE
+            self.center_bias[column + i] = -half[i] if half[i] >= 0 else NONE
             pair = <const int32_t *>(codes + i * self.width)
-            to = self.panel + column // PANEL_WIDTH * self.p.pairs * PANEL_WIDTH
+            to = self.panel + (column + i) // PANEL_WIDTH * self.p.pairs * PANEL_WIDTH
             for t in range(self.p.pairs):
-                to[t * PANEL_WIDTH + column % PANEL_WIDTH] = pair[t]
+                to[t * PANEL_WIDTH + (column + i) % PANEL_WIDTH] = pair[t]
 
     cdef Py_ssize_t scan(self, const fm_bounds *b, Py_ssize_t group, Py_ssize_t panel,
                          Py_ssize_t n_panels, Py_ssize_t start, const fm_open *open,

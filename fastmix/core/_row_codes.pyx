@@ -37,9 +37,10 @@ cdef class RowCodes(Coarse):
     """
 
     def __init__(self, TileRows rows):
-        self.rows, self.kernels = rows, rows.short.kernels
+        self.rows = rows
+        self.kernels = rows.isa.codes_f32 if rows.kernels.itemsize == 4 else rows.isa.codes_f64
         self.p.pairs = (rows.d + 7) // 8
-        self.effort = rows.d // 4
+        self.two_sided = True
         # Untouched before rows are added.
         self.codes = aligned_empty((rows.n, 8 * self.p.pairs), np.uint8)
         self.numbers = np.empty((rows.n, 3), dtype=np.float32)
@@ -60,34 +61,25 @@ cdef class RowCodes(Coarse):
         cdef Py_ssize_t piece, size = self.rows.kernels.itemsize, d = self.rows.d
         # Framed rows, their squares, and one row.
         cdef Py_ssize_t bytes = padded(size * PIECE * (d + 1)) + padded(size * d)
-        cdef char *memory
-        if self.memory is None or self.memory.size < bytes * n_threads:
-            self.memory = aligned_empty(bytes * n_threads, np.uint8)
-        memory = <char *>address(self.memory)
+        self._reserve(bytes, n_threads)
         enter()
         for piece in prange((stop - start + PIECE - 1) // PIECE, nogil=True,
                             num_threads=n_threads, schedule="dynamic", chunksize=4):
-            self._add(start + piece * PIECE, stop, memory + threadid() * bytes)
+            self._add(start + piece * PIECE, stop, self.scratch + threadid() * bytes)
         leave()
 
     cdef void _add(self, Py_ssize_t start, Py_ssize_t stop, char *memory) noexcept nogil:
-        cdef Py_ssize_t i, size = self.rows.kernels.itemsize, d = self.rows.d
+        cdef Py_ssize_t size = self.rows.kernels.itemsize, d = self.rows.d
         cdef Py_ssize_t count = min(PIECE, stop - start)
-        cdef int32_t[64] places
-        cdef Py_ssize_t[64] listed
         cdef fm_block block
-        for i in range(count):
-            places[i] = i
-            listed[i] = start + i
-        block.rows, block.start, block.count = listed, 0, count
+        block.rows, block.start, block.count = NULL, start, count
         self.rows.kernels.gather(&self.rows.x, &block, self.rows.pack_offset, self.rows.scale,
-                                 places, memory, memory + size * PIECE * d,
+                                 NULL, memory, memory + size * PIECE * d,
                                  memory + padded(size * PIECE * (d + 1)))
         self.kernels.code_rows(memory, count, d, &self.p, start)
 
     def arrange(self, groups, const Py_ssize_t[::1] first, Py_ssize_t columns):
         Coarse.arrange(self, groups, first, columns)
-        self.groups, self.first = groups, np.array(first)
         # A score that is no centre's is the least, unless a row's unit is far above the group's,
         # where it loosens the bound.
         self.panels = aligned_empty((columns, 8 * self.p.pairs), np.int8)
@@ -103,27 +95,18 @@ cdef class RowCodes(Coarse):
         self.p.group_rest = <float *>address(self.group_numbers[2])
         self.p.column_of = <int32_t *>address(self.column_of)
 
-    def move(self, const double[:, ::1] centers, stirred, int n_threads):
-        cdef Py_ssize_t i, count
+    cdef void move_group(self, Py_ssize_t g, const double *centers, Py_ssize_t size,
+                         int thread) noexcept nogil:
         # Centres of a group share its unit.
-        of = [g for g in range(len(self.groups)) if stirred[self.groups[g]].any()]
-        if not of:
-            return
-        sizes = [len(self.groups[g]) for g in of]
-        cdef Py_ssize_t[::1] group = np.array(of, dtype=np.intp)
-        cdef Py_ssize_t[::1] size = np.array(sizes, dtype=np.intp)
-        cdef Py_ssize_t[::1] at = np.cumsum([0, *sizes])
-        picked = np.asarray(centers)[np.concatenate([self.groups[g] for g in of])]
-        cdef const double[:, ::1] c = picked
-        count = len(of)
-        enter()
-        for i in prange(count, nogil=True, num_threads=n_threads, schedule="dynamic"):
-            self.kernels.code_group(&c[at[i], 0], size[i], self.rows.d, &self.p, group[i],
-                                    self.first[group[i]] // 8)
-        leave()
+        self.kernels.code_group(centers, size, self.rows.d, &self.p, g, self.first[g] // 8)
 
     cdef Py_ssize_t scan(self, const fm_bounds *b, Py_ssize_t group, Py_ssize_t panel,
                          Py_ssize_t n_panels, Py_ssize_t start, const fm_open *open,
                          int32_t *list, Py_ssize_t count) noexcept nogil:
         return self.kernels.codes_scan(b, &self.p, group, panel, n_panels, start, open, list,
                                        count)
+
+    cdef void scan_own(self, const fm_bounds *b, Py_ssize_t group, Py_ssize_t panel,
+                       Py_ssize_t n_panels, Py_ssize_t start, const fm_open *open,
+                       Py_ssize_t first, Py_ssize_t count) noexcept nogil:
+        self.kernels.codes_own(b, &self.p, group, panel, n_panels, start, open, first, count)

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Lower bounds of distances from rows and centres in codes of 8 bits.
+/* Bounds of distances from rows and centres in codes of 8 bits.
  *
  * With q of a row and z of a centre whole numbers of at most 127, in a unit s of the row and u of
  * the centre's group, and with |x - s q| <= e and |c - u z| <= h for each centre of the group,
  *
  *     |x - c|  >=  |s q - u z| - e - h,   |s q - u z|^2 = s^2 |q|^2 - 2 s u (q . z - u / (2 s) |z|^2).
  *
- * q . z is exact.  The second term of the score is rounded down to a whole number, and what rounding
- * may do to the squares is taken off: a few units in the last place of s^2 |q|^2 + u^2 |z|^2, which
- * FM_BOUND_ROUNDING covers, and FLT_MIN for what underflows.
+ * and at most |s q - u z| + e + h.  q . z is exact.  The second term of the score is rounded down to
+ * a whole number, and what rounding may do to the squares is taken off (and added, from above): a few
+ * units in the last place of s^2 |q|^2 + u^2 |z|^2, which FM_BOUND_ROUNDING covers, and FLT_MIN for
+ * what underflows.
  *
  * Four codes of a row are multiplied with four of a centre by one instruction, as in
  * shortlist.inc.h; two fours of eight centres fill a vector.
@@ -95,21 +96,30 @@ static void FM_NAME(code_group)(const double *c, ptrdiff_t size, ptrdiff_t d, co
     for (ptrdiff_t j = 0; j < size; j++, c += d) {
         const ptrdiff_t column = 8 * panel + j;
         int8_t *to = (int8_t *)(p->panels + column / 8 * p->pairs * 16 + column % 8 * 2);
-        double gaps = 0;
-        int32_t total = 0, squares = 0;
-        for (ptrdiff_t t = 0; t < d; t++) {
-            const double value = usable ? (double)(real)c[t] : 0;
-            const double z = (value * inverse + round) - round;
-            const double gap = value - z * unit;
-            gaps += gap * gap;
-            total += (int32_t)z;
-            squares += (int32_t)z * (int32_t)z;
-            to[t / 8 * 64 + t % 8] = (int8_t)z;
+        double gaps[8] = {0}, gap_sum = 0;
+        int32_t totals[8] = {0}, squares[8] = {0}, total = 0, square_sum = 0;
+        for (ptrdiff_t t = 0; t < d; t += 8) {
+            real value[8] = {0};
+            int8_t code[8];
+            for (ptrdiff_t l = 0; l < 8 && t + l < d; l++)
+                value[l] = (real)c[t + l];
+            for (int l = 0; l < 8; l++) {
+                const double exact = usable ? (double)value[l] : 0;
+                const double z = (exact * inverse + round) - round, gap = exact - z * unit;
+                const int32_t whole = (int32_t)z;
+                gaps[l] += gap * gap;
+                totals[l] += whole;
+                squares[l] += whole * whole;
+                code[l] = (int8_t)whole;
+            }
+            memcpy(to + t * 8, code, sizeof code);
         }
+        for (int l = 0; l < 8; l++)
+            gap_sum += gaps[l], total += totals[l], square_sum += squares[l];
         p->starts[column] = -128 * total;
-        p->halves[column] = 0.5f * (float)squares * (1 - FM_BOUND_ROUNDING);
-        rest = gaps > rest ? gaps : rest;
-        square = squares > square ? squares : square;
+        p->halves[column] = 0.5f * (float)square_sum * (1 - FM_BOUND_ROUNDING);
+        rest = gap_sum > rest ? gap_sum : rest;
+        square = square_sum > square ? square_sum : square;
     }
     p->group_unit[group] = (float)unit;
     p->group_square[group] = (float)(unit * unit * square) * (1 + FM_BOUND_ROUNDING);
@@ -118,11 +128,12 @@ static void FM_NAME(code_group)(const double *c, ptrdiff_t size, ptrdiff_t d, co
 }
 
 /* max_c q . z - ratio |z|^2 / 2 of eight rows over the centres of n_panels panels, skip as in
- * greatest_scores.  Not inlined, as prefix_scores. */
+ * greatest_scores; where own is not NULL it gets the scores of the columns left out.  Not inlined, as
+ * prefix_scores. */
 static __attribute__((noinline)) void
 FM_NAME(code_scores)(const uint8_t *const row[8], const float *ratio, ptrdiff_t pairs,
                      const int32_t *panel, const int32_t *start, const float *half,
-                     ptrdiff_t n_panels, const int32_t *skip, int32_t *greatest)
+                     ptrdiff_t n_panels, const int32_t *skip, int32_t *own, int32_t *greatest)
 {
     fm_int8 best = (fm_int8){0} - 2 * (FM_SCORE_NONE - 1);
     for (ptrdiff_t p = 0; p < n_panels; p++) {
@@ -148,9 +159,55 @@ FM_NAME(code_scores)(const uint8_t *const row[8], const float *ratio, ptrdiff_t 
             score[r] =
                 __builtin_convertvector(both, fm_int8) + *(const fm_int8 *)(start + 8 * p) - off;
         }
+        if (own)
+            for (int r = 0; r < 8; r++)
+                if (skip[r] >= 8 * p && skip[r] < 8 * p + 8)
+                    own[r] = score[r][skip[r] - 8 * p];
         best = greatest_scores(best, score, skip, 8 * p);
     }
     *(fm_int8 *)greatest = best;
+}
+
+/* Bounds of the distances of rows to the centres of a group but the one left out, and, where high is
+ * not NULL, from above to that one; infinity where nothing is known of it. */
+FM_INLINE void FM_NAME(code_distances)(const fm_row_codes *p, ptrdiff_t group, ptrdiff_t panel,
+                                       ptrdiff_t n_panels, const fm_group_rows *rows, float *low,
+                                       float *high)
+{
+    const float unit = p->group_unit[group], square = p->group_square[group];
+    const float rest = p->group_rest[group];
+    const uint8_t *row[FM_GROUP_ROWS];
+    int32_t score[FM_GROUP_ROWS], own[FM_GROUP_ROWS];
+    fm_coded_row coded[FM_GROUP_ROWS];
+    float ratio[FM_GROUP_ROWS];
+    for (ptrdiff_t r = 0; r < (rows->count + 7) / 8 * 8; r++) {
+        const ptrdiff_t x = rows->row[r < rows->count ? r : rows->count - 1];
+        row[r] = p->codes + x * 8 * p->pairs;
+        coded[r] = p->rows[x];
+        const float quotient = unit / coded[r].unit * (1 - FM_BOUND_ROUNDING);
+        ratio[r] = quotient < 0x1p60f ? quotient : 0x1p60f;
+    }
+    for (ptrdiff_t r = 0; r < rows->count; r += 8)
+        FM_NAME(code_scores)(row + r, ratio + r, p->pairs, p->panels + panel * p->pairs * 16,
+                             p->starts + 8 * panel, p->halves + 8 * panel, n_panels,
+                             rows->skips ? rows->skip + r : NULL, high ? own + r : NULL, score + r);
+    for (ptrdiff_t r = 0; r < rows->count; r++) {
+        const float most = coded[r].square + square;
+        const float twice = 2 * coded[r].unit * unit, off = FM_BOUND_ROUNDING * most + FLT_MIN;
+        const float far = (coded[r].rest + rest) * (1 + FM_BOUND_ROUNDING);
+        const float gap = coded[r].square - twice * (float)score[r] - off;
+        const int usable = most < FM_CODE_SQUARE;
+        low[r] = __builtin_sqrtf(gap > 0 ? gap : 0) * (1 - FM_BOUND_ROUNDING) - far;
+        if (!usable)
+            low[r] = 0;
+        if (high) {
+            /* A score is too great by at most one and what its second term was made smaller by. */
+            const float above = coded[r].square - twice * ((float)own[r] - 1) + 4 * off;
+            high[r] = __builtin_sqrtf(above > 0 ? above : 0) * (1 + FM_BOUND_ROUNDING) + far;
+            if (!usable || own[r] < -FM_SCORE_NONE / 2)
+                high[r] = INFINITY;
+        }
+    }
 }
 
 /* As prefix_scan. */
@@ -158,37 +215,47 @@ static ptrdiff_t FM_NAME(codes_scan)(const fm_bounds *b, const fm_row_codes *p, 
                                      ptrdiff_t panel, ptrdiff_t n_panels, ptrdiff_t start,
                                      const fm_open *open, int32_t *list, ptrdiff_t count)
 {
-    const float unit = p->group_unit[group], square = p->group_square[group];
-    const float rest = p->group_rest[group];
     ptrdiff_t found = 0;
     for (ptrdiff_t i = 0; i < count; i += FM_GROUP_ROWS) {
         const fm_group_rows rows =
             group_rows_of(b, open, start, list + i, count - i, group, p->column_of, 8 * panel);
-        const uint8_t *row[FM_GROUP_ROWS];
-        int32_t score[FM_GROUP_ROWS];
-        fm_coded_row coded[FM_GROUP_ROWS];
-        float ratio[FM_GROUP_ROWS], low[FM_GROUP_ROWS];
-        for (ptrdiff_t r = 0; r < (rows.count + 7) / 8 * 8; r++) {
-            const ptrdiff_t x = rows.row[r < rows.count ? r : rows.count - 1];
-            row[r] = p->codes + x * 8 * p->pairs;
-            coded[r] = p->rows[x];
-            const float quotient = unit / coded[r].unit * (1 - FM_BOUND_ROUNDING);
-            ratio[r] = quotient < 0x1p60f ? quotient : 0x1p60f;
-        }
-        for (ptrdiff_t r = 0; r < rows.count; r += 8)
-            FM_NAME(code_scores)(row + r, ratio + r, p->pairs, p->panels + panel * p->pairs * 16,
-                                 p->starts + 8 * panel, p->halves + 8 * panel, n_panels,
-                                 rows.skips ? rows.skip + r : NULL, score + r);
-        for (ptrdiff_t r = 0; r < rows.count; r++) {
-            const float most = coded[r].square + square;
-            const float gap = coded[r].square - 2 * coded[r].unit * unit * (float)score[r] -
-                              FM_BOUND_ROUNDING * most - FLT_MIN;
-            low[r] = __builtin_sqrtf(gap > 0 ? gap : 0) * (1 - FM_BOUND_ROUNDING) -
-                     (coded[r].rest + rest) * (1 + FM_BOUND_ROUNDING);
-            if (!(most < FM_CODE_SQUARE))
-                low[r] = 0;
-        }
+        float low[FM_GROUP_ROWS];
+        FM_NAME(code_distances)(p, group, panel, n_panels, &rows, low, NULL);
         found += raise_codes(b, group, &rows, low, list + i, list + found);
     }
     return found;
+}
+
+/* Open rows first .. first + count, whose labels are in the group: what codes prove of their distance
+ * to the label's centre, and to the others of the group. */
+static void FM_NAME(codes_own)(const fm_bounds *b, const fm_row_codes *p, ptrdiff_t group,
+                               ptrdiff_t panel, ptrdiff_t n_panels, ptrdiff_t start,
+                               const fm_open *open, ptrdiff_t first, ptrdiff_t count)
+{
+    const float slack = FM_BOUND_ROUNDING * b->reach, inverse = 1 / b->step;
+    for (ptrdiff_t i = first; i < first + count; i += FM_GROUP_ROWS) {
+        const ptrdiff_t left = first + count - i < FM_GROUP_ROWS ? first + count - i : FM_GROUP_ROWS;
+        int32_t list[FM_GROUP_ROWS];
+        float low[FM_GROUP_ROWS], high[FM_GROUP_ROWS];
+        for (ptrdiff_t r = 0; r < left; r++) {
+            const ptrdiff_t x = start + open->rows[i + r];
+            list[r] = (int32_t)(i + r);
+            open->near[i + r] = b->upper[x] + b->moved[b->labels[x]];
+        }
+        const fm_group_rows rows =
+            group_rows_of(b, open, start, list, left, group, p->column_of, 8 * panel);
+        FM_NAME(code_distances)(p, group, panel, n_panels, &rows, low, high);
+        for (ptrdiff_t r = 0; r < rows.count; r++) {
+            const ptrdiff_t x = rows.row[r];
+            const int16_t proven =
+                code_of(low[r] > 0 ? low[r] : 0, b->group_reach[group], inverse);
+            int16_t *code = b->codes + x * b->stride + group;
+            *code = proven > *code ? proven : *code;
+            if (high[r] < rows.near[r]) {
+                open->near[i + r] = high[r];
+                b->upper[x] =
+                    high[r] * (1 + FM_BOUND_ROUNDING) - b->moved[b->labels[x]] + slack;
+            }
+        }
+    }
 }
