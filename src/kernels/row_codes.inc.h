@@ -15,7 +15,9 @@
  * shortlist.inc.h; two fours of eight centres fill a vector.
  */
 typedef int64_t fm_long8 __attribute__((vector_size(64), aligned(8), may_alias));
+typedef double fm_double8 __attribute__((vector_size(64), aligned(8), may_alias));
 typedef float fm_float8 __attribute__((vector_size(32), aligned(4), may_alias));
+typedef int8_t fm_code8 __attribute__((vector_size(8), aligned(1), may_alias));
 
 /* Units are between these divided by 127: so large that neither they, squared, nor gaps of 2^-17 of
  * them, squared, underflow; and what is larger is not coded. */
@@ -24,70 +26,96 @@ typedef float fm_float8 __attribute__((vector_size(32), aligned(4), may_alias));
 /* Sums of squares beyond this may overflow. */
 #define FM_CODE_SQUARE 0x1p120f
 
+typedef int32_t FM_NAME(wholes) __attribute__((vector_size(4 * FM_LANES)));
+typedef uint8_t FM_NAME(row_bytes) __attribute__((vector_size(FM_LANES), aligned(1), may_alias));
+
+/* FM_LANES columns of a row: their codes, and what these add to the squares of codes and gaps. */
+FM_INLINE void FM_NAME(code_columns)(vec value, vec inverse, vec unit, vec *gaps,
+                                     FM_NAME(wholes) * squares, uint8_t *to)
+{
+    const vec round = fm_broadcast((real)(sizeof(real) == 4 ? 0x1.8p23 : 0x1.8p52));
+    const vec q = (value * inverse + round) - round, gap = value - q * unit;
+    const FM_NAME(wholes) whole = __builtin_convertvector(q, FM_NAME(wholes));
+    *gaps += gap * gap;
+    *squares += whole * whole;
+    *(FM_NAME(row_bytes) *)to = __builtin_convertvector(whole + 128, FM_NAME(row_bytes));
+}
+
 /* Codes of rows start .. start + count of the fit from framed rows. */
 static void FM_NAME(code_rows)(const void *framed, ptrdiff_t count, ptrdiff_t d,
                                const fm_row_codes *p, ptrdiff_t start)
 {
-    enum {
-        LANES = 16
-    };
-    const real *x = framed, round = (real)(sizeof(real) == 4 ? 0x1.8p23 : 0x1.8p52);
+    const real *x = framed;
     const float columns = __builtin_sqrtf((float)d);
+    const ptrdiff_t whole = d / FM_LANES * FM_LANES, left = d - whole;
     for (ptrdiff_t i = start; i < start + count; i++, x += d) {
         uint8_t *to = p->codes + i * 8 * p->pairs;
-        real most[LANES] = {0}, largest = FM_CODE_LEAST;
-        float gaps[LANES] = {0}, rest = 0;
-        int32_t squares[LANES] = {0}, square = 0;
-        ptrdiff_t t = 0;
-        for (; t + LANES <= d; t += LANES)
-            for (int l = 0; l < LANES; l++) {
-                const real size = x[t + l] < 0 ? -x[t + l] : x[t + l];
-                most[l] = size > most[l] ? size : most[l];
-            }
-        for (int l = 0; l < LANES; l++)
-            largest = most[l] > largest ? most[l] : largest;
-        for (; t < d; t++) {
-            const real size = x[t] < 0 ? -x[t] : x[t];
-            largest = size > largest ? size : largest;
-        }
+        real last[FM_LANES] = {0}, lanes[FM_LANES], largest = FM_CODE_LEAST;
+        memcpy(last, x + whole, (size_t)left * sizeof(real));
+        vec most = fm_max(fm_load(last), -fm_load(last));
+        for (ptrdiff_t t = 0; t < whole; t += FM_LANES)
+            most = fm_max(most, fm_max(fm_load(x + t), -fm_load(x + t)));
+        fm_store(lanes, most);
+        for (int l = 0; l < FM_LANES; l++)
+            largest = lanes[l] > largest ? lanes[l] : largest;
         if (!(largest < FM_CODE_GREATEST)) {
             memset(to, 128, (size_t)(8 * p->pairs));
             p->rows[i] = (fm_coded_row){.unit = 1, .square = 0, .rest = INFINITY};
             continue;
         }
         const float unit = (float)largest / 127;
-        const real inverse = 1 / (real)unit;
-        for (t = 0; t < d; t += LANES) {
-            real value[LANES] = {0};
-            uint8_t code[LANES];
-            const ptrdiff_t width = d - t < LANES ? d - t : LANES;
-            memcpy(value, x + t, (size_t)width * sizeof(real));
-            for (int l = 0; l < LANES; l++) {
-                const real q = (value[l] * inverse + round) - round;
-                const float gap = (float)(value[l] - q * (real)unit);
-                gaps[l] += gap * gap;
-                squares[l] += (int32_t)q * (int32_t)q;
-                code[l] = (uint8_t)((int32_t)q + 128);
-            }
-            const ptrdiff_t room = 8 * p->pairs - t;
-            memcpy(to + t, code, (size_t)(room < LANES ? room : LANES));
+        const vec units = fm_broadcast((real)unit), inverse = fm_broadcast(1 / (real)unit);
+        vec gaps = fm_broadcast(0);
+        FM_NAME(wholes) squares = {0};
+        for (ptrdiff_t t = 0; t < whole; t += FM_LANES)
+            FM_NAME(code_columns)(fm_load(x + t), inverse, units, &gaps, &squares, to + t);
+        if (8 * p->pairs > whole) {
+            uint8_t code[FM_LANES];
+            memset(to + whole, 128, (size_t)(8 * p->pairs - whole));
+            FM_NAME(code_columns)(fm_load(last), inverse, units, &gaps, &squares, code);
+            memcpy(to + whole, code, (size_t)left);
         }
-        for (int l = 0; l < LANES; l++)
-            rest += gaps[l], square += squares[l];
+        real rest = 0;
+        int32_t square = 0;
+        fm_store(lanes, gaps);
+        for (int l = 0; l < FM_LANES; l++)
+            rest += lanes[l], square += squares[l];
         p->rows[i].unit = unit;
         p->rows[i].square = unit * unit * (float)square;
         /* A gap is off by 127 units in the last place of one step, where nothing fuses it. */
-        p->rows[i].rest = (__builtin_sqrtf(rest) + 0x1p-16f * unit * columns) * (1 + 0x1p-10f);
+        p->rows[i].rest =
+            (__builtin_sqrtf((float)rest) + 0x1p-16f * unit * columns) * (1 + 0x1p-10f);
     }
+}
+
+/* Eight numbers of centres as the kernels of the scores see them. */
+FM_INLINE fm_double8 FM_NAME(center_numbers)(const double *c)
+{
+    const fm_double8 value = *(const fm_double8 *)c;
+#ifdef FM_DOUBLE
+    return value;
+#else
+    return __builtin_convertvector(__builtin_convertvector(value, fm_float8), fm_double8);
+#endif
 }
 
 /* Codes of the centres c (size, d) of a group, whose panels start with `panel`. */
 static void FM_NAME(code_group)(const double *c, ptrdiff_t size, ptrdiff_t d, const fm_row_codes *p,
                                 ptrdiff_t group, ptrdiff_t panel)
 {
-    double most = FM_CODE_LEAST, rest = 0, square = 0;
-    for (ptrdiff_t t = 0; t < size * d; t++) {
-        const double value = (double)(real)c[t], magnitude = value < 0 ? -value : value;
+    double most = FM_CODE_LEAST, rest = 0;
+    int32_t square = 0;
+    fm_double8 largest = {0};
+    ptrdiff_t at = 0;
+    for (; at + 8 <= size * d; at += 8) {
+        const fm_long8 value = (fm_long8)FM_NAME(center_numbers)(c + at) & INT64_MAX;
+        const fm_long8 greater = (fm_double8)value > largest;
+        largest = (fm_double8)((greater & value) | (~greater & (fm_long8)largest));
+    }
+    for (int l = 0; l < 8; l++)
+        most = largest[l] > most ? largest[l] : most;
+    for (; at < size * d; at++) {
+        const double value = (double)(real)c[at], magnitude = value < 0 ? -value : value;
         most = magnitude > most ? magnitude : most;
     }
     const int usable = most < FM_CODE_GREATEST;
@@ -96,24 +124,23 @@ static void FM_NAME(code_group)(const double *c, ptrdiff_t size, ptrdiff_t d, co
     for (ptrdiff_t j = 0; j < size; j++, c += d) {
         const ptrdiff_t column = 8 * panel + j;
         int8_t *to = (int8_t *)(p->panels + column / 8 * p->pairs * 16 + column % 8 * 2);
-        double gaps[8] = {0}, gap_sum = 0;
-        int32_t totals[8] = {0}, squares[8] = {0}, total = 0, square_sum = 0;
+        fm_double8 gaps = {0};
+        fm_int8 totals = {0}, squares = {0};
         for (ptrdiff_t t = 0; t < d; t += 8) {
-            real value[8] = {0};
-            int8_t code[8];
-            for (ptrdiff_t l = 0; l < 8 && t + l < d; l++)
-                value[l] = (real)c[t + l];
-            for (int l = 0; l < 8; l++) {
-                const double exact = usable ? (double)value[l] : 0;
-                const double z = (exact * inverse + round) - round, gap = exact - z * unit;
-                const int32_t whole = (int32_t)z;
-                gaps[l] += gap * gap;
-                totals[l] += whole;
-                squares[l] += whole * whole;
-                code[l] = (int8_t)whole;
-            }
-            memcpy(to + t * 8, code, sizeof code);
+            double some[8] = {0};
+            const double *from = c + t;
+            if (t + 8 > d)
+                from = memcpy(some, from, (size_t)(d - t) * sizeof(double));
+            const fm_double8 value = usable ? FM_NAME(center_numbers)(from) : (fm_double8){0};
+            const fm_double8 z = (value * inverse + round) - round, gap = value - z * unit;
+            const fm_int8 whole = __builtin_convertvector(z, fm_int8);
+            gaps += gap * gap;
+            totals += whole;
+            squares += whole * whole;
+            *(fm_code8 *)(to + t * 8) = __builtin_convertvector(whole, fm_code8);
         }
+        double gap_sum = 0;
+        int32_t total = 0, square_sum = 0;
         for (int l = 0; l < 8; l++)
             gap_sum += gaps[l], total += totals[l], square_sum += squares[l];
         p->starts[column] = -128 * total;
