@@ -173,6 +173,7 @@ typedef struct {
                          ptrdiff_t *changed, int32_t *added, int32_t *removed);
 
     ptrdiff_t (*bounds_open)(const fm_bounds *b, ptrdiff_t start, ptrdiff_t count, int32_t *list);
+    ptrdiff_t (*bounds_left)(const fm_bounds *b, ptrdiff_t start, ptrdiff_t count, int32_t *list);
     void (*bounds_own_f32)(const fm_bounds *b, const fm_found *f, ptrdiff_t own, ptrdiff_t start,
                            ptrdiff_t count, fm_open *open);
     void (*bounds_own_f64)(const fm_bounds *b, const fm_found *f, ptrdiff_t own, ptrdiff_t start,

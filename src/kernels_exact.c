@@ -37,6 +37,7 @@ const fm_isa FM_TABLE(fm_isa) = {
     .f64 = &FM_TABLE(fm_tile_f64),
     .exact = {.changes = changes,
               .bounds_open = bounds_open,
+              .bounds_left = bounds_left,
               .bounds_own_f32 = bounds_own_f32,
               .bounds_own_f64 = bounds_own_f64,
               .bounds_other_f32 = bounds_other_f32,

@@ -246,8 +246,7 @@ static void check_bounds(const problem *p, const fm_bounds *b, const void *rows,
 /* Bounds that codes of rows and centres prove, where the table has their kernels. */
 static void code(const problem *p, fm_bounds *b, ptrdiff_t groups, const double *c)
 {
-    const fm_code_kernels *kernels =
-        p->x.type == FM_F64 ? p->isa->codes_f64 : p->isa->codes_f32;
+    const fm_code_kernels *kernels = p->x.type == FM_F64 ? p->isa->codes_f64 : p->isa->codes_f32;
     const ptrdiff_t n = p->n, d = p->d, k = p->k, size = p->tile->itemsize, pairs = (d + 7) / 8;
     void *rows = take(n * d, size), *squares = take(n, size), *scratch = take(d, size);
     int32_t *position = TAKE(n, int32_t), *listed = TAKE(n, int32_t), *columns = TAKE(k, int32_t);
@@ -282,6 +281,16 @@ static void code(const problem *p, fm_bounds *b, ptrdiff_t groups, const double 
         kernels->codes_scan(b, &codes, g, g, 1, 0, &open, listed, n);
     }
     check_bounds(p, b, rows, c, NULL, "codes");
+    for (ptrdiff_t g = 0; g < groups; g++) {
+        ptrdiff_t count = 0;
+        for (ptrdiff_t i = 0; i < n; i++)
+            if (b->group_of[b->labels[i]] == g) {
+                b->upper[i] = FM_UPPER_NONE;
+                position[count++] = (int32_t)i;
+            }
+        kernels->codes_own(b, &codes, g, g, 1, 0, &open, 0, count);
+    }
+    check_bounds(p, b, rows, c, b->upper, "codes from above");
 }
 
 /* The same by shortlists, where this processor runs them, with labels that are right for some rows:

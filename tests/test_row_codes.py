@@ -147,6 +147,41 @@ def test_a_scan_leaves_useful_bounds(rng):
     assert (lower[own_group] == 0).all()
 
 
+def test_most_rows_are_ruled_out_unread(rng):
+    X = decaying(rng, 3000, 128, 0.3).astype(np.float32)
+    rows, Y, codes = coded(X, None)
+    centers = Y[:K]
+    labels = np.full(len(X), -1, dtype=np.int32)
+    rows.assign(0, len(X), centers, labels, 1)
+    spread = np.sqrt(np.square(Y - centers[labels]).sum(axis=1).mean())
+    bounds = GroupBounds(rows, centers, 5, spread, codes)
+    bounds.move(centers, np.square(Y).sum(axis=1).max() * 1.001, 1)
+    bounds.assign(0, len(X), labels, 1)
+    far = np.sqrt(np.square(Y[:, np.newaxis] - centers).sum(axis=2))
+    nearest, second = np.sort(far, axis=1)[:, :2].T
+    # A row in codes is off by at most so much, and so are the centres, in each of two distances.
+    off = codes.numbers[:, 2] + codes.group_numbers[2].max()
+    clear = second - nearest > 2.1 * off + 3 * bounds.step
+    assert clear.mean() > 0.5
+    assert bounds.rows_open <= (~clear).sum()
+    assert_bounds_hold(bounds, Y, centers, labels, np.float32)
+    assert (bounds.upper <= nearest + 2.1 * off).all()
+
+
+@on_every_table
+def test_bounds_hold_where_codes_are_exact_but_for_a_half(rng, isa, dtype):
+    # Whole numbers with one of 127 are their own codes; half of an odd square is rounded.
+    X = rng.integers(-9, 10, size=(400, 4)).astype(dtype)
+    X[:, 0] = np.where(np.arange(400) < 200, 127, -127)
+    rows, Y, codes = coded(X, isa)
+    centers, labels = Y[[0, 200]], (Y[:, 0] < 0).astype(np.int32)
+    bounds = GroupBounds(rows, centers, 1, 100.0, codes)
+    bounds.move(centers, np.square(Y).sum(axis=1).max() * 1.001, 1)
+    bounds.assign(0, 400, labels, 1)
+    assert bounds.rows_open == 0
+    assert_bounds_hold(bounds, Y, centers, labels, dtype)
+
+
 @on_every_table
 @data
 def test_codes_are_off_by_no_more_than_they_say(rng, isa, dtype, make):

@@ -132,7 +132,7 @@ cdef class BoundState:
         cdef Py_ssize_t size = self.rows.kernels.itemsize, d = self.rows.d, t, p, j
         cdef Py_ssize_t column = self.first_column[g]
         cdef Py_ssize_t first = self.position_of[self.center_at[column]]
-        cdef double shift, square, now, farthest = 0, greatest = 0
+        cdef double shift, square, now, before, farthest = 0, greatest = 0
         cdef bint stirred = not self.started
         cdef const double *center
         cdef double *kept
@@ -141,11 +141,11 @@ cdef class BoundState:
             j = self.member[p]
             center, kept = &centers[j, 0], &self.grouped[p, 0]
             for t in range(d):
-                now = _rounded(center[t], size)
-                shift += (now - _rounded(kept[t], size)) ** 2
+                now, before = _rounded(center[t], size), _rounded(kept[t], size)
+                stirred |= now != before
+                shift += (now - before) ** 2
                 square += now * now
                 kept[t] = center[t]
-            stirred |= shift > 0
             shift = sqrt(shift) if self.started else 0
             farthest = max(farthest, shift)
             greatest = max(greatest, square)
@@ -153,10 +153,12 @@ cdef class BoundState:
         self.group_moves[g] = <float>((self.group_moves[g] + farthest) * MORE)
         now = ceil(self.group_moves[g] * MORE / self.b.step)
         self.group_codes[g] = <int16_t>min(now, 32767.0)
+        if not stirred:
+            return greatest
         self.rows.kernels.pack_centers(&self.grouped[first, 0], self.group_size[g], d,
                                        PANEL_COLUMNS, self.panel_start + column * d * size,
                                        self.bias + column * size)
-        if self.coarse is not None and stirred:
+        if self.coarse is not None:
             self.coarse.move_group(g, &self.grouped[first, 0], self.group_size[g], thread)
         return greatest
 

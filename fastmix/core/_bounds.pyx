@@ -157,7 +157,7 @@ cdef class GroupBounds(BoundState):
         self._sort(&w, start, count)
         if self.coarse is not None and (self.loose or self.coarse.two_sided):
             self._rule_out(&w, start, count)
-            count = self.rows.isa.exact.bounds_open(&self.b, start, n, w.list)
+            count = self.rows.isa.exact.bounds_left(&self.b, start, count, w.list)
             self._sort(&w, start, count)
         block.rows, block.start, block.count = w.rows, 0, count
         self.rows.kernels.gather(&self.rows.x, &block, self.rows.pack_offset, self.rows.scale,

@@ -132,6 +132,8 @@ cdef extern from "fm_kernels.h" nogil:
     ctypedef struct fm_exact_kernels:
         Py_ssize_t (*bounds_open)(const fm_bounds *b, Py_ssize_t start, Py_ssize_t count,
                                   int32_t *list) noexcept nogil
+        Py_ssize_t (*bounds_left)(const fm_bounds *b, Py_ssize_t start, Py_ssize_t count,
+                                  int32_t *list) noexcept nogil
         void (*bounds_own_f32)(const fm_bounds *b, const fm_found *f, Py_ssize_t own,
                                Py_ssize_t start, Py_ssize_t count, fm_open *open) noexcept nogil
         void (*bounds_own_f64)(const fm_bounds *b, const fm_found *f, Py_ssize_t own,

@@ -23,22 +23,82 @@ typedef int16_t code8 __attribute__((vector_size(16), aligned(2), may_alias));
 typedef int8_t flags8 __attribute__((vector_size(8)));
 typedef uint64_t two64 __attribute__((vector_size(16)));
 
-/* Lanes of -1 where a group may hold the nearest centre. */
-FM_INLINE code8 groups_open(const int16_t *codes, const int16_t *moved, int16_t needed)
+/* Groups that are looked at together. */
+#define FM_FLAGS 32
+
+#ifdef __AVX512BW__
+/* Bit g: whether group g of `left`, at most FM_FLAGS, may hold the nearest centre. */
+FM_INLINE uint32_t groups_open(const int16_t *codes, const int16_t *moved, int16_t needed,
+                               ptrdiff_t left)
+{
+    const __mmask32 some = left < FM_FLAGS ? (1u << left) - 1 : ~0u;
+    const __m512i code = _mm512_maskz_loadu_epi16(some, codes);
+    const __m512i shift = _mm512_maskz_loadu_epi16(some, moved);
+    /* Beyond the range of the codes nothing is proven; what only fills a row is never open. */
+    if (needed == FM_CODE_HALF)
+        return _mm512_mask_cmpge_epi16_mask(some, shift, _mm512_setzero_si512());
+    return _mm512_mask_cmplt_epi16_mask(some, code,
+                                        _mm512_add_epi16(shift, _mm512_set1_epi16(needed)));
+}
+
+/* Whether any of `stride` groups may. */
+FM_INLINE int any_open(const int16_t *codes, const int16_t *moved, int16_t needed, ptrdiff_t stride)
+{
+    uint32_t open = 0;
+    for (ptrdiff_t g = 0; g < stride; g += FM_FLAGS)
+        open |= groups_open(codes + g, moved + g, needed, stride - g);
+    return open != 0;
+}
+#else
+/* Lanes of -1 for the same of eight groups. */
+FM_INLINE code8 eight_open(const int16_t *codes, const int16_t *moved, int16_t needed)
 {
     const code8 code = *(const code8 *)codes, shift = *(const code8 *)moved;
-    /* Beyond the range of the codes nothing is proven; what only fills a row is never open. */
     if (needed == FM_CODE_HALF)
         return (code8)(shift >= 0);
     const code8 least = shift + needed;
     return code < least;
 }
 
-/* Bit l: whether lane l is -1. */
-FM_INLINE uint64_t eight_flags(code8 lanes)
+FM_INLINE uint32_t groups_open(const int16_t *codes, const int16_t *moved, int16_t needed,
+                               ptrdiff_t left)
 {
-    const uint64_t bytes = (uint64_t)__builtin_convertvector(lanes, flags8);
-    return (bytes & UINT64_C(0x0101010101010101)) * UINT64_C(0x0102040810204080) >> 56;
+    uint32_t flags = 0;
+    for (ptrdiff_t g = 0; g < left && g < FM_FLAGS; g += 8) {
+        const uint64_t bytes =
+            (uint64_t)__builtin_convertvector(eight_open(codes + g, moved + g, needed), flags8);
+        flags |=
+            (uint32_t)((bytes & UINT64_C(0x0101010101010101)) * UINT64_C(0x0102040810204080) >> 56)
+            << g;
+    }
+    return flags;
+}
+
+FM_INLINE int any_open(const int16_t *codes, const int16_t *moved, int16_t needed, ptrdiff_t stride)
+{
+    code8 open = {0};
+    for (ptrdiff_t g = 0; g < stride; g += 8)
+        open |= eight_open(codes + g, moved + g, needed);
+    const two64 any = (two64)open;
+    return (any[0] | any[1]) != 0;
+}
+#endif
+
+/* Of rows list[0 .. count) of a call those whose label is not proven, in order; returns how many.
+ * list holds one more. */
+static ptrdiff_t bounds_left(const fm_bounds *b, ptrdiff_t start, ptrdiff_t count, int32_t *list)
+{
+    const float slack = FM_BOUND_ROUNDING * b->reach, inverse = 1 / b->step;
+    ptrdiff_t found = 0;
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const int32_t row = list[i];
+        const ptrdiff_t x = start + row;
+        const float high = b->upper[x] + b->moved[b->labels[x]] + slack;
+        list[found] = row;
+        found += any_open(b->codes + x * b->stride, b->group_moved, code_needed(b, high, inverse),
+                          b->stride);
+    }
+    return found;
 }
 
 /* Rows of one call whose label is not proven, as positions from 0; list holds count + 1. */
@@ -58,12 +118,8 @@ static ptrdiff_t bounds_open(const fm_bounds *b, ptrdiff_t start, ptrdiff_t coun
         for (ptrdiff_t r = 0; r < rows; r++)
             needed[r] = code_needed(b, upper[r] + moved[label[r]] + slack, inverse);
         for (ptrdiff_t r = 0; r < rows; r++, codes += stride) {
-            code8 open = {0};
-            for (ptrdiff_t g = 0; g < stride; g += 8)
-                open |= groups_open(codes + g, b->group_moved + g, needed[r]);
-            const two64 any = (two64)open;
             list[found] = (int32_t)(at + r);
-            found += (any[0] | any[1]) != 0;
+            found += any_open(codes, b->group_moved, needed[r], stride);
         }
     }
     return found;
@@ -92,7 +148,8 @@ static void bounds_wanted(const fm_bounds *b, fm_open *open, ptrdiff_t own, ptrd
                           ptrdiff_t first, ptrdiff_t count)
 {
     enum {
-        ROOM = 1024
+        ROOM = 1024,
+        ROW = 1 << 16 /* above every group */
     };
     const float inverse = 1 / b->step, slack = FM_BOUND_ROUNDING * b->reach;
     const ptrdiff_t stride = b->stride, room = open->room;
@@ -103,24 +160,25 @@ static void bounds_wanted(const fm_bounds *b, fm_open *open, ptrdiff_t own, ptrd
     ptrdiff_t *const counts = open->counts;
     ptrdiff_t n = 0;
     int16_t needed[FM_BOUND_ROWS];
-    int32_t group[ROOM + 16], position[ROOM + 16];
+    int32_t pair[ROOM + 16];
     for (ptrdiff_t i = 0; i < count; i++)
         needed[i] = code_needed(b, near[i] + slack, inverse);
     for (ptrdiff_t i = 0; i < count; i++) {
         const int16_t *code = codes + row[i] * stride;
-        for (ptrdiff_t g = 0; g < stride; g += 16) {
-            uint64_t flags = eight_flags(groups_open(code + g, moved + g, needed[i]));
-            if (g + 8 < stride)
-                flags |= eight_flags(groups_open(code + g + 8, moved + g + 8, needed[i])) << 8;
-            const uint64_t mine = own >= g && own < g + 16 ? UINT64_C(1) << (own - g) : 0;
-            const ptrdiff_t found = list_flags((uint32_t)(flags & ~mine), (int32_t)g, group + n);
-            for (int l = 0; l < 16; l++)
-                position[n + l] = (int32_t)(first + i);
-            n += found;
+        for (ptrdiff_t g = 0; g < stride; g += FM_FLAGS) {
+            uint32_t flags = groups_open(code + g, moved + g, needed[i], stride - g);
+            if (own >= g && own < g + FM_FLAGS)
+                flags &= ~(1u << (own - g));
+            const int32_t at = (int32_t)i * ROW + (int32_t)g;
+            n += list_flags(flags & 0xffff, at, pair + n);
+            if (flags >> 16)
+                n += list_flags(flags >> 16, at + 16, pair + n);
             /* Listed by group in a loop of its own, whose end is foreseen. */
-            if (n > ROOM - 16 || (i == count - 1 && g + 16 >= stride)) {
-                for (ptrdiff_t q = 0; q < n; q++)
-                    lists[group[q] * room + counts[group[q]]++] = position[q];
+            if (n > ROOM - FM_FLAGS || (i == count - 1 && g + FM_FLAGS >= stride)) {
+                for (ptrdiff_t q = 0; q < n; q++) {
+                    const ptrdiff_t group = pair[q] % ROW;
+                    lists[group * room + counts[group]++] = (int32_t)first + pair[q] / ROW;
+                }
                 n = 0;
             }
         }
@@ -133,21 +191,21 @@ static void bounds_few(const fm_bounds *b, fm_open *open, ptrdiff_t start, ptrdi
                        ptrdiff_t few)
 {
     const float inverse = 1 / b->step, slack = FM_BOUND_ROUNDING * b->reach;
+    const ptrdiff_t stride = b->stride;
     for (ptrdiff_t p = 0; p < count; p++) {
         const ptrdiff_t x = start + open->rows[p];
-        const int16_t *code = b->codes + x * b->stride;
+        const int16_t *code = b->codes + x * stride, *moved = b->group_moved;
         ptrdiff_t found = 0;
         open->near[p] = b->upper[x] + b->moved[b->labels[x]];
         const int16_t needed = code_needed(b, open->near[p] + slack, inverse);
-        for (ptrdiff_t g = 0; g < b->stride && found <= few; g += 8)
-            found += __builtin_popcountll(
-                eight_flags(groups_open(code + g, b->group_moved + g, needed)));
+        for (ptrdiff_t g = 0; g < stride && found <= few; g += FM_FLAGS)
+            found += __builtin_popcount(groups_open(code + g, moved + g, needed, stride - g));
         if (found > few)
             continue;
-        for (ptrdiff_t g = 0; g < b->stride; g += 8)
-            for (uint64_t left = eight_flags(groups_open(code + g, b->group_moved + g, needed));
-                 left; left &= left - 1) {
-                const ptrdiff_t group = g + __builtin_ctzll(left);
+        for (ptrdiff_t g = 0; g < stride; g += FM_FLAGS)
+            for (uint32_t left = groups_open(code + g, moved + g, needed, stride - g); left;
+                 left &= left - 1) {
+                const ptrdiff_t group = g + __builtin_ctz(left);
                 open->lists[group * open->room + open->counts[group]++] = (int32_t)p;
             }
     }

@@ -261,7 +261,8 @@ static void FM_NAME(codes_own)(const fm_bounds *b, const fm_row_codes *p, ptrdif
 {
     const float slack = FM_BOUND_ROUNDING * b->reach, inverse = 1 / b->step;
     for (ptrdiff_t i = first; i < first + count; i += FM_GROUP_ROWS) {
-        const ptrdiff_t left = first + count - i < FM_GROUP_ROWS ? first + count - i : FM_GROUP_ROWS;
+        const ptrdiff_t left =
+            first + count - i < FM_GROUP_ROWS ? first + count - i : FM_GROUP_ROWS;
         int32_t list[FM_GROUP_ROWS];
         float low[FM_GROUP_ROWS], high[FM_GROUP_ROWS];
         for (ptrdiff_t r = 0; r < left; r++) {
@@ -274,14 +275,12 @@ static void FM_NAME(codes_own)(const fm_bounds *b, const fm_row_codes *p, ptrdif
         FM_NAME(code_distances)(p, group, panel, n_panels, &rows, low, high);
         for (ptrdiff_t r = 0; r < rows.count; r++) {
             const ptrdiff_t x = rows.row[r];
-            const int16_t proven =
-                code_of(low[r] > 0 ? low[r] : 0, b->group_reach[group], inverse);
+            const int16_t proven = code_of(low[r] > 0 ? low[r] : 0, b->group_reach[group], inverse);
             int16_t *code = b->codes + x * b->stride + group;
             *code = proven > *code ? proven : *code;
             if (high[r] < rows.near[r]) {
                 open->near[i + r] = high[r];
-                b->upper[x] =
-                    high[r] * (1 + FM_BOUND_ROUNDING) - b->moved[b->labels[x]] + slack;
+                b->upper[x] = high[r] * (1 + FM_BOUND_ROUNDING) - b->moved[b->labels[x]] + slack;
             }
         }
     }
