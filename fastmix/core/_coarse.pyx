@@ -57,5 +57,5 @@ cdef class Coarse:
     cdef void scan_own(self, const fm_bounds *b, Py_ssize_t group, Py_ssize_t panel,
                        Py_ssize_t n_panels, Py_ssize_t start, const fm_open *open,
                        Py_ssize_t first, Py_ssize_t count) noexcept nogil:
-        """Bounds of open rows first .. first + count, whose labels are in the group: of the distance
+        """Bounds of open rows first .. first + count, whose labels are in the group: of distances
         to the label's centre from above, to the others from below.  Where two_sided only."""
