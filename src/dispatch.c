@@ -52,3 +52,13 @@ int fm_shortlists(const fm_isa *isa)
 #endif
     return 1;
 }
+
+int fm_intel(void)
+{
+#ifdef FM_X86
+    __builtin_cpu_init();
+    return __builtin_cpu_is("intel") != 0;
+#else
+    return 0;
+#endif
+}

@@ -331,5 +331,7 @@ const fm_isa *const *fm_isas(int *count);
 int fm_isa_supported(const fm_isa *isa);
 /* Does it run the table's shortlists (1), and multiply bytes four times as fast as floats (2)? */
 int fm_shortlists(const fm_isa *isa);
+/* Is this processor Intel's?  For what pays only, which differs between makers. */
+int fm_intel(void);
 
 #endif

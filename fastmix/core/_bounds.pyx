@@ -146,7 +146,7 @@ cdef class GroupBounds(BoundState):
     cdef Py_ssize_t _assign(self, Py_ssize_t start, Py_ssize_t stop, char *memory,
                             const double *weights, double *sums, Locks locks) noexcept nogil:
         cdef Work w = self._work(memory + threadid() * self._work(NULL).bytes)
-        cdef Py_ssize_t n = stop - start, count, changed, g
+        cdef Py_ssize_t n = stop - start, count, changed, g, at, end
         cdef fm_block block
         cdef int part
         if self.renewing:
@@ -165,7 +165,12 @@ cdef class GroupBounds(BoundState):
         for g in range(self.n_groups):
             self._own(&w, start, g)
         for g in range(self.n_groups):
-            self._other(&w, start, g)
+            if self.loose or self.coarse is not None:
+                self._other(&w, start, g)
+            else:  # nothing is known yet
+                at = self._labels(&w, g, &end)
+                self._every(&w, start, g, 0, at)
+                self._every(&w, start, g, end, count)
         changed = self.rows.isa.exact.bounds_close(&self.b, &w.open, start, count, w.changed,
                                                    w.added, w.removed)
         w.products[1] += count
@@ -235,7 +240,8 @@ cdef class GroupBounds(BoundState):
                 self.rows.isa.exact.bounds_own_f32(&self.b, &f, g, start, count, &w.open)
             else:
                 self.rows.isa.exact.bounds_own_f64(&self.b, &f, g, start, count, &w.open)
-            self.rows.isa.exact.bounds_wanted(&self.b, &w.open, g, start, at, count)
+            if self.loose or self.coarse is not None:
+                self.rows.isa.exact.bounds_wanted(&self.b, &w.open, g, start, at, count)
             at += count
 
     cdef Py_ssize_t _panels(self, Py_ssize_t g) noexcept nogil:
@@ -259,12 +265,26 @@ cdef class GroupBounds(BoundState):
         while at < w.open.counts[g]:
             count = min(FM_BOUND_ROWS, w.open.counts[g] - at)
             f.list = w.open.lists + g * w.open.room + at
-            self._scan(w, &f, g, count)
-            if self.rows.kernels.itemsize == 4:
-                self.rows.isa.exact.bounds_other_f32(&self.b, &f, g, start, count, &w.open)
-            else:
-                self.rows.isa.exact.bounds_other_f64(&self.b, &f, g, start, count, &w.open)
+            self._meet(w, &f, start, g, count)
             at += count
+
+    cdef void _every(self, Work *w, Py_ssize_t start, Py_ssize_t g, Py_ssize_t at,
+                     Py_ssize_t end) noexcept nogil:
+        """Open rows at .. end against a group that none of their labels is in."""
+        cdef fm_found f
+        f.list = NULL
+        while at < end:
+            f.first = at
+            self._meet(w, &f, start, g, min(FM_BOUND_ROWS, end - at))
+            at += FM_BOUND_ROWS
+
+    cdef void _meet(self, Work *w, fm_found *f, Py_ssize_t start, Py_ssize_t g,
+                    Py_ssize_t count) noexcept nogil:
+        self._scan(w, f, g, count)
+        if self.rows.kernels.itemsize == 4:
+            self.rows.isa.exact.bounds_other_f32(&self.b, f, g, start, count, &w.open)
+        else:
+            self.rows.isa.exact.bounds_other_f64(&self.b, f, g, start, count, &w.open)
 
     cdef void _scan(self, Work *w, fm_found *f, Py_ssize_t g, Py_ssize_t count) noexcept nogil:
         """Scores of the rows of f in group g."""

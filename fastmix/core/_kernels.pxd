@@ -412,6 +412,7 @@ cdef extern from "fm_kernels.h" nogil:
     const fm_isa *const *fm_isas(int *count)
     int fm_isa_supported(const fm_isa *isa)
     int fm_shortlists(const fm_isa *isa)
+    int fm_intel()
 
 
 cdef const fm_isa *find_isa(name) except NULL

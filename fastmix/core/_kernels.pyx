@@ -20,6 +20,7 @@ __all__ = [
     "exact_column_grid",
     "exact_sum_grid",
     "has_shortlists",
+    "intel",
     "isa",
     "residual_bound",
     "sum_stride",
@@ -74,6 +75,11 @@ cdef const fm_isa *find_isa(name) except NULL:
 def has_shortlists():
     """Whether products of bytes are fast in the table in use."""
     return fm_shortlists(find_isa(None)) == 2
+
+
+def intel():
+    """Whether this processor is Intel's: for what pays, never for what is computed."""
+    return fm_intel() != 0
 
 
 cdef int shortlists_of(const fm_isa *isa) noexcept:

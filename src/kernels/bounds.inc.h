@@ -84,6 +84,27 @@ FM_INLINE int any_open(const int16_t *codes, const int16_t *moved, int16_t neede
 }
 #endif
 
+#ifdef __AVX512BW__
+/* Of as many rows as fill FM_FLAGS with `stride` groups each, the flags of groups that may. */
+FM_INLINE uint32_t rows_open(const int16_t *codes, const int16_t *moved, const int16_t *needed,
+                             ptrdiff_t stride)
+{
+    const __m512i lane =
+        _mm512_set_epi16(31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13,
+                         12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i row = _mm512_srli_epi16(lane, stride == 8 ? 3 : 4);
+    const __m512i shift = stride == 8
+                              ? _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)moved))
+                              : _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)moved));
+    const __m512i least = _mm512_permutexvar_epi16(
+        row, _mm512_castsi128_si512(_mm_loadl_epi64((const __m128i *)needed)));
+    const __mmask32 beyond = _mm512_cmpeq_epi16_mask(least, _mm512_set1_epi16(FM_CODE_HALF));
+    const __mmask32 below =
+        _mm512_cmplt_epi16_mask(_mm512_loadu_si512(codes), _mm512_add_epi16(shift, least));
+    return (below & ~beyond) | _mm512_mask_cmpge_epi16_mask(beyond, shift, _mm512_setzero_si512());
+}
+#endif
+
 /* Of rows list[0 .. count) of a call those whose label is not proven, in order; returns how many.
  * list holds one more. */
 static ptrdiff_t bounds_left(const fm_bounds *b, ptrdiff_t start, ptrdiff_t count, int32_t *list)
@@ -114,10 +135,21 @@ static ptrdiff_t bounds_open(const fm_bounds *b, ptrdiff_t start, ptrdiff_t coun
         const float *restrict upper = b->upper + start + at;
         const int32_t *restrict label = b->labels + start + at;
         const int16_t *codes = b->codes + (start + at) * stride;
-        int16_t needed[64];
-        for (ptrdiff_t r = 0; r < rows; r++)
-            needed[r] = code_needed(b, upper[r] + moved[label[r]] + slack, inverse);
-        for (ptrdiff_t r = 0; r < rows; r++, codes += stride) {
+        int16_t needed[64 + 4];
+        ptrdiff_t r = 0;
+        for (ptrdiff_t i = 0; i < rows; i++)
+            needed[i] = code_needed(b, upper[i] + moved[label[i]] + slack, inverse);
+#ifdef __AVX512BW__
+        if (stride == 8 || stride == 16)
+            for (const ptrdiff_t some = FM_FLAGS / stride; r + some <= rows; codes += FM_FLAGS) {
+                uint32_t open = rows_open(codes, b->group_moved, needed + r, stride);
+                for (const ptrdiff_t end = r + some; r < end; r++, open >>= stride) {
+                    list[found] = (int32_t)(at + r);
+                    found += (open & ((1u << stride) - 1)) != 0;
+                }
+            }
+#endif
+        for (; r < rows; r++, codes += stride) {
             list[found] = (int32_t)(at + r);
             found += any_open(codes, b->group_moved, needed[r], stride);
         }
@@ -257,7 +289,7 @@ static void bounds_few(const fm_bounds *b, fm_open *open, ptrdiff_t start, ptrdi
         }                                                                                            \
     }                                                                                                \
                                                                                                      \
-    /* Open rows f->list[0 .. count) have been scanned against another group. */                     \
+    /* Open rows of f have been scanned against another group. */                                    \
     static void bounds_other_##suffix(const fm_bounds *b, const fm_found *f, ptrdiff_t group,        \
                                       ptrdiff_t start, ptrdiff_t count, fm_open *open)               \
     {                                                                                                \
@@ -266,7 +298,7 @@ static void bounds_few(const fm_bounds *b, fm_open *open, ptrdiff_t start, ptrdi
         const float moved = b->group_reach[group], inverse = 1 / b->step;                            \
         bounds_distances_##suffix(b, f, open, count, near, least, next);                             \
         for (ptrdiff_t i = 0; i < count; i++) {                                                      \
-            const ptrdiff_t p = f->list[i];                                                          \
+            const ptrdiff_t p = f->list ? f->list[i] : f->first + i;                                 \
             int16_t *codes = b->codes + (start + open->rows[p]) * b->stride;                         \
             const double s = (double)score[i];                                                       \
             const int32_t label = f->order[f->labels[i]];                                            \
