@@ -44,6 +44,11 @@ def uniform(n_samples, n_features, n_clusters, rng):
     return rng.random((n_samples, n_features), dtype=np.float32)
 
 
+def normal(n_samples, n_features, n_clusters, rng):
+    """Independent standard normal columns: no structure, and distances that are nearly equal."""
+    return rng.standard_normal((n_samples, n_features), dtype=np.float32)
+
+
 def decay(n_samples, n_features, n_clusters, rng):
     """Like descriptors: standard deviation (i + 1)^-0.5 on axis i, then one random rotation."""
     scale = (np.arange(n_features) + 1.0) ** -0.5
@@ -203,6 +208,7 @@ _ALL = [
         target_fit=6,
         target_fit_peers=5,
     ),
+    Work("normal_100kx128_k256", normal, 100_000, 128, 256),
     Work(
         "decay_200kx128_k1000",
         decay,
