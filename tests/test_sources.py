@@ -15,57 +15,9 @@ from fastmix.core import _source, _sources, assign, kmeans, kmeans_plusplus, log
 from fastmix.core._moments import Moments
 from fastmix.core._parameters import Parameters, factors_of, precision_factors
 from fastmix.core._sources import as_source
+from source_cases import Blocks, D, N, Sliced, bits, rows, source_of
 
 KINDS = ["memory map", "array", "blocks", "parquet"]
-N, D = 5_003, 5
-
-
-class Sliced:
-    """What HDF5 datasets and Zarr arrays have in common."""
-
-    def __init__(self, X):
-        self.X, self.shape, self.dtype, self.reads = X, X.shape, X.dtype, 0
-
-    def __getitem__(self, rows):
-        assert isinstance(rows, slice)
-        self.reads += 1
-        return self.X[rows]
-
-
-class Blocks:
-    """Blocks of ragged sizes, some without rows, in one buffer that is written again and again."""
-
-    def __init__(self, X, sizes=(1, 0, 700, 3, 64)):
-        self.X, self.sizes = X, sizes
-
-    def __iter__(self):
-        at, index = 0, 0
-        buffer = np.empty((max(self.sizes), self.X.shape[1]), dtype=self.X.dtype)
-        while at < len(self.X):
-            part = self.X[at : at + self.sizes[index % len(self.sizes)]]
-            buffer[: len(part)] = part
-            yield buffer[: len(part)]
-            at, index = at + len(part), index + 1
-
-
-def rows(dtype, seed=0, n=N, d=D):
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n, d)) + 6 * rng.integers(0, 7, size=(n, 1))
-    return (16 * X).astype(dtype) if np.dtype(dtype).kind in "iu" else X.astype(dtype)
-
-
-def source_of(kind, X, folder):
-    if kind == "memory map":
-        np.save(folder / "x.npy", X)
-        return np.load(folder / "x.npy", mmap_mode="r")
-    if kind == "array":
-        return Sliced(X)
-    if kind == "blocks":
-        return Blocks(X)
-    names = [f"c{j}" for j in range(X.shape[1])]
-    table = pyarrow.table(dict(zip(names, X.T, strict=True)))
-    pyarrow.parquet.write_table(table, folder / "x.parquet", row_group_size=777)
-    return ArrowSource(folder / "x.parquet")
 
 
 @pytest.fixture(autouse=True)
@@ -74,10 +26,6 @@ def small_windows(monkeypatch):
     monkeypatch.setattr(_source, "WINDOW_BYTES", 40_000)
     monkeypatch.setattr(_source, "MAP_WINDOW_BYTES", 40_000)
     monkeypatch.setattr(_sources, "CHECKED_BYTES", 2_000)
-
-
-def bits(*values):
-    return [np.asarray(value).tobytes() for value in values]
 
 
 # ---------------------------------------------------------------- the same bits
@@ -313,7 +261,7 @@ def test_out_that_does_not_fit_is_refused(estimator, out):
 # ---------------------------------------------------------------- what is not read again
 
 
-@pytest.mark.parametrize("kind", ["memory map", "array", "parquet"])
+@pytest.mark.parametrize("kind", ["memory map", "array", "hdf5", "zarr", "parquet"])
 def test_blocks_whose_bounds_hold_are_not_read_again(kind, tmp_path, monkeypatch):
     # 16 separated clusters in the order of the rows, of which the start splits two badly: the rest
     # is settled early.

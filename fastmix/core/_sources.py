@@ -70,6 +70,7 @@ class ArraySource(Source):
             masked = np.ma.is_masked(part)
             part = np.asarray(part)
         except Exception as error:
+            _refuse_closed(self.X)
             raise RuntimeError(
                 f"{where} of X could not be read: {type(error).__name__}: {error}"
             ) from error
@@ -84,6 +85,7 @@ class ArraySource(Source):
         return part.astype(self.dtype, copy=False)
 
     def check(self):
+        _refuse_closed(self.X)
         shape = tuple(int(size) for size in self.X.shape)
         if shape != self.shape:
             raise changed(f"its shape was {self.shape} and is {shape}")
@@ -133,6 +135,16 @@ class MapSource(Source):
             )
 
 
+def _refuse_closed(X):
+    """ValueError for an HDF5 dataset whose file is closed: all that h5py says of it is that an
+    identifier is not of the specified type."""
+    if type(X).__module__.split(".")[0] == "h5py" and not getattr(X, "id", True):
+        raise ValueError(
+            "X is an HDF5 dataset whose file is closed: open the file again, and leave it open "
+            "while its rows are read"
+        )
+
+
 def _map_of(X):
     """The memory map in which an array lies, or None."""
     while isinstance(X, np.ndarray):
@@ -168,6 +180,7 @@ def _kind_of(X):
         from fastmix.core._arrow import ArrowSource
 
         return ArrowSource
+    _refuse_closed(X)
     if isinstance(getattr(X, "dtype", None), np.dtype):
         rows = len(getattr(X, "shape", ())) == 2 and 0 not in X.shape
         return ArraySource if rows and hasattr(X, "__getitem__") else None
