@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastmix._centers import CentersModel
 from fastmix._checkpoint import CHECKPOINT_CONSTRAINTS, checkpoint_of
 from fastmix._parameters import ParameterValidation
-from fastmix._rollback import rollback
+from fastmix._rollback import Rollback
 from fastmix._rows import RowsValidation
 from fastmix._sequential import SequentialUpdates
 from fastmix.core import _fit as core
@@ -248,11 +248,11 @@ class KMeans(
         """
         self._check_parameters()
         k = self._check_n_clusters()
-        with rollback(self) as commit:
+        with Rollback(self) as back:
 
             def keep(result):
                 self._keep(result)
-                commit()
+                back.commit()
 
             X = self._validated(X, reset=True)
             weights, factor = as_weights(sample_weight, X.shape[0])
@@ -262,6 +262,7 @@ class KMeans(
                 for name in ("max_iter", "tol", "algorithm", "bounds_memory")
             }
             init = core.check_arguments(X.shape, k, self.init, n_init, **options)
+            back.draws(self.random_state)
             if self.algorithm == "elkan" and k == 1:
                 warnings.warn(
                     "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' "

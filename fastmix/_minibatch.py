@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from fastmix._kmeans import KMeans
-from fastmix._rollback import rollback
+from fastmix._rollback import Rollback
 from fastmix.core import _fit as core
 from fastmix.core import _lloyd, _minibatch, _sequential
 from fastmix.core._checkpoint import made_random_state, random_state_values
@@ -193,7 +193,7 @@ class MiniBatchKMeans(KMeans):
         Raises
         ------
         ValueError, TypeError
-            For bad input, before any work; the estimator stays as it was.
+            For bad input, before any work; the estimator stays as it was, as after Ctrl-C.
         """
         return self._atomically(self._partial_fit, X, sample_weight)
 
@@ -225,19 +225,12 @@ class MiniBatchKMeans(KMeans):
         return model
 
     def _atomically(self, method, X, sample_weight):
-        """Call a method that returns new attributes; an error leaves all as it was, but for what
-        the method has asked to keep."""
+        """Call a method that returns new attributes; an error leaves all as it was, unless the
+        method has committed what it keeps."""
         self._check_parameters()
         self._check_n_clusters()
-        with rollback(self) as commit:
-
-            def keep(best):
-                self.__dict__.pop("labels_", None)  # of other centres
-                self.__dict__.update(best)
-                commit()
-
-            new = method(X, sample_weight, keep)
-        self.__dict__.update(new)
+        with Rollback(self) as back:
+            self.__dict__.update(method(X, sample_weight, back))
         return self
 
     def _sizes_of(self, n):
@@ -265,7 +258,7 @@ class MiniBatchKMeans(KMeans):
             return True
         return False
 
-    def _fit(self, X, sample_weight, keep):
+    def _fit(self, X, sample_weight, back):
         began = time.perf_counter()
         k, rate, callbacks = self.n_clusters, as_rate(self.learning_rate), self.callbacks
         callbacks = core.as_callbacks(callbacks)
@@ -276,6 +269,7 @@ class MiniBatchKMeans(KMeans):
         n_init = self._resolve_n_init()
         batch_size, init_size = self._sizes_of(X.shape[0])
         random_state, n_threads = as_random_state(self.random_state), thread_limit(self.n_threads)
+        back.draws(self.random_state)
         rows = as_rows(X)
         frame = scan(rows, weights, n_threads)
         centers = _minibatch.best_start(
@@ -326,12 +320,15 @@ class MiniBatchKMeans(KMeans):
         except KeyboardInterrupt:
             if progress["steps"]:
                 progress["stopped"] = "interrupt"
-                keep(attributes())
+                best = attributes()
+                self.__dict__.pop("labels_", None)  # of other centres
+                self.__dict__.update(best)
+                back.commit()
             raise
         new["fit_report_"]["seconds"]["total"] = time.perf_counter() - began
         return new
 
-    def _partial_fit(self, X, sample_weight, keep):
+    def _partial_fit(self, X, sample_weight, back):
         k, rate = self.n_clusters, as_rate(self.learning_rate)
         state = self._known_state()
         refuse_sources(X, "partial_fit")
@@ -349,6 +346,7 @@ class MiniBatchKMeans(KMeans):
             rows = as_rows(X)
             frame, unit = scan(rows, weights, n_threads), factor
             largest = frame.largest
+            back.draws(random_state)
             centers = _minibatch.start(
                 X, rows, frame, k, init, weights, init_size, random_state, n_threads
             )
@@ -370,6 +368,7 @@ class MiniBatchKMeans(KMeans):
         again = self._due(means.weights[:, 0])
         batches.step(None, labels, values, weights)
         if again and self.reassignment_ratio > 0:
+            back.draws(random_state)
             count = batches.reassign(None, rows.n, self.reassignment_ratio)
             if count and self.verbose:
                 print(f"[MiniBatchKMeans] Reassigning {count} cluster centers.")

@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from fastmix._checkpoint import CHECKPOINT_CONSTRAINTS, checkpoint_of
 from fastmix._mixture_fitted import FittedMixture
 from fastmix._mixture_verbose import Printer
-from fastmix._rollback import rollback
+from fastmix._rollback import Rollback
 from fastmix._stepwise import StepwiseUpdates
 from fastmix.core import _mixture_fit as core
 from fastmix.core._fit import as_callbacks
@@ -332,11 +332,11 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
 
     @_fit_context(prefer_skip_nested_validation=True)
     def _fit(self, X, sample_weight):
-        with rollback(self) as commit:
+        with Rollback(self) as back:
 
             def keep(result):
                 self._keep(result, X, total)
-                commit()
+                back.commit()
 
             k = as_count(self.n_components, "n_components")
             X = self._validated(X, reset=True)
@@ -350,6 +350,7 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
             total = min(total, MOST_WEIGHT)
             given = check_given(self, k, X.shape[1])
             self._warn_few_rows(X, weights)
+            back.draws(self.random_state)
             result = core.fit(
                 X,
                 k,

@@ -4,7 +4,7 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from fastmix._rollback import rollback
+from fastmix._rollback import Rollback
 from fastmix.core import _fit as core
 from fastmix.core import _sequential
 from fastmix.core._rates import as_rate
@@ -77,7 +77,7 @@ class SequentialUpdates:
         self._check_parameters()
         k = self._check_n_clusters()
         rate = as_rate(self.learning_rate)
-        with rollback(self):
+        with Rollback(self) as back:
             state = self._known_state()
             refuse_sources(X, "partial_fit")
             X = array_of(self._validated(X, reset=state is None))
@@ -86,6 +86,7 @@ class SequentialUpdates:
             dtype = result_dtype(X.dtype) if state is None else self._centers.dtype
             if state is None:
                 init = core.check_arguments(X.shape, k, self.init)
+                back.draws(self.random_state)
                 random_state = as_random_state(self.random_state)
                 state = _sequential.begin(X, k, init, weights, factor, random_state, n_threads)
             state, labels, squares = _sequential.learn(
@@ -97,9 +98,9 @@ class SequentialUpdates:
             new |= {"labels_": labels, "inertia_": float(np.cumsum(squares)[-1])}
             new |= {"n_steps_": self.__dict__.get("n_steps_", 0) + self._n_updates(X.shape[0])}
             new |= {"n_iter_": self.__dict__.get("n_iter_", 0)}
-        for name in ("objective_trace_", "fit_report_", "_sizes"):
-            self.__dict__.pop(name, None)  # what they tell is over
-        self.__dict__.update(new)
+            for name in ("objective_trace_", "fit_report_", "_sizes"):
+                self.__dict__.pop(name, None)  # what they tell is over
+            self.__dict__.update(new)
         return self
 
     def _n_updates(self, n):

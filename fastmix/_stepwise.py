@@ -7,7 +7,7 @@ import numpy as np
 from sklearn import get_config
 from sklearn.utils import check_random_state
 
-from fastmix._rollback import rollback
+from fastmix._rollback import Rollback
 from fastmix.core import _stepwise
 from fastmix.core._mixture_fit import report_of_parameters
 from fastmix.core._mixture_given import check_given
@@ -82,10 +82,12 @@ class StepwiseUpdates:
             self._validate_params()
         k = as_count(self.n_components, "n_components")
         rate = PowerLaw() if self.learning_rate is None else as_rate(self.learning_rate)
-        with rollback(self):
+        with Rollback(self) as back:
+            if "_model" not in self.__dict__:
+                back.draws(self.random_state)
             new = self._partial_fit(X, sample_weight, k, rate)
-        self.__dict__.pop("log_likelihood_", None)  # of rows that are no longer all
-        self.__dict__.update(new)
+            self.__dict__.pop("log_likelihood_", None)  # of rows that are no longer all
+            self.__dict__.update(new)
         return self
 
     def _partial_fit(self, X, sample_weight, k, rate):

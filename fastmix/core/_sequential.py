@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastmix.core._fit import _start
-from fastmix.core._frame import Frame, extremes, passes, scan
+from fastmix.core._frame import CALL_NANOSECONDS, Frame, extremes, passes, scan
 from fastmix.core._means import Means, check_signals
 from fastmix.core._rates import HalfLife, as_rate, is_constant, mean_rate, steps_of
 from fastmix.core._threads import useful_threads
@@ -20,6 +20,13 @@ DENSE_ELEMENTS = 2**20
 # Of an element: adding it to a sum in two float64, and renewing and packing a centre's, in
 # nanoseconds (Zen 4, centres beyond the second-level cache): for choosing threads.
 ADDED_NANOSECONDS, RENEWED_NANOSECONDS = 1.0, 8.0
+
+# For cutting work into calls, within a factor of three (on a shared Zen 4): of an element and of a
+# row added where neither is in a cache (8 an element of 16 columns, 14 of 2, 1.4 of 784), by one
+# thread, since all rows may be one cluster's; and of one learnt row by row (130 to 200 a row of up
+# to 16 columns, 500 of 64, 8000 of 784), beside finding its centre, for which all are read anew.
+GATHERED_NANOSECONDS, ROW_NANOSECONDS = 3.0, 20.0
+LEARNT_NANOSECONDS, LEARNT_ROW_NANOSECONDS = 8.0, 100.0
 
 
 class State(NamedTuple):
@@ -164,11 +171,11 @@ class Learner:
         renewed = RENEWED_NANOSECONDS * min(count, means.k)
         threads = useful_threads(n_threads, rows.d * (count * ADDED_NANOSECONDS + renewed))
         if self.rate is mean_rate:
-            means.add(rows, start, stop, own, threads, weights, chosen)
+            self._add(means, rows, start, stop, own, threads, weights, chosen)
             return
         k, d = means.centers.shape
         new = Means(self.frame, np.zeros((k, d)), np.zeros((k, 2)))
-        new.add(rows, start, stop, own, threads, weights, chosen)
+        self._add(new, rows, start, stop, own, threads, weights, chosen)
         seen, weight = means.weights, new.weights[:, 0]
         steps = self.steps(seen[:, 0], weight)
         met = weight > 0
@@ -178,6 +185,19 @@ class Learner:
         add_weights(seen, weight)
         means.touched[met] = 1
         means.restore(threads)
+
+    @staticmethod
+    def _add(means, rows, start, stop, labels, n_threads, weights, chosen):
+        """Rows of a batch added to means, in calls between which signals are seen; the order of
+        the additions, and so their bits, are those of one call."""
+        row = ROW_NANOSECONDS + GATHERED_NANOSECONDS * (rows.d if rows.centered else rows.entries)
+        # A call renews the centres that have rows in it.
+        renewed = RENEWED_NANOSECONDS * means.k * rows.d
+        step = max(1, int(max(CALL_NANOSECONDS, renewed) / row))
+        for at in range(start, stop, step):
+            end = min(stop, at + step)
+            own = labels[at - start : end - start]
+            means.add(rows, at, end, own, n_threads, weights, chosen)
 
     def steps(self, seen, weight):
         """Steps of the rate for weights in units of the state."""
@@ -205,7 +225,11 @@ class Learner:
             weight = np.ones(rows.n) if weights is None else weights
             steps = np.ascontiguousarray(self.steps(np.zeros(rows.n), weight))
         if mean or fixed:
-            for start, stop, _ in passes(rows, means.k, 1):
+            cost = LEARNT_ROW_NANOSECONDS + LEARNT_NANOSECONDS * rows.d
+            cost += rows.nanoseconds(4 * means.k)  # one row at a time: no tile
+            step = max(1, int(CALL_NANOSECONDS / cost))
+            for start in range(0, rows.n, step):
+                stop = min(rows.n, start + step)
                 means.learn(start, stop, labels, values, weights, steps)
             return
         steps = np.zeros(rows.n)
