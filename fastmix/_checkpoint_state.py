@@ -118,12 +118,12 @@ def _of_start(arguments, start, prefix):
         "covariances": matrices,
         "whitening": matrices,
         "log_det": [k],
-        "bounds": [start["n_iter"]],
     }
     masks = {"held": [1 if kind == "tied" else k], "reseeded": [k], "dead": [k]}
     return {
         **{f"{prefix}{key}": Expected(_F8, shape) for key, shape in shapes.items()},
         **{f"{prefix}{key}": Expected(_MASK, shape) for key, shape in masks.items()},
+        f"{prefix}bounds": Expected(_F8, [start["n_iter"]], logarithms=True),
         f"{prefix}repairs": Expected(_I8, [start["n_repairs"], 3]),
     }
 

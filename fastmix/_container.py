@@ -44,7 +44,7 @@ class Expected(NamedTuple):
 
     dtypes: tuple
     shape: list
-    finite: bool = True
+    logarithms: bool = False  # of which minus infinity is one; other values are finite
 
 
 class Format(NamedTuple):
@@ -54,7 +54,7 @@ class Format(NamedTuple):
     version: int
     # From class and params to the arrays, {name: Expected}; it refuses what it does not know.
     arrays_of: Callable
-    # From class and params of an older version to those of this one, as far as they suffice.
+    # From class, params and an older version to the params of this one, as far as they suffice.
     upgraded: Callable | None = None
 
 
@@ -71,8 +71,7 @@ def write(path, form, name, params, arrays):
     }
     expected = _check_manifest(manifest, form)
     for key, array in arrays.items():
-        if expected[key].finite:
-            _check_finite(key, array)
+        _check_finite(key, array, expected[key])
     with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         write_member(archive, MANIFEST, json.dumps(manifest, indent=1).encode())
         for key, array in arrays.items():
@@ -92,7 +91,7 @@ def read(path, form, build):
             entries = manifest["arrays"]
             check_names(archive, {MANIFEST, *map(_member_of, entries)})
             arrays = {
-                key: _read_array(archive, key, entry, expected[key].finite)
+                key: _read_array(archive, key, entry, expected[key])
                 for key, entry in entries.items()
             }
         with blaming(MANIFEST):
@@ -149,13 +148,14 @@ def _check_manifest(manifest, form):
         check_keys(MANIFEST, "keys", manifest, _MANIFEST_KEYS)
         if manifest["format_version"] == form.version:
             return _check_content(manifest, form)
-        manifest["params"] = form.upgraded(manifest["class"], manifest["params"])
+        version = manifest["format_version"]
+        manifest["params"] = form.upgraded(manifest["class"], manifest["params"], version)
         try:
             return _check_content(manifest, form)
         except Refusal as error:
             raise Refusal(
-                f"{error}; it is of the older format_version {manifest['format_version']}, and "
-                f"this fastmix reads {form.version}"
+                f"{error}; it is of the older format_version {version}, and this fastmix reads "
+                f"{form.version}"
             ) from error
 
 
@@ -187,7 +187,7 @@ def _check_entry(member, entry, wanted):
         refuse(member, f"declares {entry['bytes']!r:.40} bytes; its shape needs {size!r:.40}")
 
 
-def _read_array(archive, key, entry, finite):
+def _read_array(archive, key, entry, wanted):
     member = _member_of(key)
     # The manifest's shape is true to params by now; whether it is true to the bytes is checked
     # before memory is taken.
@@ -206,13 +206,14 @@ def _read_array(archive, key, entry, finite):
             refuse(member, "is cut off")
     if hashlib.sha256(array).hexdigest() != entry["sha256"]:
         refuse(member, "SHA-256 differs from the manifest's")
-    if finite:
-        _check_finite(key, array)
+    _check_finite(key, array, wanted)
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _check_finite(key, array):
+def _check_finite(key, array, wanted):
     finite = np.isfinite(array)
+    if wanted.logarithms:
+        finite |= array == -np.inf
     if not finite.all():
         place = tuple(int(i) for i in np.unravel_index(np.argmin(finite), array.shape))
         refuse(_member_of(key), f"value at {place} is {array[place]}; expected finite values")

@@ -7,7 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmix._rows import RowsValidation
 from fastmix._saving import SavedModel
-from fastmix._state import common_state, restore_columns, stored_frame
+from fastmix._state import LOWER_BOUNDS, common_state, restore_columns, stored_frame
 from fastmix._stepwise_state import restored, stored
 from fastmix.core import _mixture_fit as core
 from fastmix.core import _mixture_use as use
@@ -70,6 +70,7 @@ class FittedMixture(RowsValidation, SavedModel):
         check_is_fitted(self, "_model")
         parameters, factors, frame = self._model
         likelihood = getattr(self, "log_likelihood_", None)  # from_parameters has none
+        bounds = getattr(self, "lower_bounds_", None)  # nor a file of an older version this
         params, arrays = common_state(self, frame)
         params |= {
             "n_components": len(parameters.means),
@@ -78,6 +79,7 @@ class FittedMixture(RowsValidation, SavedModel):
             "converged": bool(self.converged_),
             "n_iter": int(self.n_iter_),
             "lower_bound": float(self.lower_bound_),
+            "n_lower_bounds": None if bounds is None else len(bounds),
             "log_likelihood": None if likelihood is None else float(likelihood),
             "seen": float(getattr(self, "_seen", 0.0)),
             "reg_covar": self.reg_covar if self.reg_covar == "auto" else float(self.reg_covar),
@@ -94,6 +96,8 @@ class FittedMixture(RowsValidation, SavedModel):
             "whitening": factors.P,
             "log_det": factors.log_det,
         }
+        if bounds is not None:
+            arrays[LOWER_BOUNDS] = np.array(bounds, dtype=np.float64)
         state = self.__dict__.get("_stepwise")
         if state is not None:
             params["stepwise"], learnt = stored(state)
@@ -119,6 +123,8 @@ class FittedMixture(RowsValidation, SavedModel):
         model.converged_ = params["converged"]
         model.n_iter_ = params["n_iter"]
         model.lower_bound_ = params["lower_bound"]
+        if LOWER_BOUNDS in arrays:
+            model.lower_bounds_ = arrays[LOWER_BOUNDS].tolist()
         model._seen, model._held = params["seen"], params["held"]
         if params["stepwise"] is not None:
             model._stepwise = restored(params, arrays, model._model)

@@ -17,6 +17,7 @@ from fastmix.core._rates import made_rate
 __all__ = [
     "ARRAYS",
     "LATER",
+    "LOWER_BOUNDS",
     "PARAMS",
     "common_state",
     "learnt_arrays",
@@ -135,6 +136,8 @@ PARAMS = {
         "converged": lambda value: type(value) is bool,
         "n_iter": _is_size,
         "lower_bound": _is_log_likelihood,
+        # How many there are; None: not known.
+        "n_lower_bounds": lambda value: value is None or _is_size(value),
         "log_likelihood": lambda value: value is None or _is_log_likelihood(value),
         "seen": _is_amount,
         "reg_covar": _is_reg_covar,
@@ -145,19 +148,23 @@ PARAMS = {
     },
 }
 
-# What files of version 1 lack, and what a model had that was read from one: the defaults.
+# What a version of the format brought, and what a model had that was read from an older file: the
+# defaults.
 _LATER_CENTERS = {"learning_rate": "mean", "sequential": None}
 LATER = {
-    "KMeans": _LATER_CENTERS | {"batch_size": None},
-    "MiniBatchKMeans": _LATER_CENTERS
-    | {"batch_size": 1024, "reassignment_ratio": 0.01, "random_state": None, "batches": None},
-    "GaussianMixture": {
-        "reg_covar": 1e-6,
-        "learning_rate": None,
-        "averaging": False,
-        "held": [],
-        "stepwise": None,
+    2: {
+        "KMeans": _LATER_CENTERS | {"batch_size": None},
+        "MiniBatchKMeans": _LATER_CENTERS
+        | {"batch_size": 1024, "reassignment_ratio": 0.01, "random_state": None, "batches": None},
+        "GaussianMixture": {
+            "reg_covar": 1e-6,
+            "learning_rate": None,
+            "averaging": False,
+            "held": [],
+            "stepwise": None,
+        },
     },
+    3: {"GaussianMixture": {"n_lower_bounds": None}},
 }
 
 # The arrays of each class, with the dtypes they may have and the parameters that size them: one
@@ -194,6 +201,10 @@ _SUMS = {
 }
 
 
+# The lower bounds of a mixture, where they are known.
+LOWER_BOUNDS = "lower_bounds"
+
+
 def _sized(prefix, *names):
     """Arrays of a mixture, by names of a model's, under a prefix."""
     of_model = ARRAYS["GaussianMixture"]
@@ -201,14 +212,17 @@ def _sized(prefix, *names):
 
 
 def learnt_arrays(name, params):
-    """The arrays that a model of this class has more for ``partial_fit`` to go on from."""
+    """The arrays that a model of this class has more: for ``partial_fit`` to go on from, and the
+    lower bounds of a mixture."""
     if name != "GaussianMixture":
         return {} if params["sequential"] is None else _SUMS
-    stepwise = params["stepwise"]
+    arrays, stepwise = {}, params["stepwise"]
+    if params["n_lower_bounds"] is not None:
+        arrays[LOWER_BOUNDS] = ("<f8",), ("n_lower_bounds",)
     if stepwise is None:
-        return {}
+        return arrays
     moments = ("weights", "means", "covariances")  # of these shapes: sums, first and second moments
-    arrays = _sized("raw", *moments) | {"floor_variances": _PIVOT["pivot"]}
+    arrays |= _sized("raw", *moments) | {"floor_variances": _PIVOT["pivot"]}
     if stepwise["total"] is not None:
         arrays |= _sized("moments", *moments)
     if stepwise["averaged"]:

@@ -70,8 +70,8 @@ class StepwiseUpdates:
         the mean anew.
 
         ``fit_report_`` has the keys of a fit, of this call alone, but for repairs and held; and
-        step, and seen, the weight of all rows.  ``lower_bounds_`` has one for every batch; after a
-        model file is loaded, for those since, as for repairs.
+        step, and seen, the weight of all rows.  ``lower_bounds_`` has one for every batch; repairs
+        are those since a model file was loaded.
 
         References
         ----------

@@ -6,13 +6,14 @@
 
 import fastmix
 from fastmix._container import MANIFEST, Expected, Format, ModelFileError, check_keys, read, write
-from fastmix._state import ARRAYS, LATER, PARAMS, learnt_arrays, shape_of
+from fastmix._state import ARRAYS, LATER, LOWER_BOUNDS, PARAMS, learnt_arrays, shape_of
 from fastmix._stored_zip import Refusal, refuse
 
 __all__ = ["FORMAT_VERSION", "ModelFileError", "load", "load_model", "save_model"]
 
 # 1: what predict needs, and the weight of the rows behind it.  2: what partial_fit goes on from.
-FORMAT_VERSION = 2
+# 3: the lower bounds of a mixture.
+FORMAT_VERSION = 3
 
 
 def _arrays_of(name, params):
@@ -24,15 +25,17 @@ def _arrays_of(name, params):
         if not is_valid(params[key]):
             refuse(MANIFEST, f"{key} of {name} cannot be {params[key]!r:.40}")
     return {
-        key: Expected(dtypes, shape_of(axes, params))
+        key: Expected(dtypes, shape_of(axes, params), key == LOWER_BOUNDS)
         for key, (dtypes, axes) in (ARRAYS[name] | learnt_arrays(name, params)).items()
     }
 
 
-def _upgraded(name, params):
-    """The params of version 1 with what version 2 has more: defaults, and nothing learnt."""
-    known = isinstance(name, str) and name in LATER and isinstance(params, dict)
-    return LATER[name] | params if known else params
+def _upgraded(name, params, version):
+    """The params of an older version with what later ones have more: defaults, nothing learnt."""
+    if isinstance(name, str) and isinstance(params, dict):
+        for later in range(version + 1, FORMAT_VERSION + 1):
+            params = LATER[later].get(name, {}) | params
+    return params
 
 
 _FORMAT = Format("fastmix-model", FORMAT_VERSION, _arrays_of, _upgraded)
@@ -100,9 +103,9 @@ def load_model(path):
     Returns
     -------
     model : KMeans or GaussianMixture
-        The fitted estimator, without the labels, trace and report of its fit.  Of its parameters it
-        has those that ``partial_fit`` depends on, which goes on to the bits of the model saved; a
-        ``learning_rate`` that is a function of the user's must be set anew.
+        The fitted estimator, without labels, ``fit_report_`` and the trace of K-means.  Of its
+        parameters it has those that ``partial_fit`` depends on, which goes on to the bits of the
+        model saved; a ``learning_rate`` that is a function of the user's must be set anew.
 
     Raises
     ------

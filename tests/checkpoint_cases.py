@@ -68,6 +68,19 @@ CASES = {
         DENSE,
         WEIGHTS,
     ),
+    # The first lower bound is minus infinity: means so many standard deviations away.
+    "far": (
+        GaussianMixture,
+        {
+            "n_components": 2,
+            "covariance_type": "diag",
+            "means_init": DENSE[:2] + 100,
+            "precisions_init": np.full((2, 4), 1e307),
+            "tol": 1e-5,
+        },
+        DENSE,
+        None,
+    ),
     "collapse": (
         GaussianMixture,
         {

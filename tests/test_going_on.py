@@ -12,6 +12,7 @@ from archives import archive_of, edit_manifest, members_of, refusal_of
 from fastmix import GaussianMixture, HalfLife, KMeans, MiniBatchKMeans, PowerLaw
 from fastmix._state import ARRAYS, LATER
 from fastmix.core._parameters import COVARIANCE_TYPES
+from fastmix.model_file import FORMAT_VERSION
 
 K, D = 3, 4
 RATES = [None, "mean", 0.25, PowerLaw(0.8), HalfLife(300)]
@@ -42,8 +43,9 @@ def fit(model, X):
 
 def of_mixture(model):
     arrays = model.weights_, model.means_, model.covariances_, model.precisions_cholesky_
-    values = model.n_iter_, model.lower_bound_, model.fit_report_["seen"], model.fit_report_["step"]
-    return [array.tobytes() for array in arrays], values, model.fit_report_["held"]
+    report, bounds = model.fit_report_, (model.lower_bound_, model.lower_bounds_)
+    values = model.n_iter_, bounds, report["seen"], report["step"], report["held"]
+    return [array.tobytes() for array in arrays], values
 
 
 def of_centers(model):
@@ -160,32 +162,33 @@ def test_a_rate_that_is_a_function_must_be_set_anew(model, tmp_path):
     assert loaded.score(rows()) == model.partial_fit(rows(seed=1)).score(rows())
 
 
-# Files of version 1
+# Files of older versions
 
 
-def first_version(name, folder, *lacking):
-    """The bytes of a file of version 1, and the model that was saved."""
-    model = fit(getattr(fastmix, name)(K, random_state=0), rows())
+def older(version, model, folder, *lacking):
+    """The bytes of a file of an older version."""
+    name = type(model).__name__
     model.save(folder / "model.npz")
     members = members_of((folder / "model.npz").read_bytes())
     manifest = json.loads(members["manifest.json"])
-    for key in set(members) - {"manifest.json"} - {f"{key}.npy" for key in ARRAYS[name]}:
-        del members[key], manifest["arrays"][key.removesuffix(".npy")]
-    for key in lacking:
+    for later in range(version + 1, FORMAT_VERSION + 1):
+        for key in LATER[later].get(name, ()):
+            del manifest["params"][key]
+    arrays = set(ARRAYS[name]) if version == 1 else set(manifest["arrays"]) - {"lower_bounds"}
+    for key in set(manifest["arrays"]) - arrays | set(lacking):
         members.pop(f"{key}.npy", None)
         manifest["arrays"].pop(key, None)
         manifest["params"].pop(key, None)
-    for key in LATER[name]:
-        del manifest["params"][key]
     members["manifest.json"] = json.dumps(manifest).encode()
-    edit_manifest(members, format_version=1)
-    return archive_of(members), model
+    edit_manifest(members, format_version=version)
+    return archive_of(members)
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("name", ARRAYS)
-def test_a_file_of_version_1_is_read(name, tmp_path):
-    data, model = first_version(name, tmp_path)
-    (tmp_path / "old.npz").write_bytes(data)
+def test_a_file_of_an_older_version_is_read(name, version, tmp_path):
+    model = fit(getattr(fastmix, name)(K, random_state=0), rows())
+    (tmp_path / "old.npz").write_bytes(older(version, model, tmp_path))
     loaded = fastmix.load(tmp_path / "old.npz")
     np.testing.assert_array_equal(loaded.predict(rows()), model.predict(rows()))
     # The weight of the rows behind the model is there: new ones do not take it over.
@@ -194,15 +197,38 @@ def test_a_file_of_version_1_is_read(name, tmp_path):
     assert np.count_nonzero(np.sort(loaded.predict(rows())) != before) < 20
 
 
+def test_a_mixture_of_version_2_goes_on_without_its_lower_bounds(tmp_path):
+    model = GaussianMixture(K, random_state=0, averaging=True).partial_fit(rows())
+    (tmp_path / "old.npz").write_bytes(older(2, model, tmp_path))
+    loaded = fastmix.load(tmp_path / "old.npz")
+    assert not hasattr(loaded, "lower_bounds_")
+    loaded = reloaded(loaded, tmp_path)  # as one of this version, in which they are not known
+    assert not hasattr(loaded, "lower_bounds_")
+    for each in (model, loaded):
+        each.partial_fit(rows(seed=1))
+    assert loaded.lower_bounds_ == model.lower_bounds_[1:]
+    loaded.lower_bounds_ = model.lower_bounds_
+    assert of_mixture(loaded) == of_mixture(model)
+
+
 @pytest.mark.parametrize(
-    ("name", "lacking"),
-    [("KMeans", "counts"), ("MiniBatchKMeans", "counts"), ("GaussianMixture", "seen")],
+    ("version", "name", "lacking"),
+    [
+        (1, "KMeans", "counts"),
+        (1, "MiniBatchKMeans", "counts"),
+        (1, "GaussianMixture", "seen"),
+        (2, "GaussianMixture", "held"),
+    ],
 )
-def test_a_file_of_version_1_that_says_too_little_is_refused(name, lacking, tmp_path):
-    data, _ = first_version(name, tmp_path, lacking)
+def test_a_file_of_an_older_version_that_says_too_little_is_refused(
+    version, name, lacking, tmp_path
+):
+    model = fit(getattr(fastmix, name)(K, random_state=0), rows())
+    data = older(version, model, tmp_path, lacking)
     message = refusal_of(fastmix.load, tmp_path / "old.npz", data)
     assert message.startswith("manifest.json: its ")
-    assert message.endswith("it is of the older format_version 1, and this fastmix reads 2")
+    reads = f"this fastmix reads {FORMAT_VERSION}"
+    assert message.endswith(f"it is of the older format_version {version}, and {reads}")
 
 
 # Files that were forged
@@ -219,6 +245,9 @@ def test_a_file_of_version_1_that_says_too_little_is_refused(name, lacking, tmp_
         (("reg_covar",), -1.0),
         (("averaging",), 1),
         (("held",), [K]),
+        (("n_lower_bounds",), -1),
+        (("n_lower_bounds",), True),
+        (("n_lower_bounds",), None),
         (("held",), [-1]),
         (("stepwise",), {}),
         (("stepwise", "total"), float("inf")),
@@ -246,3 +275,20 @@ def test_sums_that_are_missing_are_refused(key, tmp_path):
     del members[f"{key}.npy"]
     message = refusal_of(fastmix.load, tmp_path / "bad.npz", archive_of(members))
     assert message == f"{key}.npy: is missing"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_lower_bounds_that_cannot_be_are_refused(value, tmp_path):
+    model = GaussianMixture(K, random_state=0).partial_fit(rows()).partial_fit(rows())
+    model.lower_bounds_[1] = value
+    with pytest.raises(ValueError, match=rf"lower_bounds.npy: value at \(1,\) is {value}"):
+        model.save(tmp_path / "model.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_number_of_lower_bounds_is_refused(tmp_path):
+    GaussianMixture(K, random_state=0).partial_fit(rows()).save(tmp_path / "model.npz")
+    members = members_of((tmp_path / "model.npz").read_bytes())
+    edit_manifest(members, "params", n_lower_bounds=2)
+    message = refusal_of(fastmix.load, tmp_path / "bad.npz", archive_of(members))
+    assert message == "lower_bounds.npy: has shape [1]; expected [2]"
