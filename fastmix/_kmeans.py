@@ -22,6 +22,7 @@ from fastmix._rollback import Rollback
 from fastmix._rows import RowsValidation
 from fastmix._sequential import SequentialUpdates
 from fastmix.core import _fit as core
+from fastmix.core._finite import is_checked_later
 from fastmix.core._kernels import distinct_labels
 from fastmix.core._threads import thread_limit
 from fastmix.core._validation import (
@@ -344,12 +345,16 @@ class KMeans(
 
     # ------------------------------------------------------------------ use
 
-    def _rows(self, X):
-        """Rows of X in the model's frame, the centres there, and the threads to use."""
+    def _rows(self, X, once=False):
+        """Rows of X in the model's frame, the centres there, and the threads to use.
+
+        With once, those of a source are not checked, and have no bounds: their one pass does that.
+        """
         check_is_fitted(self, "cluster_centers_")
         n_threads = thread_limit(self.n_threads)
         X = self._validated(X, reset=False)
-        return *core.model_rows(X, self._model, n_threads), n_threads
+        check = not (once and is_checked_later(X))
+        return *core.model_rows(X, self._model, n_threads, check), n_threads
 
     def predict(self, X, out=None):
         """Nearest centre of every row (PRML 9.2).
@@ -366,10 +371,10 @@ class KMeans(
         labels : ndarray of shape (n_samples,), int32
             Index of the nearest centre; ties go to the lowest; ``out`` where given.
         """
-        rows, centers, n_threads = self._rows(X)
+        rows, centers, n_threads = self._rows(X, once=out is None)
         if out is not None:
             as_out(out, (rows.n,), "i", contiguous=True)
-        return core.predict(rows, centers, n_threads, out=out)
+        return core.predict(rows, centers, n_threads, out=out, check=rows.bounds is None)
 
     def transform(self, X):
         """Distances to all centres.
@@ -384,12 +389,11 @@ class KMeans(
         distances : ndarray of shape (n_samples, n_clusters)
             Euclidean distances by differences, in the dtype of X if float32, else float64.
         """
-        rows, _, n_threads = self._rows(X)
+        rows, _, n_threads = self._rows(X, once=True)
         # To the public centres, not the float64 ones: a centre is at distance zero from itself.
         centers = self._centers.astype(np.float64) * rows.scale - rows.offset
-        return core.distances(rows, centers, n_threads).astype(
-            result_dtype(rows.X.dtype), copy=False
-        )
+        distances = core.distances(rows, centers, n_threads, check=rows.bounds is None)
+        return distances.astype(result_dtype(rows.X.dtype), copy=False)
 
     def score(self, X, y=None, sample_weight=None):
         """Minus the objective of new rows.
@@ -410,5 +414,4 @@ class KMeans(
         """
         rows, centers, n_threads = self._rows(X)
         weights, factor = as_weights(sample_weight, rows.n)
-        labels = core.predict(rows, centers, n_threads)
-        return -factor * core.objective(rows, centers, labels, weights, n_threads)
+        return -factor * core.objective(rows, centers, weights, n_threads)

@@ -179,12 +179,9 @@ class FittedMixture(RowsValidation, SavedModel):
             In the dtype of X if float32, else float64; ``out`` where given.
         """
         X, n_threads = self._rows(X)
-        shape = (len(X), len(self._model.parameters.means))
-        if out is None:
-            out = np.empty(shape, dtype=result_dtype(X.dtype))
-        else:
-            as_out(out, shape)
-        return use.responsibilities_of(X, self._model, out, n_threads)
+        if out is not None:
+            as_out(out, (len(X), len(self._model.parameters.means)))
+        return use.responsibilities_of(X, self._model, n_threads, out)
 
     def score_samples(self, X, out=None):
         """Log-density of every row (PRML 9.12).
@@ -203,11 +200,10 @@ class FittedMixture(RowsValidation, SavedModel):
             ends; ``out`` where given.
         """
         X, n_threads = self._rows(X)
-        if out is None:
-            out = np.empty(len(X), dtype=result_dtype(X.dtype))
-        else:
+        if out is not None:
             as_out(out, (len(X),))
-        return use.log_densities(X, self._model, n_threads, out=out)
+        dtype = result_dtype(X.dtype)
+        return use.log_densities(X, self._model, n_threads, out=out, dtype=dtype)
 
     def score(self, X, y=None, sample_weight=None):
         """Mean log-likelihood of a row.

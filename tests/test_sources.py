@@ -370,14 +370,15 @@ def test_the_first_value_that_is_not_finite_is_named(tmp_path):
 
 
 class Failing(Blocks):
-    """Blocks of 500 rows of which number 7 cannot be read from the third pass on."""
+    """Blocks of 500 rows of which number 7 can be read in so many passes."""
 
-    passes = 0
+    def __init__(self, X, good):
+        self.X, self.good, self.passes = X, good, 0
 
     def __iter__(self):
         self.passes += 1
         for index in range(10):
-            if index == 7 and self.passes > 2:
+            if index == 7 and self.passes > self.good:
                 raise OSError("the tape is torn")
             yield self.X[500 * index : 500 * (index + 1)]
 
@@ -388,10 +389,10 @@ def test_a_reader_that_fails_is_named_by_block_and_leaves_the_estimator(estimato
     model = estimator(3, random_state=0).fit(X)
     before = model.__dict__.copy()
     with pytest.raises(RuntimeError, match=r"block 7 of X could not be read: OSError: the tape"):
-        model.fit(Failing(X))
+        model.fit(Failing(X, good=2))
     assert model.__dict__ == before
     with pytest.raises(RuntimeError, match=r"block 7 of X could not be read"):
-        model.predict(Failing(X))
+        model.predict(Failing(X, good=1))
 
 
 class Changing(Blocks):

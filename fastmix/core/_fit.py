@@ -13,6 +13,7 @@ from fastmix.core import _lloyd
 from fastmix.core._assignment import Assignment, default_memory
 from fastmix.core._dense import DenseRows
 from fastmix.core._dense_assignment import DenseAssignment
+from fastmix.core._finite import finite_calls
 from fastmix.core._frame import Frame, extremes, passes, scan
 from fastmix.core._kernels import isa
 from fastmix.core._kmeans_checkpoint import open_checkpoints
@@ -326,11 +327,13 @@ def as_callbacks(callbacks):
     return callbacks
 
 
-def model_rows(X, model, n_threads):
-    """Validated X, every value finite, as rows in a model's frame, and the centres there."""
+def model_rows(X, model, n_threads, check=True):
+    """Validated X as rows in a model's frame, and the centres there; with check, ValueError if a
+    value is not finite."""
     frame = model.frame
     rows = as_rows(X, frame.dtype)
-    rows.bounds = extremes(rows, n_threads)
+    if check:
+        rows.bounds = extremes(rows, n_threads)
     offset, centers = frame.pivot * frame.scale, model.centers
     if not rows.centered:
         centers, offset = centers + offset, np.zeros(rows.d)
@@ -338,26 +341,36 @@ def model_rows(X, model, n_threads):
     return rows, centers
 
 
-def predict(rows, centers, n_threads, second=None, out=None):
-    """E-step (PRML 9.2): labels (n,) int32 of rows for framed centres; ties to the lowest."""
+def predict(rows, centers, n_threads, second=None, out=None, check=False):
+    """E-step (PRML 9.2): labels (n,) int32 of rows for framed centres; ties to the lowest.
+
+    With check, ValueError if a value is not finite.
+    """
     labels = np.empty(rows.n, dtype=np.int32) if out is None else out
     labels[...] = 0
-    for start, stop, threads in passes(rows, len(centers), n_threads):
+    calls = passes(rows, len(centers), n_threads)
+    for start, stop, threads in finite_calls(rows, calls, n_threads, check):
         rows.assign(start, stop, centers, labels, threads, second=second)
     return labels
 
 
-def distances(rows, centers, n_threads):
-    """Euclidean distances (n, k), in the compute dtype, of rows to framed centres."""
+def distances(rows, centers, n_threads, check=False):
+    """Euclidean distances (n, k), in the compute dtype, of rows to framed centres.
+
+    With check, ValueError if a value is not finite.
+    """
     out = np.empty((rows.n, len(centers)), dtype=rows.dtype)
     # Twice the operations of an E-step, square roots, and a new page of memory every 4 KiB.
-    for start, stop, threads in passes(rows, 4 * len(centers), n_threads):
+    calls = passes(rows, 4 * len(centers), n_threads)
+    for start, stop, threads in finite_calls(rows, calls, n_threads, check):
         rows.distances(start, stop, centers, out[start:stop], threads)
     return out
 
 
-def objective(rows, centers, labels, weights, n_threads):
-    """Objective (PRML 9.1) in the user's units of rows in a model's frame."""
+def objective(rows, centers, weights, n_threads):
+    """Objective (PRML 9.1) in the user's units of checked rows in a model's frame, each at its
+    nearest centre."""
     largest = np.abs(rows.bounds * rows.scale - rows.offset).max(axis=0)
-    total = _lloyd.inertia(rows, centers, labels, weights, largest, n_threads)
+    labels = np.zeros(rows.n, dtype=np.int32)
+    total = _lloyd.inertia(rows, centers, labels, weights, largest, n_threads, assign=True)
     return total / rows.scale / rows.scale

@@ -67,15 +67,17 @@ class Run:
     )
 
 
-def inertia(rows, centers, labels, weights, largest, n_threads):
+def inertia(rows, centers, labels, weights, largest, n_threads, assign=False):
     """Objective (PRML 9.1) by differences in float64, exactly summed; in framed units.
 
-    largest (d,) bounds the framed rows.
+    largest (d,) bounds the framed rows.  With assign, an E-step writes labels in the same pass.
     """
     heaviest = 1.0 if weights is None else float(weights.max())
     grid = exact_column_grid(heaviest * residual_bound(largest, centers), rows.n)
     coarse = fine = 0.0
-    for start, stop, threads in passes(rows, 1, n_threads):
+    for start, stop, threads in passes(rows, len(centers) if assign else 1, n_threads):
+        if assign:
+            rows.assign(start, stop, centers, labels, threads)
         part = rows.inertia(start, stop, centers, labels, grid, threads, weights)
         coarse, fine = coarse + part[0], fine + part[1]
     return coarse + fine

@@ -5,10 +5,12 @@ import math
 
 import numpy as np
 
+from fastmix.core._finite import finite_calls, is_checked_later
 from fastmix.core._mixture import log
 from fastmix.core._moments import framed_rows
 from fastmix.core._parameters import ordered_sum
 from fastmix.core._passes import slot_passes
+from fastmix.core._validation import result_dtype
 
 __all__ = [
     "best_log_responsibilities",
@@ -63,11 +65,14 @@ def weighted_total(values, weights=None):
     return total.end()
 
 
-def log_likelihood(rows, factors, frame, weights, n_threads):
-    """sum_n w_n ln p(x_n) (PRML 9.14) of framed rows, per unit of the user's space."""
+def log_likelihood(rows, factors, frame, weights, n_threads, check=False):
+    """sum_n w_n ln p(x_n) (PRML 9.14) of framed rows, per unit of the user's space.
+
+    With check, ValueError if a value is not finite.
+    """
     kind, k, shift = factors.covariance_type, len(factors.means), log_scale(frame)
-    total = _Total(weights)
-    for start, stop, threads in slot_passes(rows, kind, k, n_threads, values=1):
+    total, calls = _Total(weights), slot_passes(rows, kind, k, n_threads, values=1)
+    for start, stop, threads in finite_calls(rows, calls, n_threads, check):
         log_prob = np.empty(stop - start)
         rows.expect(start, stop, factors, threads, log_prob=log_prob, origin=start)
         total.add(log_prob + shift if shift else log_prob)
@@ -76,17 +81,20 @@ def log_likelihood(rows, factors, frame, weights, n_threads):
 
 def log_likelihood_of(X, model, weights, n_threads):
     """The same of validated rows."""
-    rows = framed_rows(X, model.frame, n_threads)
-    return log_likelihood(rows, model.factors, model.frame, weights, n_threads)
+    later = is_checked_later(X)
+    rows = framed_rows(X, model.frame, n_threads, check=not later)
+    return log_likelihood(rows, model.factors, model.frame, weights, n_threads, check=later)
 
 
-def log_densities(X, model, n_threads, joint=None, out=None):
-    """ln p(x) (PRML 9.12) of validated rows, into out (n,) of any float dtype, by default float64;
-    and ln p(x, z_k = 1) in joint (n, k)."""
-    rows, shift = framed_rows(X, model.frame, n_threads), log_scale(model.frame)
+def log_densities(X, model, n_threads, joint=None, out=None, dtype=np.float64):
+    """ln p(x) (PRML 9.12) of validated rows, into out (n,) of any float dtype or a new array; and
+    ln p(x, z_k = 1) in joint (n, k), which is new."""
+    later, shift = is_checked_later(X, out), log_scale(model.frame)
+    rows = framed_rows(X, model.frame, n_threads, check=not later)
     kind, k = model.factors.covariance_type, len(model.factors.means)
-    out = np.empty(rows.n) if out is None else out
-    for start, stop, threads in slot_passes(rows, kind, k, n_threads, values=1):
+    out = np.empty(rows.n, dtype=dtype) if out is None else out
+    calls = slot_passes(rows, kind, k, n_threads, values=1)
+    for start, stop, threads in finite_calls(rows, calls, n_threads, later):
         part = np.empty(stop - start)
         own = None if joint is None else joint[start:stop]
         rows.expect(start, stop, model.factors, threads, log_prob=part, log_joint=own, origin=start)
@@ -99,20 +107,26 @@ def log_densities(X, model, n_threads, joint=None, out=None):
 
 def labels_of(X, model, n_threads, out=None):
     """Component of the largest responsibility of every row, (n,) int32; ties to the lowest."""
+    later = is_checked_later(X, out)
     labels = np.empty(len(X), dtype=np.int32) if out is None else out
-    rows = framed_rows(X, model.frame, n_threads)
+    rows = framed_rows(X, model.frame, n_threads, check=not later)
     kind, k = model.factors.covariance_type, len(model.factors.means)
-    for start, stop, threads in slot_passes(rows, kind, k, n_threads):
+    calls = slot_passes(rows, kind, k, n_threads)
+    for start, stop, threads in finite_calls(rows, calls, n_threads, later):
         rows.expect(start, stop, model.factors, threads, labels=labels)
     return labels
 
 
-def responsibilities_of(X, model, out, n_threads):
-    """Responsibilities (PRML 9.13) of validated rows, written to out (n, k) of any float dtype."""
+def responsibilities_of(X, model, n_threads, out=None):
+    """Responsibilities (PRML 9.13) of validated rows, written to out (n, k) of any float dtype, or
+    to a new array."""
     kind, k = model.factors.covariance_type, len(model.factors.means)
-    rows = framed_rows(X, model.frame, n_threads)  # every row is finite before out is written
+    later = is_checked_later(X, out)
+    rows = framed_rows(X, model.frame, n_threads, check=not later)
+    out = np.empty((rows.n, k), dtype=result_dtype(X.dtype)) if out is None else out
     direct = out.dtype == np.float64 and out.flags.c_contiguous and out.dtype.isnative
-    for start, stop, threads in slot_passes(rows, kind, k, n_threads, values=0 if direct else k):
+    calls = slot_passes(rows, kind, k, n_threads, values=0 if direct else k)
+    for start, stop, threads in finite_calls(rows, calls, n_threads, later):
         part = out[start:stop] if direct else np.empty((stop - start, k))
         rows.expect(start, stop, model.factors, threads, responsibilities=part, origin=start)
         if not direct:
@@ -121,9 +135,10 @@ def responsibilities_of(X, model, out, n_threads):
 
 
 def best_log_responsibilities(X, model, weights, n_threads):
-    """sum_n w_n ln max_k r_nk, in the order of the rows: the classification term of the ICL."""
+    """sum_n w_n ln max_k r_nk, in the order of the rows, which are finite: the classification term
+    of the ICL."""
     kind, k = model.factors.covariance_type, len(model.factors.means)
-    rows, total = framed_rows(X, model.frame, n_threads), _Total(weights)
+    rows, total = framed_rows(X, model.frame, n_threads, check=False), _Total(weights)
     for start, stop, threads in slot_passes(rows, kind, k, n_threads, values=k):
         r = np.empty((stop - start, k))
         rows.expect(start, stop, model.factors, threads, responsibilities=r, origin=start)

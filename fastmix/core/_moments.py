@@ -3,6 +3,7 @@
 
 import numpy as np
 
+from fastmix.core._finite import finite_calls, is_checked_later
 from fastmix.core._frame import Frame, extremes
 from fastmix.core._mixture import MixtureRows
 from fastmix.core._parameters import Parameters, ordered_sum
@@ -111,9 +112,11 @@ class Moments:
             raise ValueError(f"X has {X.shape[1]} columns, but the moments are of {d}")
         weights, unit = as_weights(weights, len(X))
         n_threads = thread_limit(n_threads)
-        rows = framed_rows(X, self.frame, n_threads)
+        later = is_checked_later(X)
+        rows = framed_rows(X, self.frame, n_threads, check=not later)
         part = Moments(self.covariance_type, k, d, self.frame, self.factors)
-        for start, stop, threads in slot_passes(rows, self.covariance_type, k, n_threads):
+        calls = slot_passes(rows, self.covariance_type, k, n_threads)
+        for start, stop, threads in finite_calls(rows, calls, n_threads, later):
             rows.expect(start, stop, self.factors, threads, weights=weights, moments=part)
         return self.merge(part.scale(unit) if unit != 1 else part)
 
