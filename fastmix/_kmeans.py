@@ -381,7 +381,7 @@ class KMeans(
 
         Parameters
         ----------
-        X : {array-like, CSR array} of shape (n_samples, n_features)
+        X : {array-like, CSR array, source} of shape (n_samples, n_features)
             New rows.
 
         Returns
@@ -400,7 +400,7 @@ class KMeans(
 
         Parameters
         ----------
-        X : {array-like, CSR array} of shape (n_samples, n_features)
+        X : {array-like, CSR array, source} of shape (n_samples, n_features)
             New rows.
         y : ignored
             Present by convention.

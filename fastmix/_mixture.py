@@ -316,7 +316,7 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or source of shape (n_samples, n_features)
             Rows.
         y : ignored
             Present by convention.

@@ -168,7 +168,7 @@ class FittedMixture(RowsValidation, SavedModel):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or source of shape (n_samples, n_features)
             New rows.
         out : ndarray of shape (n_samples, n_components), optional
             Where to write, float32 or float64; nothing of that size is made then.
@@ -210,7 +210,7 @@ class FittedMixture(RowsValidation, SavedModel):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or source of shape (n_samples, n_features)
             New rows.
         y : ignored
             Present by convention.
@@ -238,7 +238,7 @@ class FittedMixture(RowsValidation, SavedModel):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or source of shape (n_samples, n_features)
             Rows.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights >= 0, whose sum takes the place of the number of rows.
@@ -256,7 +256,7 @@ class FittedMixture(RowsValidation, SavedModel):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or source of shape (n_samples, n_features)
             Rows.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights >= 0.
@@ -274,7 +274,7 @@ class FittedMixture(RowsValidation, SavedModel):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or source of shape (n_samples, n_features)
             Rows.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights >= 0.

@@ -48,7 +48,7 @@ def kmeans(
 
     Parameters
     ----------
-    X : array-like or CSR array of shape (n_samples, n_features)
+    X : array-like, CSR array or source of shape (n_samples, n_features)
         Any numeric dtype, strides and byte order; neither copied nor written.  float32, float16
         and integers of 8 and 16 bits are computed in float32 tiles, all else in float64; sums are
         float64 in either case.  CSR entries may be in any order, sorted ones are faster; only where
@@ -149,7 +149,7 @@ def kmeans_plusplus(
 
     Parameters
     ----------
-    X : array-like or CSR array of shape (n_samples, n_features)
+    X : array-like, CSR array or source of shape (n_samples, n_features)
         As for :func:`kmeans`.
     n_clusters : int
         Number of centres K.
@@ -225,7 +225,7 @@ def assign(X, centers, *, return_distances=False, n_threads=None):
 
     Parameters
     ----------
-    X : array-like or CSR array of shape (n_samples, n_features)
+    X : array-like, CSR array or source of shape (n_samples, n_features)
         As for :func:`kmeans`.
     centers : array-like of shape (n_clusters, n_features)
         The centres.

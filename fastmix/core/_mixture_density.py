@@ -26,7 +26,7 @@ def log_prob(
 
     Parameters
     ----------
-    X : array-like of shape (n_samples, n_features)
+    X : array-like or source of shape (n_samples, n_features)
         Any numeric dtype, strides and byte order; neither copied nor written.  float32, float16
         and integers of 8 and 16 bits are computed in float32 tiles where the means are float32 too,
         all else in float64.

@@ -87,7 +87,7 @@ class Moments:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or source of shape (n_samples, n_features)
             Any numeric dtype, strides and byte order; neither copied nor written.
         weights : array-like of shape (n_samples,), optional
             Weights >= 0.
