@@ -165,9 +165,9 @@ cdef class GroupBounds(BoundState):
         for g in range(self.n_groups):
             self._own(&w, start, g)
         for g in range(self.n_groups):
-            if self.loose or self.coarse is not None:
+            if not self._blank():
                 self._other(&w, start, g)
-            else:  # nothing is known yet
+            else:
                 at = self._labels(&w, g, &end)
                 self._every(&w, start, g, 0, at)
                 self._every(&w, start, g, end, count)
@@ -201,6 +201,10 @@ cdef class GroupBounds(BoundState):
             w.open.rows[at] = w.list[i]
             w.rows[i] = start + w.list[i]
             w.places[i] = at
+
+    cdef bint _blank(self) noexcept nogil:
+        """Whether nothing is known of any row yet, so that each is open for every group."""
+        return not self.loose and self.coarse is None
 
     cdef Py_ssize_t _labels(self, Work *w, Py_ssize_t g, Py_ssize_t *end) noexcept nogil:
         """The open rows whose label is in a group: the first, and the end."""
@@ -240,7 +244,7 @@ cdef class GroupBounds(BoundState):
                 self.rows.isa.exact.bounds_own_f32(&self.b, &f, g, start, count, &w.open)
             else:
                 self.rows.isa.exact.bounds_own_f64(&self.b, &f, g, start, count, &w.open)
-            if self.loose or self.coarse is not None:
+            if not self._blank():
                 self.rows.isa.exact.bounds_wanted(&self.b, &w.open, g, start, at, count)
             at += count
 

@@ -49,6 +49,25 @@ FM_INLINE int any_open(const int16_t *codes, const int16_t *moved, int16_t neede
         open |= groups_open(codes + g, moved + g, needed, stride - g);
     return open != 0;
 }
+
+/* Of as many rows as fill FM_FLAGS with `stride` groups each, the flags of groups that may. */
+FM_INLINE uint32_t rows_open(const int16_t *codes, const int16_t *moved, const int16_t *needed,
+                             ptrdiff_t stride)
+{
+    const __m512i lane =
+        _mm512_set_epi16(31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13,
+                         12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i row = _mm512_srli_epi16(lane, stride == 8 ? 3 : 4);
+    const __m512i shift = stride == 8
+                              ? _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)moved))
+                              : _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)moved));
+    const __m512i least = _mm512_permutexvar_epi16(
+        row, _mm512_castsi128_si512(_mm_loadl_epi64((const __m128i *)needed)));
+    const __mmask32 beyond = _mm512_cmpeq_epi16_mask(least, _mm512_set1_epi16(FM_CODE_HALF));
+    const __mmask32 below =
+        _mm512_cmplt_epi16_mask(_mm512_loadu_si512(codes), _mm512_add_epi16(shift, least));
+    return (below & ~beyond) | _mm512_mask_cmpge_epi16_mask(beyond, shift, _mm512_setzero_si512());
+}
 #else
 /* Lanes of -1 for the same of eight groups. */
 FM_INLINE code8 eight_open(const int16_t *codes, const int16_t *moved, int16_t needed)
@@ -84,29 +103,7 @@ FM_INLINE int any_open(const int16_t *codes, const int16_t *moved, int16_t neede
 }
 #endif
 
-#ifdef __AVX512BW__
-/* Of as many rows as fill FM_FLAGS with `stride` groups each, the flags of groups that may. */
-FM_INLINE uint32_t rows_open(const int16_t *codes, const int16_t *moved, const int16_t *needed,
-                             ptrdiff_t stride)
-{
-    const __m512i lane =
-        _mm512_set_epi16(31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13,
-                         12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    const __m512i row = _mm512_srli_epi16(lane, stride == 8 ? 3 : 4);
-    const __m512i shift = stride == 8
-                              ? _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)moved))
-                              : _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)moved));
-    const __m512i least = _mm512_permutexvar_epi16(
-        row, _mm512_castsi128_si512(_mm_loadl_epi64((const __m128i *)needed)));
-    const __mmask32 beyond = _mm512_cmpeq_epi16_mask(least, _mm512_set1_epi16(FM_CODE_HALF));
-    const __mmask32 below =
-        _mm512_cmplt_epi16_mask(_mm512_loadu_si512(codes), _mm512_add_epi16(shift, least));
-    return (below & ~beyond) | _mm512_mask_cmpge_epi16_mask(beyond, shift, _mm512_setzero_si512());
-}
-#endif
-
-/* Of rows list[0 .. count) of a call those whose label is not proven, in order; returns how many.
- * list holds one more. */
+/* Of rows list[0 .. count) of a call those whose label is not proven, in order; returns how many. */
 static ptrdiff_t bounds_left(const fm_bounds *b, ptrdiff_t start, ptrdiff_t count, int32_t *list)
 {
     const float slack = FM_BOUND_ROUNDING * b->reach, inverse = 1 / b->step;
