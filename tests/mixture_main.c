@@ -281,28 +281,29 @@ static void check_moments(const fm_isa *isa, ptrdiff_t d, ptrdiff_t count)
         moments->spherical(y, d, list + from, share + from, part, squares, weight + 2, round_first,
                            &round);
     }
-    double *every = TAKE(2 * 7 * stride + 7, double), *shares = TAKE(7 * padded, double);
-    for (ptrdiff_t j = 0; j < 7; j++) /* component 3 is that of the lists */
+    const ptrdiff_t n = 9; /* six of them, two and one */
+    double *every_first = TAKE(n * stride, double), *every_second = TAKE(n * stride, double);
+    double *every_weight = TAKE(n, double), *shares = TAKE(n * padded, double);
+    for (ptrdiff_t j = 0; j < n; j++) /* component 3 is that of the lists */
         for (ptrdiff_t i = 0; i < count; i++)
             shares[j * padded + i] = j == 3 ? r[i] : uniform(&state);
-    moments->diagonal_every(y, d, shares, padded, 7, half, every + 14 * stride, every,
-                            every + 7 * stride);
-    moments->diagonal_every(y + half * stride, d, shares + half, padded, 7, count - half,
-                            every + 14 * stride, every, every + 7 * stride);
-    check(!memcmp(every + 3 * stride, diagonal_first, (size_t)d * sizeof(double)) &&
-              !memcmp(every + 10 * stride, diagonal, (size_t)d * sizeof(double)) &&
-              every[14 * stride + 3] == weight[1],
+    moments->diagonal_every(y, d, shares, padded, n, half, every_weight, every_first, every_second);
+    moments->diagonal_every(y + half * stride, d, shares + half, padded, n, count - half,
+                            every_weight, every_first, every_second);
+    check(!memcmp(every_first + 3 * stride, diagonal_first, (size_t)d * sizeof(double)) &&
+              !memcmp(every_second + 3 * stride, diagonal, (size_t)d * sizeof(double)) &&
+              every_weight[3] == weight[1],
           "moments of every row", d, count);
     /* Of reals: with the bits of the lists, whether alone or beside other components. */
-    for (ptrdiff_t j = 0; j < 7; j++) {
+    for (ptrdiff_t j = 0; j < n; j++) {
         double *one = TAKE(2 * stride, double), total_weight = 0;
         int32_t *all = TAKE(count, int32_t);
         for (ptrdiff_t i = 0; i < count; i++)
             all[i] = (int32_t)i;
         moments->diagonal(y, d, all, shares + j * padded, count, &total_weight, one, one + stride);
-        check(!memcmp(one, every + j * stride, (size_t)d * sizeof(double)) &&
-                  !memcmp(one + stride, every + (7 + j) * stride, (size_t)d * sizeof(double)) &&
-                  total_weight == every[14 * stride + j],
+        check(!memcmp(one, every_first + j * stride, (size_t)d * sizeof(double)) &&
+                  !memcmp(one + stride, every_second + j * stride, (size_t)d * sizeof(double)) &&
+                  total_weight == every_weight[j],
               "moments of every row and list", d, count);
     }
     if (d <= 4) {

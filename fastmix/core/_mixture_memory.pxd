@@ -16,7 +16,7 @@ cdef enum:
     LONG_SLOTS = 64
     MAX_BLOCK_ROWS = 1024
     # Components whose shares are widened side by side, for diagonal_every.
-    TOGETHER = 4
+    TOGETHER = 6
 
 cdef enum Kind:
     FULL, TIED, DIAG, SPHERICAL

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Squared Mahalanobis distances to components with diagonal and spherical covariances:
  *
- *     diagonal:   out[j * stride + i] = sum_t ((x_it - mu_jt) s_jt)^2,  s = 1 / standard deviation
+ *     diagonal:   out[j * stride + i] = sum_t (x_it s_jt - mu_jt s_jt)^2,  s = 1 / standard deviation
  *     spherical:  out[j * stride + i] = s_j^2 sum_t (x_it - mu_jt)^2
  *
  * by differences, one chain of fused multiply-adds over t; the components of a group share the
- * loads of the rows.  Relative error at most (d + 5) u, beyond the rounding of mu and s.
+ * loads of the rows.  Relative error at most (d + 5) u, beyond the rounding of s and of mu, or of
+ * mu s, which is as much: the product x s is not rounded where multiply-adds are fused.
  *
- * Panel of a group of DIAGONAL_WIDTH components: [t][mu: width][s: width], or [t][mu: width] and
+ * Panel of a group of DIAGONAL_WIDTH components: [t][mu s: width][s: width], or [t][mu: width] and
  * then [s^2: width]; the last group is padded with zeros.
  */
 #define FM_DIAGONAL_WIDTH 4
@@ -29,9 +30,10 @@ FM_INLINE void FM_NAME(diagonal_tiles)(const real *restrict x, ptrdiff_t count, 
                 for (int c = 0; c < FM_DIAGONAL_WIDTH; c++) {
                     const vec mean = fm_broadcast(panel[c]);
                     for (int v = 0; v < FM_TILE_VECTORS; v++) {
-                        vec gap = fm_load(x + t * FM_TILE_ROWS + v * FM_LANES) - mean;
-                        if (!spherical)
-                            gap *= fm_broadcast(panel[FM_DIAGONAL_WIDTH + c]);
+                        const vec row = fm_load(x + t * FM_TILE_ROWS + v * FM_LANES);
+                        const vec gap =
+                            spherical ? row - mean
+                                      : row * fm_broadcast(panel[FM_DIAGONAL_WIDTH + c]) - mean;
                         acc[c][v] += gap * gap;
                     }
                 }
@@ -67,7 +69,8 @@ static void FM_NAME(pack_diagonal)(const double *mean, const double *scale, ptrd
     for (ptrdiff_t j = 0; j < k; j += FM_DIAGONAL_WIDTH) {
         for (ptrdiff_t t = 0; t < d; t++) {
             for (ptrdiff_t c = j; c < j + FM_DIAGONAL_WIDTH; c++)
-                *panel++ = c < k ? (real)mean[c * d + t] : 0;
+                *panel++ =
+                    c < k ? (real)(mean[c * d + t] * (is_spherical ? 1 : scale[c * d + t])) : 0;
             for (ptrdiff_t c = j; !is_spherical && c < j + FM_DIAGONAL_WIDTH; c++)
                 *panel++ = c < k ? (real)scale[c * d + t] : 0;
         }

@@ -2,8 +2,8 @@
 /* Weighted moments of one component over a list of rows, where no products of two columns are
  * wanted; conventions of moments.inc.h.
  *
- *     diagonal:   second_j += y_nj s_nj          spherical, tied:  first alone
- *     spherical:  second += r_n |y_n|^2, from the squares of the block's rows.
+ *     diagonal:   first_j += r_n y_nj,  second_j += r_n y_nj^2, the square rounded
+ *     spherical:  second += r_n |y_n|^2, from the squares of the block's rows     tied: first alone.
  */
 #define FM_DIAGONAL_VECTORS 4
 
@@ -26,10 +26,9 @@ FM_INLINE void diagonal_columns(const double *restrict y, ptrdiff_t stride,
         for (int v = 0; v < vectors; v++) {
             const real *from = y + list[n] * stride + v * FM_LANES;
             const vec row = own ? fm_load_once(from) : fm_load(from);
-            const vec s = fm_rounded(fm_broadcast(r[n]) * row);
-            sum[v] += s;
+            sum[v] += fm_broadcast(r[n]) * row;
             if (own)
-                square[v] += row * s;
+                square[v] += fm_broadcast(r[n]) * fm_rounded(row * row);
         }
         if (weight)
             total += r[n];
@@ -84,7 +83,7 @@ static void moments_diagonal(const double *y, ptrdiff_t d, const int32_t *list, 
 
 /* Components that share the loads of the rows, times two vectors of columns, in registers. */
 #if FM_VECTOR_BYTES == 64 || defined(__aarch64__)
-#define FM_DIAGONAL_TOGETHER 4
+#define FM_DIAGONAL_TOGETHER 6
 #else
 #define FM_DIAGONAL_TOGETHER 2
 #endif
@@ -106,16 +105,17 @@ FM_INLINE void every_columns(const double *restrict y, ptrdiff_t stride, const d
         }
     }
     for (ptrdiff_t n = 0; n < count; n++, y += stride) {
-        vec row[2];
-        for (int v = 0; v < vectors; v++)
+        vec row[2], row_square[2];
+        for (int v = 0; v < vectors; v++) {
             row[v] = fm_load(y + v * FM_LANES);
+            row_square[v] = fm_rounded(row[v] * row[v]);
+        }
         FM_UNROLL
         for (int c = 0; c < together; c++) {
             const double share = r[c * r_stride + n];
             for (int v = 0; v < vectors; v++) {
-                const vec s = fm_rounded(fm_broadcast(share) * row[v]);
-                sum[c][v] += s;
-                square[c][v] += row[v] * s;
+                sum[c][v] += fm_broadcast(share) * row[v];
+                square[c][v] += fm_broadcast(share) * row_square[v];
             }
             if (weight)
                 total[c] += share;
@@ -153,12 +153,14 @@ static void diagonal_every(const double *y, ptrdiff_t d, const double *r, ptrdif
 {
     const ptrdiff_t stride = FM_MOMENT_STRIDE(d);
     ptrdiff_t j = 0;
-    for (; j + FM_DIAGONAL_TOGETHER <= k; j += FM_DIAGONAL_TOGETHER)
-        every_component(y, d, r + j * r_stride, r_stride, count, FM_DIAGONAL_TOGETHER, weight + j,
-                        first + j * stride, second + j * stride);
-    for (; j < k; j++)
-        every_component(y, d, r + j * r_stride, r_stride, count, 1, weight + j, first + j * stride,
-                        second + j * stride);
+#define FM_COMPONENTS(together)                                                                    \
+    for (; j + together <= k; j += together)                                                       \
+    every_component(y, d, r + j * r_stride, r_stride, count, together, weight + j,                 \
+                    first + j * stride, second + j * stride)
+    FM_COMPONENTS(FM_DIAGONAL_TOGETHER);
+    FM_COMPONENTS(2);
+    FM_COMPONENTS(1);
+#undef FM_COMPONENTS
 }
 
 /* squares: |y_i|^2 of the block's rows, or NULL: weight and first alone. */
