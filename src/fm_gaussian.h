@@ -130,13 +130,14 @@ typedef struct {
      * scratch: FM_MOMENT_SCRATCH, aligned to 64. */
     void (*full)(const double *y, ptrdiff_t d, const int32_t *list, const double *r,
                  ptrdiff_t count, double *weight, double *first, double *second, double *scratch);
-    /* second (FM_MOMENT_STRIDE(d)) += sum r y^2. */
+    /* second (FM_MOMENT_STRIDE(d)) += sum r y^2.  The weight is left to add_lanes. */
     void (*diagonal)(const double *y, ptrdiff_t d, const int32_t *list, const double *r,
-                     ptrdiff_t count, double *weight, double *first, double *second);
+                     ptrdiff_t count, double *first, double *second);
     /* The same of k components over all rows, r [component][r_stride] as from widen: for blocks in
-     * which nearly all pairs have a share.  weight (k), first and second (k, FM_MOMENT_STRIDE(d)). */
+     * which nearly all pairs have a share; and the weights.  lanes (k, 16), first and second
+     * (k, FM_MOMENT_STRIDE(d)). */
     void (*diagonal_every)(const double *y, ptrdiff_t d, const double *r, ptrdiff_t r_stride,
-                           ptrdiff_t k, ptrdiff_t count, double *weight, double *first,
+                           ptrdiff_t k, ptrdiff_t count, double *lanes, double *first,
                            double *second);
     /* second (1) += sum r |y|^2; squares NULL: weight and first alone, for tied components. */
     void (*spherical)(const double *y, ptrdiff_t d, const int32_t *list, const double *r,

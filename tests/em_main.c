@@ -166,9 +166,11 @@ static void add_moments(const problem *p, enum type type, const void *r, const d
         if (type == FULL)
             moments->full(y, d, list, share, found, weight, first, second,
                           TAKE(FM_MOMENT_SCRATCH, double));
-        else if (type == DIAGONAL)
-            moments->diagonal(y, d, list, share, found, weight, first, second);
-        else
+        else if (type == DIAGONAL) {
+            moments->diagonal(y, d, list, share, found, first, second);
+            p->mixture->widen(r, w, count, share);
+            moments->add_lanes(share, NULL, count, s->lanes + 16 * j);
+        } else
             moments->spherical(y, d, list, share, found, type == TIED ? NULL : squares, weight,
                                first, second);
     }
@@ -218,7 +220,8 @@ static uint64_t pass(const problem *p, enum type type, const parameters *at, sum
                               all->first + j * FM_MOMENT_STRIDE(d),
                               all->second + j * FM_SECOND_SIZE(d));
         for (ptrdiff_t j = 0; j < k; j++)
-            all->weight[j] += s.weight[j];
+            all->weight[j] +=
+                type == DIAGONAL ? moments->fold_lanes(s.lanes + 16 * j) : s.weight[j];
         for (ptrdiff_t i = 0; i < k * FM_MOMENT_STRIDE(d); i++)
             all->first[i] += s.first[i];
         for (ptrdiff_t i = 0; i < k * FM_SECOND_SIZE(d); i++)

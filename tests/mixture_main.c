@@ -254,7 +254,7 @@ static void check_moments(const fm_isa *isa, ptrdiff_t d, ptrdiff_t count)
     double *diagonal_first = TAKE(stride, double), *diagonal = TAKE(stride, double);
     double *round_first = TAKE(stride, double), *few_first = TAKE(stride, double);
     double *few_second = TAKE(FM_SECOND_SIZE(d), double), *full = TAKE(d * d, double);
-    double *scratch = TAKE(FM_MOMENT_SCRATCH, double), round = 0, weight[4] = {0};
+    double *scratch = TAKE(FM_MOMENT_SCRATCH, double), round = 0, weight[3] = {0};
     ptrdiff_t *rows = TAKE(count, ptrdiff_t), found = 0;
     int32_t *list = TAKE(count, int32_t);
     const fm_matrix matrix = {(const char *)x, 3 * count, d, 4, 12 * count, FM_F32, 0};
@@ -276,47 +276,48 @@ static void check_moments(const fm_isa *isa, ptrdiff_t d, ptrdiff_t count)
     for (ptrdiff_t from = 0; from < found; from += from ? found : half ? half : found) {
         const ptrdiff_t part = from ? found - from : half ? half : found;
         moments->full(y, d, list + from, share + from, part, weight, first, second, scratch);
-        moments->diagonal(y, d, list + from, share + from, part, weight + 1, diagonal_first,
-                          diagonal);
-        moments->spherical(y, d, list + from, share + from, part, squares, weight + 2, round_first,
+        moments->diagonal(y, d, list + from, share + from, part, diagonal_first, diagonal);
+        moments->spherical(y, d, list + from, share + from, part, squares, weight + 1, round_first,
                            &round);
     }
-    const ptrdiff_t n = 9; /* six of them, two and one */
+    const ptrdiff_t n = 19; /* twelve of them, four, two and one */
     double *every_first = TAKE(n * stride, double), *every_second = TAKE(n * stride, double);
-    double *every_weight = TAKE(n, double), *shares = TAKE(n * padded, double);
+    double *every_lanes = TAKE(16 * n, double), *shares = TAKE(n * padded, double);
     for (ptrdiff_t j = 0; j < n; j++) /* component 3 is that of the lists */
         for (ptrdiff_t i = 0; i < count; i++)
             shares[j * padded + i] = j == 3 ? r[i] : uniform(&state);
-    moments->diagonal_every(y, d, shares, padded, n, half, every_weight, every_first, every_second);
+    moments->diagonal_every(y, d, shares, padded, n, half, every_lanes, every_first, every_second);
     moments->diagonal_every(y + half * stride, d, shares + half, padded, n, count - half,
-                            every_weight, every_first, every_second);
+                            every_lanes, every_first, every_second);
     check(!memcmp(every_first + 3 * stride, diagonal_first, (size_t)d * sizeof(double)) &&
               !memcmp(every_second + 3 * stride, diagonal, (size_t)d * sizeof(double)) &&
-              every_weight[3] == weight[1],
+              moments->fold_lanes(every_lanes + 16 * 3) == weight[0],
           "moments of every row", d, count);
     /* Of reals: with the bits of the lists, whether alone or beside other components. */
     for (ptrdiff_t j = 0; j < n; j++) {
-        double *one = TAKE(2 * stride, double), total_weight = 0;
+        double *one = TAKE(2 * stride, double), weight_lanes[16] = {0};
         int32_t *all = TAKE(count, int32_t);
         for (ptrdiff_t i = 0; i < count; i++)
             all[i] = (int32_t)i;
-        moments->diagonal(y, d, all, shares + j * padded, count, &total_weight, one, one + stride);
+        moments->diagonal(y, d, all, shares + j * padded, count, one, one + stride);
+        moments->add_lanes(shares + j * padded, NULL, half, weight_lanes);
+        moments->add_lanes(shares + j * padded + half, NULL, count - half, weight_lanes);
         check(!memcmp(one, every_first + j * stride, (size_t)d * sizeof(double)) &&
                   !memcmp(one + stride, every_second + j * stride, (size_t)d * sizeof(double)) &&
-                  total_weight == every_weight[j],
+                  !memcmp(weight_lanes, every_lanes + 16 * j, sizeof weight_lanes),
               "moments of every row and list", d, count);
     }
     if (d <= 4) {
         moments->frame_columns(&matrix, &block, offset, 2, columns, padded);
         moments->few(columns, padded, d, r, count, lanes);
-        moments->fold_few(lanes, d, weight + 3, few_first, few_second);
+        moments->fold_few(lanes, d, weight + 2, few_first, few_second);
     }
     isa->gaussian.unpack_second(second, d, full);
     double total = 0, square = 0;
     for (ptrdiff_t i = 0; i < count; i++)
         total += r[i];
-    check(weight[0] == total && weight[1] == total && weight[2] == total, "weight", d, count);
-    check(d > 4 || weight[3] == total, "weight of few", d, count);
+    check(weight[0] == total && weight[1] == total, "weight", d, count);
+    check(d > 4 || weight[2] == total, "weight of few", d, count);
     for (ptrdiff_t t = 0; t < d; t++) {
         double sum = 0;
         for (ptrdiff_t i = 0; i < count; i++) {

@@ -311,10 +311,9 @@ cdef extern from "fm_kernels.h" nogil:
                      Py_ssize_t count, double *weight, double *first, double *second,
                      double *scratch) noexcept nogil
         void (*diagonal)(const double *y, Py_ssize_t d, const int32_t *list, const double *r,
-                         Py_ssize_t count, double *weight, double *first,
-                         double *second) noexcept nogil
+                         Py_ssize_t count, double *first, double *second) noexcept nogil
         void (*diagonal_every)(const double *y, Py_ssize_t d, const double *r, Py_ssize_t r_stride,
-                               Py_ssize_t k, Py_ssize_t count, double *weight, double *first,
+                               Py_ssize_t k, Py_ssize_t count, double *lanes, double *first,
                                double *second) noexcept nogil
         void (*spherical)(const double *y, Py_ssize_t d, const int32_t *list, const double *r,
                           Py_ssize_t count, const double *squares, double *weight, double *first,

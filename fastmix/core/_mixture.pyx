@@ -207,6 +207,9 @@ cdef class MixtureRows(MixtureMoments):
                 self.isa.moments.fold_few(s.few + j * FM_FEW_SIZE(self.d), self.d, s.weight + j,
                                           s.first + j * FM_MOMENT_STRIDE(self.d),
                                           s.second + j * second)
+        if p.moments and p.kind == DIAG:
+            for j in range(p.k):
+                s.weight[j] = self.isa.moments.fold_lanes(s.shares + 16 * j)
 
     cdef void _expect(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil:
         """Responsibilities of a block, and what the caller wants of its rows."""

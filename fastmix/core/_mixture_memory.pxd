@@ -16,7 +16,7 @@ cdef enum:
     LONG_SLOTS = 64
     MAX_BLOCK_ROWS = 1024
     # Components whose shares are widened side by side, for diagonal_every.
-    TOGETHER = 6
+    TOGETHER = 12
 
 cdef enum Kind:
     FULL, TIED, DIAG, SPHERICAL
@@ -53,11 +53,13 @@ cdef struct Memory:
 
 
 cdef struct Sums:
-    # One slot's; lanes are FM_FEW_SIZE for every component, or three of 16.
+    # One slot's; few has FM_FEW_SIZE lanes for every component, shares 16 for every diagonal one,
+    # and three sums 16 each.
     double *weight
     double *first
     double *second
     double *few
+    double *shares
     double *log_prob
     double *entropy
     double *mass

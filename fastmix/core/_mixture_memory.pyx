@@ -108,6 +108,7 @@ cdef class MixtureMemory(TileRows):
         s.second = <double *>_take(&at, second * sizeof(double))
         s.few = <double *>_take(&at, p.k * FM_FEW_SIZE(self.d) * sizeof(double)
                                 if self._few(p) else 0)
+        s.shares = <double *>_take(&at, p.k * 16 * sizeof(double) if p.kind == DIAG else 0)
         s.log_prob = <double *>_take(&at, 16 * sizeof(double))
         s.entropy = <double *>_take(&at, 16 * sizeof(double))
         s.mass = <double *>_take(&at, 16 * sizeof(double))

@@ -55,6 +55,9 @@ cdef class MixtureMoments(MixtureMemory):
             self._add_every(b, p, w, m, s)
             return
         for j in range(p.k):
+            if p.kind == DIAG:
+                self.isa.moments.add_lanes(self._shares_of_all(b, p, j, w, m), NULL, b.count,
+                                           s.shares + 16 * j)
             found = 0 if few else self._select(b, p, j, w, m)
             if few:
                 self.isa.moments.few(m.y, rows, d, self._shares_of_all(b, p, j, w, m), b.count,
@@ -64,8 +67,8 @@ cdef class MixtureMoments(MixtureMemory):
                                       s.first + j * stride, s.second + j * FM_SECOND_SIZE(d),
                                       m.scratch)
             elif p.kind == DIAG:
-                self.isa.moments.diagonal(m.y, d, m.list, m.share, found, s.weight + j,
-                                          s.first + j * stride, s.second + j * stride)
+                self.isa.moments.diagonal(m.y, d, m.list, m.share, found, s.first + j * stride,
+                                          s.second + j * stride)
             else:
                 self.isa.moments.spherical(m.y, d, m.list, m.share, found,
                                            NULL if p.kind == TIED else m.squares, s.weight + j,
@@ -79,7 +82,7 @@ cdef class MixtureMoments(MixtureMemory):
         cdef Py_ssize_t stride = FM_MOMENT_STRIDE(self.d), wide_stride = self._wide_stride(p.k)
         if w == NULL and self.kernels.itemsize == sizeof(double):
             self.isa.moments.diagonal_every(m.y, self.d, <const double *>m.shares, share_stride,
-                                            p.k, b.count, s.weight, s.first, s.second)
+                                            p.k, b.count, s.shares, s.first, s.second)
             return
         while j < p.k:
             some = min(TOGETHER, p.k - j)
@@ -87,7 +90,7 @@ cdef class MixtureMoments(MixtureMemory):
                 self.mixture.widen(m.shares + (j + i) * share_stride * self.kernels.itemsize, w,
                                    b.count, m.wide + i * wide_stride)
             self.isa.moments.diagonal_every(m.y, self.d, m.wide, wide_stride, some, b.count,
-                                            s.weight + j, s.first + j * stride,
+                                            s.shares + 16 * j, s.first + j * stride,
                                             s.second + j * stride)
             j += some
 
