@@ -66,11 +66,11 @@ typedef struct {
      * spherical.  Reals: k rounded up to diagonal_width, times 2 d, or d + 1. */
     void (*pack_diagonal)(const double *mean, const double *scale, ptrdiff_t k, ptrdiff_t d,
                           int spherical, void *panel);
-    /* out[j * stride + i] = squared Mahalanobis distances. */
+    /* out[j * stride + i] = squared Mahalanobis distances; next is fetched meanwhile. */
     void (*diagonal)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
-                     ptrdiff_t k, void *out, ptrdiff_t stride);
+                     ptrdiff_t k, void *out, ptrdiff_t stride, fm_memory next);
     void (*spherical)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
-                      ptrdiff_t k, void *out, ptrdiff_t stride);
+                      ptrdiff_t k, void *out, ptrdiff_t stride, fm_memory next);
 
     /* ln pi_k + ln det P_k - d/2 ln 2 pi, relative to their greatest, which is returned; -inf is a
      * component without weight. */

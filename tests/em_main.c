@@ -141,7 +141,7 @@ static void distances(const problem *p, enum type type, const parameters *at, co
                 scale[spherical ? j : j * d + t] = at->factors[j * d * d + t * d + t];
         p->mixture->pack_diagonal(at->means, scale, k, d, spherical, panel);
         (spherical ? p->mixture->spherical : p->mixture->diagonal)(tiles, count, d, panel, k, out,
-                                                                   STRIDE);
+                                                                   STRIDE, (fm_memory){0});
     }
     release_to(mark);
 }

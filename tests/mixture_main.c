@@ -130,8 +130,8 @@ static void check_distances(const fm_isa *isa, int single, ptrdiff_t d, ptrdiff_
     }
     for (int spherical = 0; spherical < 2; spherical++) {
         mixture->pack_diagonal(mean, scale, k, d, spherical, groups);
-        (spherical ? mixture->spherical : mixture->diagonal)(tiles, count, d, groups, k, out,
-                                                             padded);
+        (spherical ? mixture->spherical : mixture->diagonal)(
+            tiles, count, d, groups, k, out, padded, (fm_memory){(const char *)x, 8 * count * d});
         for (ptrdiff_t j = 0; j < k; j++)
             for (ptrdiff_t r = 0; r < count; r++) {
                 double square = 0;

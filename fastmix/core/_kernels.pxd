@@ -278,9 +278,11 @@ cdef extern from "fm_kernels.h" nogil:
         void (*pack_diagonal)(const double *mean, const double *scale, Py_ssize_t k, Py_ssize_t d,
                               int spherical, void *panel) noexcept nogil
         void (*diagonal)(const void *tiles, Py_ssize_t count, Py_ssize_t d, const void *panel,
-                         Py_ssize_t k, void *out, Py_ssize_t stride) noexcept nogil
+                         Py_ssize_t k, void *out, Py_ssize_t stride,
+                         fm_memory next) noexcept nogil
         void (*spherical)(const void *tiles, Py_ssize_t count, Py_ssize_t d, const void *panel,
-                          Py_ssize_t k, void *out, Py_ssize_t stride) noexcept nogil
+                          Py_ssize_t k, void *out, Py_ssize_t stride,
+                          fm_memory next) noexcept nogil
         double (*pack_constants)(const double *constants, Py_ssize_t k,
                                  void *packed) noexcept nogil
         Py_ssize_t (*softmax)(void *terms, Py_ssize_t count, Py_ssize_t k, Py_ssize_t stride,

@@ -214,12 +214,9 @@ cdef class MixtureRows(MixtureMoments):
     cdef void _expect(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil:
         """Responsibilities of a block, and what the caller wants of its rows."""
         cdef Py_ssize_t stride = self._share_stride(p.k)
-        cdef fm_memory upcoming
         if p.bounded == PRUNES:
             m.counts[0] += self._prune(b, p, m)
         else:
-            upcoming = self._rows_memory(b.start + b.count, b.count)
-            self.kernels.pack(&self.x, b, self.pack_offset, self.scale, m.tiles, upcoming, m.pack)
             self._distances(b, p, m)
             m.counts[0] += b.count * p.k
             if p.bounded == TAKES_BOUNDS:
@@ -237,8 +234,15 @@ cdef class MixtureRows(MixtureMoments):
         self._write(b, p, m)
 
     cdef void _distances(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil:
-        """Squared Mahalanobis distances of a packed block to all components, into the shares."""
+        """Squared Mahalanobis distances of a block to all components, into the shares."""
         cdef Py_ssize_t stride = self._share_stride(p.k), size = self.kernels.itemsize, j
+        cdef fm_memory upcoming = self._rows_memory(b.start + b.count, b.count), nothing
+        nothing.start, nothing.bytes = NULL, 0
+        # The next rows are fetched between groups of components where there are any: the few tiles
+        # of a block are too few steps, and pack waits for them (500k x 32, K=64, diag, f64,
+        # Sapphire Rapids: 4 instead of 8 % of an iteration are pack's).
+        self.kernels.pack(&self.x, b, self.pack_offset, self.scale, m.tiles,
+                          nothing if p.kind == DIAG or p.kind == SPHERICAL else upcoming, m.pack)
         if p.kind == FULL:
             for j in range(p.k):
                 self.mixture.mahalanobis(m.tiles, b.count, self.d, p.panel + j * p.panel_bytes,
@@ -247,6 +251,8 @@ cdef class MixtureRows(MixtureMoments):
             self.mixture.whiten(m.tiles, b.count, self.d, p.panel, m.white)
             self.kernels.distances(m.white, b.count, self.d, p.centers, p.k, m.shares, stride)
         elif p.kind == DIAG:
-            self.mixture.diagonal(m.tiles, b.count, self.d, p.panel, p.k, m.shares, stride)
+            self.mixture.diagonal(m.tiles, b.count, self.d, p.panel, p.k, m.shares, stride,
+                                  upcoming)
         else:
-            self.mixture.spherical(m.tiles, b.count, self.d, p.panel, p.k, m.shares, stride)
+            self.mixture.spherical(m.tiles, b.count, self.d, p.panel, p.k, m.shares, stride,
+                                   upcoming)

@@ -15,10 +15,12 @@
 
 FM_INLINE void FM_NAME(diagonal_tiles)(const real *restrict x, ptrdiff_t count, ptrdiff_t d,
                                        const real *restrict panels, ptrdiff_t k, int spherical,
-                                       real *restrict out, ptrdiff_t stride)
+                                       real *restrict out, ptrdiff_t stride, fm_memory memory)
 {
     const ptrdiff_t width = spherical ? FM_DIAGONAL_WIDTH : 2 * FM_DIAGONAL_WIDTH;
     const vec zero = fm_broadcast(fm_opaque(0));
+    fetch next = start_fetch(memory, (count + FM_TILE_ROWS - 1) / FM_TILE_ROWS *
+                                         ((k + FM_DIAGONAL_WIDTH - 1) / FM_DIAGONAL_WIDTH));
     for (ptrdiff_t i = 0; i < count; i += FM_TILE_ROWS, x += d * FM_TILE_ROWS) {
         const real *panel = panels;
         for (ptrdiff_t j = 0; j < k; j += FM_DIAGONAL_WIDTH) {
@@ -26,6 +28,7 @@ FM_INLINE void FM_NAME(diagonal_tiles)(const real *restrict x, ptrdiff_t count, 
             for (int c = 0; c < FM_DIAGONAL_WIDTH; c++)
                 for (int v = 0; v < FM_TILE_VECTORS; v++)
                     acc[c][v] = zero;
+            fetch_some(&next);
             for (ptrdiff_t t = 0; t < d; t++, panel += width)
                 for (int c = 0; c < FM_DIAGONAL_WIDTH; c++) {
                     const vec mean = fm_broadcast(panel[c]);
@@ -50,15 +53,15 @@ FM_INLINE void FM_NAME(diagonal_tiles)(const real *restrict x, ptrdiff_t count, 
 }
 
 static void FM_NAME(diagonal)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
-                              ptrdiff_t k, void *out, ptrdiff_t stride)
+                              ptrdiff_t k, void *out, ptrdiff_t stride, fm_memory next)
 {
-    FM_NAME(diagonal_tiles)(tiles, count, d, panel, k, 0, out, stride);
+    FM_NAME(diagonal_tiles)(tiles, count, d, panel, k, 0, out, stride, next);
 }
 
 static void FM_NAME(spherical)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
-                               ptrdiff_t k, void *out, ptrdiff_t stride)
+                               ptrdiff_t k, void *out, ptrdiff_t stride, fm_memory next)
 {
-    FM_NAME(diagonal_tiles)(tiles, count, d, panel, k, 1, out, stride);
+    FM_NAME(diagonal_tiles)(tiles, count, d, panel, k, 1, out, stride, next);
 }
 
 /* mean (k, d); scale (k, d) of the diagonal form, (k) of the spherical one. */
