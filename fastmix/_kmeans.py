@@ -113,11 +113,12 @@ class KMeans(
     fit_report_ : dict
         What ran and why: algorithm, reason, isa, n_threads, dtype, n_iter, stopped ("strict",
         "tol", "max_iter", "callback", "interrupt" or "checkpoint failed"), e_steps, products
-        (row-centre products), rows_scanned, rows_shortlisted (of those: products of 8-bit codes
-        found the centres that are near), rows_changed, bytes_read (of rows that are not in
-        memory), seconds per phase, repairs (iteration, cluster, row), resumed (iteration of the
-        checkpoint from which fit went on, or None) and objective_trace.  Of a fit that went on,
-        e_steps, products, rows_scanned and seconds are those since.
+        (row-centre products), rows_scanned, rows_shortlisted (of those: products of whole numbers,
+        which are not counted, found the label or the centres that are near), rows_changed,
+        bytes_read (of rows that are not in memory), seconds per phase, repairs (iteration, cluster,
+        row), resumed (iteration of the checkpoint from which fit went on, or None) and
+        objective_trace.  Of a fit that went on, e_steps, products, rows_scanned and seconds are
+        those since.
     counts_ : ndarray of shape (n_clusters,), float64
         Weight of the rows behind each centre.
     n_features_in_ : int
@@ -128,7 +129,8 @@ class KMeans(
     Notes
     -----
     An iteration costs n K d multiply-adds on tiles with rows in the SIMD lanes, fewer where bounds
-    rule centres out ("yinyang" in the report: Ding et al., ICML 2015, with margins for rounding).
+    rule centres out ("yinyang" in the report: Ding et al., ICML 2015; "hamerly": Hamerly, SDM 2010,
+    on scores; both with room for rounding).
     Sums are exact and independent of order, so that the result has the same bits for any number of
     threads; see the README for the promises.  On Ctrl-C, fit raises KeyboardInterrupt and leaves
     the best state in the attributes, with ``fit_report_["stopped"] == "interrupt"``.

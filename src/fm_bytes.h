@@ -23,6 +23,17 @@ static inline __attribute__((always_inline)) fm_short_counts fm_short_add(fm_sho
 #endif
 }
 
+/* acc + the products of two numbers of 16 bits with two. */
+static inline __attribute__((always_inline)) fm_short_counts
+fm_short_add_pairs(fm_short_counts acc, fm_short_counts row, fm_short_counts center)
+{
+#ifdef __AVX512VNNI__
+    return (fm_short_counts)_mm512_dpwssd_epi32((__m512i)acc, (__m512i)row, (__m512i)center);
+#else
+    return acc + (row >> 16) * (center >> 16) + (row << 16 >> 16) * (center << 16 >> 16);
+#endif
+}
+
 static inline __attribute__((always_inline)) fm_short_floats fm_short_max(fm_short_floats a,
                                                                           fm_short_floats b)
 {
@@ -30,6 +41,17 @@ static inline __attribute__((always_inline)) fm_short_floats fm_short_max(fm_sho
     return (fm_short_floats)_mm512_max_ps((__m512)a, (__m512)b);
 #else
     const fm_short_counts mask = a > b;
+    return (fm_short_floats)((mask & (fm_short_counts)a) | (~mask & (fm_short_counts)b));
+#endif
+}
+
+static inline __attribute__((always_inline)) fm_short_floats fm_short_min(fm_short_floats a,
+                                                                          fm_short_floats b)
+{
+#ifdef __AVX512F__
+    return (fm_short_floats)_mm512_min_ps((__m512)a, (__m512)b);
+#else
+    const fm_short_counts mask = a < b;
     return (fm_short_floats)((mask & (fm_short_counts)a) | (~mask & (fm_short_counts)b));
 #endif
 }
@@ -46,6 +68,33 @@ static inline __attribute__((always_inline)) uint64_t fm_short_reach(fm_short_fl
     for (int lane = 0; lane < 16; lane++)
         bits |= (uint64_t)(mask[lane] & 1) << lane;
     return bits;
+#endif
+}
+
+/* now where a > b, else before. */
+static inline __attribute__((always_inline)) fm_short_counts
+fm_short_replace(fm_short_floats a, fm_short_floats b, int32_t now, fm_short_counts before)
+{
+#ifdef __AVX512F__
+    const __mmask16 mask = _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);
+    return (fm_short_counts)_mm512_mask_mov_epi32((__m512i)before, mask, _mm512_set1_epi32(now));
+#else
+    const fm_short_counts mask = a > b;
+    return (mask & now) | (~mask & before);
+#endif
+}
+
+/* table[at[l]] in lane l. */
+static inline __attribute__((always_inline)) fm_short_floats fm_short_take(const float *table,
+                                                                           const int32_t *at)
+{
+#ifdef __AVX512F__
+    return (fm_short_floats)_mm512_i32gather_ps(_mm512_loadu_si512(at), table, 4);
+#else
+    fm_short_floats out = {0};
+    for (int lane = 0; lane < 16; lane++)
+        out[lane] = table[at[lane]];
+    return out;
 #endif
 }
 

@@ -110,6 +110,11 @@ typedef struct {
     void (*assign)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
                    const void *bias, ptrdiff_t k, int32_t *labels, int32_t *second, fm_memory next,
                    void *scratch);
+    /* The same, and by how much the score of the label is above that of the runner-up: infinite
+     * where there is none. */
+    void (*assign_leads)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
+                         const void *bias, ptrdiff_t k, int32_t *labels, float *leads,
+                         void *scratch);
 
     /* The block's rows as x * scale - offset, row-major, and their |x|^2, the i-th at places[i], or
      * where places is NULL at i.  scratch: (d) reals. */
@@ -142,6 +147,7 @@ typedef struct {
 
 #include "fm_bounds.h"
 #include "fm_gaussian.h"
+#include "fm_margins.h"
 #include "fm_shortlist.h"
 
 /* Centres as numbers of 16 bits (kernels/sparse_screen.inc.h); arrays of k have padded elements. */
@@ -311,6 +317,7 @@ typedef struct {
     fm_gaussian_kernels gaussian;
     const fm_shortlist_kernels *shortlist_f32, *shortlist_f64;
     const fm_code_kernels *codes_f32, *codes_f64;
+    const fm_margin_kernels *margins_f32, *margins_f64;
 } fm_isa;
 
 /* Columns of the statistics of one cluster: d sums, the weight, the squares, padding. */

@@ -259,8 +259,8 @@ FM_INLINE ptrdiff_t FM_NAME(pack_positive)(const real *r, const double *w, int32
 #endif
 
 /* Bit i of 16: whether a[i] and b[i] differ. */
-#ifndef FM_DIFFERENCES_ONCE
-#define FM_DIFFERENCES_ONCE
+#ifndef FM_FLAGS_ONCE
+#define FM_FLAGS_ONCE
 FM_INLINE uint32_t fm_differences(const int32_t *a, const int32_t *b)
 {
 #if defined(__AVX512F__)
@@ -278,6 +278,23 @@ FM_INLINE uint32_t fm_differences(const int32_t *a, const int32_t *b)
         bits |= (uint32_t)(a[i] != b[i]) << i;
 #endif
     return bits;
+#endif
+}
+
+/* Of up to sixteen flags the positions of those set, from `first` on; 16 elements are written. */
+FM_INLINE ptrdiff_t fm_list_flags(uint32_t flags, int32_t first, int32_t *to)
+{
+#ifdef __AVX512F__
+    const __m512i position =
+        _mm512_add_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                         _mm512_set1_epi32(first));
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi32((__mmask16)flags, position));
+    return __builtin_popcount(flags);
+#else
+    ptrdiff_t found = 0;
+    for (; flags; flags &= flags - 1)
+        to[found++] = first + __builtin_ctz(flags);
+    return found;
 #endif
 }
 #endif

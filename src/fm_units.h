@@ -21,6 +21,7 @@
      .nearest = FM_NAME(nearest),                                                                  \
      .assign_scratch = FM_NAME(assign_scratch),                                                    \
      .assign = FM_NAME(assign),                                                                    \
+     .assign_leads = FM_NAME(assign_leads),                                                        \
      .gather = FM_NAME(gather),                                                                    \
      .row_scores = FM_NAME(row_scores),                                                            \
      .project = FM_NAME(project),                                                                  \
@@ -39,6 +40,12 @@
      .code_group = FM_NAME(code_group),                                                            \
      .codes_scan = FM_NAME(codes_scan),                                                            \
      .codes_own = FM_NAME(codes_own)}
+
+#define FM_MARGIN_TABLE                                                                            \
+    {.move = FM_NAME(margin_centers),                                                              \
+     .open = margins_open,                                                                         \
+     .scan = FM_NAME(margins_scan),                                                                \
+     .settle = margins_settle}
 
 #define FM_MIXTURE_TABLE                                                                           \
     {.diagonal_width = FM_DIAGONAL_WIDTH,                                                          \

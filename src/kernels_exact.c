@@ -30,6 +30,7 @@ extern const fm_mixture_kernels FM_TABLE(fm_mixture_f32), FM_TABLE(fm_mixture_f6
 extern const fm_moment_kernels FM_TABLE(fm_moments);
 extern const fm_shortlist_kernels FM_TABLE(fm_shortlist_f32), FM_TABLE(fm_shortlist_f64);
 extern const fm_code_kernels FM_TABLE(fm_codes_f32), FM_TABLE(fm_codes_f64);
+extern const fm_margin_kernels FM_TABLE(fm_margins_f32), FM_TABLE(fm_margins_f64);
 
 const fm_isa FM_TABLE(fm_isa) = {
     .name = FM_STRING(FM_ISA),
@@ -92,4 +93,6 @@ const fm_isa FM_TABLE(fm_isa) = {
     .shortlist_f64 = &FM_TABLE(fm_shortlist_f64),
     .codes_f32 = &FM_TABLE(fm_codes_f32),
     .codes_f64 = &FM_TABLE(fm_codes_f64),
+    .margins_f32 = &FM_TABLE(fm_margins_f32),
+    .margins_f64 = &FM_TABLE(fm_margins_f64),
 };

@@ -6,8 +6,33 @@ import pytest
 
 from fastmix.core import kmeans
 from fastmix.core._dense import DenseRows
+from fastmix.core._kernels import supported_isas
+from fastmix.core._row_codes import RowCodes
+from fastmix.core._shortlist import use_shortlists
 
 K = 40
+
+
+@pytest.fixture(autouse=True)
+def everywhere():
+    """Kernels on codes, and shortlists, wherever there are any, fast or not."""
+    before = use_shortlists(2)
+    yield
+    use_shortlists(before)
+
+
+def tables():
+    """Kernel tables that have the codes' kernels, as (name, dtype)."""
+    before = use_shortlists(2)
+    every = [(name, np.dtype(code)) for name in supported_isas() for code in ("f4", "f8")]
+    found = [
+        of for of in every if RowCodes.serves(DenseRows(np.zeros((1, 1), of[1]), of[1], of[0]))
+    ]
+    use_shortlists(before)
+    return found
+
+
+on_every_table = pytest.mark.parametrize("isa, dtype", tables(), ids=str)
 
 
 def decaying(rng, n, d, exponent=1.0):

@@ -25,10 +25,14 @@ WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wno-unknown-pragma
 CONTRACT = {
     "kernels_fused.c": "fast",
     "kernels_shortlist.c": "fast",
+    "kernels_margins.c": "fast",
     "kernels_gaussian.c": "fast",
     "kernels_exact.c": "off",
 }
-MORE = {("kernels_shortlist.c", "x86_v4"): ["-mavx512vnni"]}
+MORE = {
+    ("kernels_shortlist.c", "x86_v4"): ["-mavx512vnni"],
+    ("kernels_margins.c", "x86_v4"): ["-mavx512vnni"],
+}
 PROGRAMS = ["lloyd", "em"]
 MAINS = [*PROGRAMS, "mixture"]
 X86_TABLES = {

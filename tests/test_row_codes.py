@@ -4,35 +4,20 @@
 import numpy as np
 import pytest
 
-from coarse_cases import K, data, decaying, framed, updated, whole
+from coarse_cases import (
+    K,
+    data,
+    decaying,
+    everywhere,  # noqa: F401
+    framed,
+    on_every_table,
+    updated,
+    whole,
+)
 from fastmix.core import kmeans
 from fastmix.core._bounds import GroupBounds
-from fastmix.core._dense import DenseRows
-from fastmix.core._kernels import supported_isas
 from fastmix.core._row_codes import RowCodes
 from fastmix.core._shortlist import use_shortlists
-
-
-@pytest.fixture(autouse=True)
-def everywhere():
-    """Codes wherever there are kernels, fast or not."""
-    before = use_shortlists(2)
-    yield
-    use_shortlists(before)
-
-
-def tables():
-    """Kernel tables that have the codes' kernels, as (name, dtype)."""
-    before = use_shortlists(2)
-    every = [(name, np.dtype(code)) for name in supported_isas() for code in ("f4", "f8")]
-    found = [
-        of for of in every if RowCodes.serves(DenseRows(np.zeros((1, 1), of[1]), of[1], of[0]))
-    ]
-    use_shortlists(before)
-    return found
-
-
-on_every_table = pytest.mark.parametrize("isa, dtype", tables(), ids=str)
 
 
 def coded(X, isa, pivot=0.0):

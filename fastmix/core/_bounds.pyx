@@ -17,7 +17,7 @@ from fastmix.core._kernels cimport (
 )
 from fastmix.core._coarse cimport Coarse
 from fastmix.core._threads cimport Locks, enter, leave
-from fastmix.core._tiles cimport TileRows, padded
+from fastmix.core._tiles cimport TileRows, take
 
 from fastmix.core._kernels import aligned_empty
 
@@ -52,12 +52,6 @@ cdef struct Work:
     double *sums
     Py_ssize_t *products
     Py_ssize_t bytes
-
-
-cdef char *take(char **at, Py_ssize_t bytes) noexcept nogil:
-    cdef char *start = at[0]
-    at[0] += padded(bytes)
-    return start
 
 
 @cython.final
@@ -148,7 +142,6 @@ cdef class GroupBounds(BoundState):
         cdef Work w = self._work(memory + threadid() * self._work(NULL).bytes)
         cdef Py_ssize_t n = stop - start, count, changed, g, at, end
         cdef fm_block block
-        cdef int part
         if self.renewing:
             self.rows.isa.exact.bounds_renew(&self.old, start, n)
         for g in range(self.n_groups):
@@ -174,13 +167,8 @@ cdef class GroupBounds(BoundState):
         changed = self.rows.isa.exact.bounds_close(&self.b, &w.open, start, count, w.changed,
                                                    w.added, w.removed)
         w.products[1] += count
-        if sums != NULL and changed:
-            block.rows, block.start, block.count = w.changed, 0, changed
-            part = locks.acquire(threadid())
-            self.rows.isa.exact.accumulate(&self.rows.x, &block, weights, &self.rows.grid, w.added,
-                                           w.removed, sums + part * 2 * self.k * self.rows.stride,
-                                           w.sums)
-            locks.release(part)
+        self.rows._move_rows(w.changed, changed, w.added, w.removed, weights, sums, self.k, locks,
+                             w.sums)
         return changed
 
     cdef void _sort(self, Work *w, Py_ssize_t start, Py_ssize_t n) noexcept nogil:

@@ -96,7 +96,6 @@ cdef class DenseRows(SeedingRows):
         cdef Py_ssize_t next_row
         cdef fm_block piece
         cdef fm_memory nothing, upcoming
-        cdef int part
         nothing.start, nothing.bytes = NULL, 0
         upcoming = nothing
         while at < b.count:
@@ -119,13 +118,8 @@ cdef class DenseRows(SeedingRows):
             for i in range(b.count):
                 a.second[b.start + i if b.rows == NULL else b.rows[i]] = s.added[i]
         changed = self.isa.exact.changes(s.labels, &b, a.labels, s.changed, s.added, s.removed)
-        if a.sums != NULL and changed:
-            b.rows = s.changed
-            b.count = changed
-            part = locks.acquire(threadid())
-            self.isa.exact.accumulate(&self.x, &b, a.weights, &self.grid, s.added, s.removed,
-                                      a.sums + part * 2 * a.k * self.stride, s.sums)
-            locks.release(part)
+        self._move_rows(s.changed, changed, s.added, s.removed, a.weights, a.sums, a.k, locks,
+                        s.sums)
         return changed
 
     def move(self, const Py_ssize_t[::1] rows, const int32_t[::1] added,

@@ -85,6 +85,9 @@ class DenseAssignment(Assignment):
         self.coded, self.coarse, self.adding = False, None, False
         self.filling = self.packed = False  # scans leave bounds; centres have been packed
         self.complete = False  # whether all rows have been added to what is coarse
+        self.everywhere = False  # bounds serve all rows, else the probes
+        self.extend = False  # to all rows in the next E-step
+        self.probes = []
         # Codes of two bytes, in eights.
         self.groups = min(math.ceil(k / PANEL_WIDTH), int(memory // rows.n) // 16 * 8, MAX_GROUPS)
         if algorithm == "lloyd":
@@ -104,8 +107,6 @@ class DenseAssignment(Assignment):
             self.coded, self.groups = True, min(self.groups, room)
         self.looks_ahead = not self.coded and rows.d >= LEADING_COLUMNS
         self.x_square = float(np.square(reach).sum()) * (1 + 1e-6)
-        self.everywhere = False  # bounds serve all rows, else the probes
-        self.extend = False  # to all rows in the next E-step
         n_probes = max(1, min(MAX_PROBES, int(rows.n * self._dense_cost() / PROBE_NANOSECONDS)))
         size = max(1, int(rows.n * PROBED_PART / n_probes))
         middles = [(2 * i + 1) * rows.n // (2 * n_probes) for i in range(n_probes)]

@@ -12,11 +12,11 @@ import numpy as np
 from fastmix.core import _lloyd
 from fastmix.core._assignment import Assignment, default_memory
 from fastmix.core._dense import DenseRows
-from fastmix.core._dense_assignment import DenseAssignment
 from fastmix.core._finite import finite_calls
 from fastmix.core._frame import Frame, extremes, passes, scan
 from fastmix.core._kernels import isa
 from fastmix.core._kmeans_checkpoint import open_checkpoints
+from fastmix.core._margin_assignment import MarginAssignment
 from fastmix.core._seeding import greedy_plusplus, random_rows
 from fastmix.core._source import Source
 from fastmix.core._sparse_assignment import SparseAssignment
@@ -116,7 +116,7 @@ def _start(rows, frame, X, k, init, weights, random_state, n_threads):
 def _assignment(rows, weights, k, algorithm, memory, reach):
     """The E-steps of one run."""
     if isinstance(rows, DenseRows):
-        assign = DenseAssignment(rows, weights, k, algorithm, memory, reach)
+        assign = MarginAssignment(rows, weights, k, algorithm, memory, reach)
     else:
         assign = SparseAssignment(rows, weights, k, algorithm, memory)
     # Small fits are over before the choices of bounds have been looked at.

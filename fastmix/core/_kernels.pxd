@@ -51,6 +51,9 @@ cdef extern from "fm_kernels.h" nogil:
         void (*assign)(const void *tiles, Py_ssize_t count, Py_ssize_t d, const void *panel,
                        const void *bias, Py_ssize_t k, int32_t *labels, int32_t *second,
                        fm_memory next, void *scratch) noexcept nogil
+        void (*assign_leads)(const void *tiles, Py_ssize_t count, Py_ssize_t d, const void *panel,
+                             const void *bias, Py_ssize_t k, int32_t *labels, float *leads,
+                             void *scratch) noexcept nogil
         void (*gather)(const fm_matrix *x, const fm_block *block, const void *offset,
                        double scale, const int32_t *places, void *rows, void *squares,
                        void *scratch) noexcept nogil
@@ -385,6 +388,33 @@ cdef extern from "fm_kernels.h" nogil:
                           const fm_open *open, Py_ssize_t first,
                           Py_ssize_t count) noexcept nogil
 
+    ctypedef struct fm_margins:
+        Py_ssize_t k, d
+        float *sizes
+        float *margins
+        double unit
+        int32_t *panels
+        int32_t *starts
+        double *centers
+        double *depths
+        double *moved
+        double *bias_moved
+        float *size_needed
+        float *needed
+
+    const Py_ssize_t FM_MARGIN_WIDTH
+    Py_ssize_t FM_MARGIN_SCRATCH(Py_ssize_t d)
+
+    ctypedef struct fm_margin_kernels:
+        void (*move)(const double *c, const void *bias, fm_margins *p) noexcept nogil
+        Py_ssize_t (*open)(const fm_margins *p, const int32_t *labels, Py_ssize_t start,
+                           Py_ssize_t count, int32_t *list) noexcept nogil
+        Py_ssize_t (*scan)(const fm_margins *p, const fm_matrix *x, const fm_block *block,
+                           const void *offset, double scale, int fresh, int32_t *labels,
+                           int32_t *left, void *scratch) noexcept nogil
+        void (*settle)(const fm_margins *p, const Py_ssize_t *rows, Py_ssize_t count,
+                       const int32_t *labels, const float *leads) noexcept nogil
+
     ctypedef struct fm_isa:
         const char *name
         const fm_tile_kernels *f32
@@ -398,6 +428,8 @@ cdef extern from "fm_kernels.h" nogil:
         const fm_shortlist_kernels *shortlist_f64
         const fm_code_kernels *codes_f32
         const fm_code_kernels *codes_f64
+        const fm_margin_kernels *margins_f32
+        const fm_margin_kernels *margins_f64
 
     Py_ssize_t FM_MOMENT_STRIDE(Py_ssize_t d)
     Py_ssize_t FM_SECOND_SIZE(Py_ssize_t d)

@@ -93,8 +93,8 @@ def kmeans(
     Notes
     -----
     An iteration costs n k d multiply-adds, fewer with bounds (Ding et al., Yinyang K-means, ICML
-    2015, with margins for rounding), and adds up only the rows whose label changed.  The
-    result has the same bits for any number of threads and every processor with fused
+    2015; Hamerly, SDM 2010; both with room for rounding), and adds up only the rows whose label
+    changed.  The result has the same bits for any number of threads and every processor with fused
     multiply-adds; from a given start also for any order of the rows.
 
     References

@@ -7,6 +7,7 @@ from fastmix.core._kernels cimport (
     fm_block, fm_grid, fm_isa, fm_matrix, fm_memory, fm_tile_kernels,
 )
 from fastmix.core._shortlist cimport Shortlist
+from fastmix.core._threads cimport Locks
 
 
 cdef struct Scratch:
@@ -26,6 +27,13 @@ cdef struct Scratch:
 
 cdef inline Py_ssize_t padded(Py_ssize_t size) noexcept nogil:
     return (size + 63) // 64 * 64
+
+
+cdef inline char *take(char **at, Py_ssize_t bytes) noexcept nogil:
+    """The next bytes of an allocation that is carved up."""
+    cdef char *start = at[0]
+    at[0] += padded(bytes)
+    return start
 
 
 cdef inline fm_block piece_of(const fm_block *b, Py_ssize_t at, Py_ssize_t step) noexcept nogil:
@@ -67,6 +75,9 @@ cdef class TileRows:
     cdef Py_ssize_t _n_blocks(self, Py_ssize_t n) noexcept nogil
     cdef fm_memory _rows_memory(self, Py_ssize_t start, Py_ssize_t count) noexcept nogil
     cdef void _pack(self, const fm_block *b, Scratch *s) noexcept nogil
+    cdef void _move_rows(self, const Py_ssize_t *rows, Py_ssize_t count, const int32_t *added,
+                         const int32_t *removed, const double *weights, double *sums,
+                         Py_ssize_t k, Locks locks, double *scratch) noexcept nogil
     cdef void *_panel(self, const double[:, ::1] centers, Py_ssize_t width, void **bias,
                       bint again=*) except NULL
     cdef Py_ssize_t _extremes(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block,

@@ -14,7 +14,7 @@ from libc.stdint cimport int32_t
 from fastmix.core._grid cimport grid_of
 from fastmix.core._kernels cimport FM_SUM_ROWS, address, find_isa, fm_block, fm_memory
 from fastmix.core._shortlist cimport shortlist_of
-from fastmix.core._threads cimport enter, leave
+from fastmix.core._threads cimport Locks, enter, leave
 
 from fastmix.core._kernels import aligned_empty, element_type, sum_stride
 from fastmix.core._source import windows
@@ -236,6 +236,21 @@ cdef class TileRows:
         if b.rows != NULL:
             upcoming.bytes = 0
         self.kernels.pack(&self.x, b, self.pack_offset, self.scale, s.tiles, upcoming, s.pack)
+
+    cdef void _move_rows(self, const Py_ssize_t *rows, Py_ssize_t count, const int32_t *added,
+                         const int32_t *removed, const double *weights, double *sums,
+                         Py_ssize_t k, Locks locks, double *scratch) noexcept nogil:
+        # Rows added to their new clusters and removed from the old ones, in a part of the sums that
+        # no other thread has; sums NULL: none are wanted.
+        cdef fm_block b
+        cdef int part
+        if sums == NULL or count == 0:
+            return
+        b.rows, b.start, b.count = rows, 0, count
+        part = locks.acquire(threadid())
+        self.isa.exact.accumulate(&self.x, &b, weights, &self.grid, added, removed,
+                                  sums + part * 2 * k * self.stride, scratch)
+        locks.release(part)
 
     cdef void *_panel(self, const double[:, ::1] centers, Py_ssize_t width, void **bias,
                       bint again=False) except NULL:

@@ -50,12 +50,22 @@ FM_INLINE void FM_NAME(store_labels)(const ivec *from, ptrdiff_t rows, int32_t *
         labels[r] = (int32_t)((const real_bits *)from)[r];
 }
 
-/* One tile against the groups [from, to) of centres.  d is a constant where it is small; two asks
- * for the runner-up as well.  partial: scores of the chunk, where d exceeds DEPTH. */
+/* What is wanted beside the label: nothing, the runner-up, or its score. */
+#ifndef FM_WANTED_ONCE
+#define FM_WANTED_ONCE
+enum fm_wanted {
+    FM_LABEL,
+    FM_RUNNER_UP,
+    FM_SCORES
+};
+#endif
+
+/* One tile against the groups [from, to) of centres.  d is a constant where it is small, and so is
+ * wanted.  partial: scores of the chunk, where d exceeds DEPTH. */
 FM_INLINE void FM_NAME(assign_tile)(const real *restrict x, ptrdiff_t d, const real *restrict panel,
                                     const real *restrict bias, ptrdiff_t from, ptrdiff_t to,
-                                    int two, real *restrict partial, FM_NAME(best) *restrict best,
-                                    fetch *next)
+                                    enum fm_wanted wanted, real *restrict partial,
+                                    FM_NAME(best) *restrict best, fetch *next)
 {
     for (ptrdiff_t start = 0; start < d; start += FM_DEPTH) {
         const int last = d - start <= FM_DEPTH;
@@ -85,7 +95,9 @@ FM_INLINE void FM_NAME(assign_tile)(const real *restrict x, ptrdiff_t d, const r
                 for (int j = 1; j < FM_PANEL_WIDTH; j++) {
                     const ivec index = (ivec){0} + (real_bits)j;
                     const fm_mask wins = fm_above(acc[j][v], top);
-                    if (two) {
+                    if (wanted == FM_SCORES)
+                        below = fm_max(fm_select(wins, top, acc[j][v]), below);
+                    if (wanted == FM_RUNNER_UP) {
                         const fm_mask follows = fm_above(acc[j][v], below);
                         below = fm_select(wins, top, fm_select(follows, acc[j][v], below));
                         under = fm_iselect(wins, at, fm_iselect(follows, index, under));
@@ -95,7 +107,10 @@ FM_INLINE void FM_NAME(assign_tile)(const real *restrict x, ptrdiff_t d, const r
                 }
                 at += first;
                 const fm_mask wins = fm_above(top, best->score[v]);
-                if (two) {
+                if (wanted == FM_SCORES)
+                    best->next[v] =
+                        fm_max(fm_max(fm_select(wins, best->score[v], top), below), best->next[v]);
+                if (wanted == FM_RUNNER_UP) {
                     /* The runner-up: the best of this group that did not win, or the best of the
                      * earlier ones, which also has the tie. */
                     under += first;
@@ -162,23 +177,12 @@ static ptrdiff_t FM_NAME(assign_scratch)(ptrdiff_t count, ptrdiff_t d)
            partial * FM_TILE_ROWS * (ptrdiff_t)sizeof(real);
 }
 
-static void FM_NAME(assign)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
-                            const void *bias, ptrdiff_t k, int32_t *labels, int32_t *second,
-                            fm_memory memory, void *scratch)
+/* All tiles of a block; the bests of its tiles are at the start of scratch. */
+FM_INLINE void FM_NAME(assign_tiles)(const void *tiles, ptrdiff_t count, ptrdiff_t d,
+                                     const void *panel, const void *bias, ptrdiff_t k,
+                                     enum fm_wanted wanted, fm_memory memory, void *scratch)
 {
     const ptrdiff_t n_tiles = (count + FM_TILE_ROWS - 1) / FM_TILE_ROWS;
-    if (!second && d <= 4) {
-        const fetch next = start_fetch(memory, n_tiles);
-#define FM_ASSIGN_FEW(d) FM_NAME(assign_few)(tiles, count, d, panel, bias, k, labels, next)
-        switch (d) {
-        case 1: FM_ASSIGN_FEW(1); break;
-        case 2: FM_ASSIGN_FEW(2); break;
-        case 3: FM_ASSIGN_FEW(3); break;
-        default: FM_ASSIGN_FEW(4);
-        }
-#undef FM_ASSIGN_FEW
-        return;
-    }
     const ptrdiff_t groups = (k + FM_PANEL_WIDTH - 1) / FM_PANEL_WIDTH;
     const ptrdiff_t chunk = FM_NAME(chunk_groups)(d);
     const ptrdiff_t depths = (d + FM_DEPTH - 1) / FM_DEPTH;
@@ -194,17 +198,52 @@ static void FM_NAME(assign)(const void *tiles, ptrdiff_t count, ptrdiff_t d, con
         const ptrdiff_t to = groups - from < chunk ? groups : from + chunk;
         for (ptrdiff_t i = 0; i < n_tiles; i++) {
             const real *x = (const real *)tiles + i * d * FM_TILE_ROWS;
-            if (second)
-                FM_NAME(assign_tile)(x, d, panel, bias, from, to, 1, partial, &best[i], &next);
-            else
-                FM_NAME(assign_tile)(x, d, panel, bias, from, to, 0, partial, &best[i], &next);
+            FM_NAME(assign_tile)(x, d, panel, bias, from, to, wanted, partial, &best[i], &next);
         }
     }
-    for (ptrdiff_t i = 0; i < n_tiles; i++) {
-        const ptrdiff_t start = i * FM_TILE_ROWS;
+}
+
+static void FM_NAME(assign)(const void *tiles, ptrdiff_t count, ptrdiff_t d, const void *panel,
+                            const void *bias, ptrdiff_t k, int32_t *labels, int32_t *second,
+                            fm_memory memory, void *scratch)
+{
+    const FM_NAME(best) *best = scratch;
+    if (!second && d <= 4) {
+        const fetch next = start_fetch(memory, (count + FM_TILE_ROWS - 1) / FM_TILE_ROWS);
+#define FM_ASSIGN_FEW(d) FM_NAME(assign_few)(tiles, count, d, panel, bias, k, labels, next)
+        switch (d) {
+        case 1: FM_ASSIGN_FEW(1); break;
+        case 2: FM_ASSIGN_FEW(2); break;
+        case 3: FM_ASSIGN_FEW(3); break;
+        default: FM_ASSIGN_FEW(4);
+        }
+#undef FM_ASSIGN_FEW
+        return;
+    }
+    if (second)
+        FM_NAME(assign_tiles)(tiles, count, d, panel, bias, k, FM_RUNNER_UP, memory, scratch);
+    else
+        FM_NAME(assign_tiles)(tiles, count, d, panel, bias, k, FM_LABEL, memory, scratch);
+    for (ptrdiff_t start = 0; start < count; start += FM_TILE_ROWS, best++) {
         const ptrdiff_t rows = count - start < FM_TILE_ROWS ? count - start : FM_TILE_ROWS;
-        FM_NAME(store_labels)(best[i].label, rows, labels + start);
+        FM_NAME(store_labels)(best->label, rows, labels + start);
         if (second)
-            FM_NAME(store_labels)(best[i].second, rows, second + start);
+            FM_NAME(store_labels)(best->second, rows, second + start);
+    }
+}
+
+static void FM_NAME(assign_leads)(const void *tiles, ptrdiff_t count, ptrdiff_t d,
+                                  const void *panel, const void *bias, ptrdiff_t k, int32_t *labels,
+                                  float *leads, void *scratch)
+{
+    const FM_NAME(best) *best = scratch;
+    const fm_memory nothing = {NULL, 0};
+    FM_NAME(assign_tiles)(tiles, count, d, panel, bias, k, FM_SCORES, nothing, scratch);
+    for (ptrdiff_t start = 0; start < count; start += FM_TILE_ROWS, best++) {
+        const ptrdiff_t rows = count - start < FM_TILE_ROWS ? count - start : FM_TILE_ROWS;
+        const real *score = (const real *)best->score, *next = (const real *)best->next;
+        FM_NAME(store_labels)(best->label, rows, labels + start);
+        for (ptrdiff_t r = 0; r < rows; r++)
+            leads[start + r] = (float)(score[r] - next[r]);
     }
 }

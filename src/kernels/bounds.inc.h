@@ -154,23 +154,6 @@ static ptrdiff_t bounds_open(const fm_bounds *b, ptrdiff_t start, ptrdiff_t coun
     return found;
 }
 
-/* Of up to sixteen flags the positions of those set, from `first` on; 16 elements are written. */
-FM_INLINE ptrdiff_t list_flags(uint32_t flags, int32_t first, int32_t *to)
-{
-#ifdef __AVX512F__
-    const __m512i position =
-        _mm512_add_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                         _mm512_set1_epi32(first));
-    _mm512_storeu_si512(to, _mm512_maskz_compress_epi32((__mmask16)flags, position));
-    return __builtin_popcount(flags);
-#else
-    ptrdiff_t found = 0;
-    for (; flags; flags &= flags - 1)
-        to[found++] = first + __builtin_ctz(flags);
-    return found;
-#endif
-}
-
 /* Open rows first .. first + count: appends each to the list of every group, but that of its label,
  * that may hold a nearer centre. */
 static void bounds_wanted(const fm_bounds *b, fm_open *open, ptrdiff_t own, ptrdiff_t start,
@@ -199,9 +182,9 @@ static void bounds_wanted(const fm_bounds *b, fm_open *open, ptrdiff_t own, ptrd
             if (own >= g && own < g + FM_FLAGS)
                 flags &= ~(1u << (own - g));
             const int32_t at = (int32_t)i * ROW + (int32_t)g;
-            n += list_flags(flags & 0xffff, at, pair + n);
+            n += fm_list_flags(flags & 0xffff, at, pair + n);
             if (flags >> 16)
-                n += list_flags(flags >> 16, at + 16, pair + n);
+                n += fm_list_flags(flags >> 16, at + 16, pair + n);
             /* Listed by group in a loop of its own, whose end is foreseen. */
             if (n > ROOM - FM_FLAGS || (i == count - 1 && g + FM_FLAGS >= stride)) {
                 for (ptrdiff_t q = 0; q < n; q++) {

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""E-steps over dense rows of few columns: score margins, where they pay."""
+
+import math
+
+import numpy as np
+
+from fastmix.core._dense_assignment import LEAST_NANOSECONDS, DenseAssignment
+from fastmix.core._margins import ScoreMargins
+
+__all__ = ["MarginAssignment"]
+
+# Least and most columns: of fewer, products are not what a scan takes; with more, bounds of groups
+# and codes of 8 bits leave less.
+LEAST_COLUMNS, MOST_COLUMNS = 8, 63
+
+# Nanoseconds of a row on one thread, as in _dense_assignment: of every row, and of one whose label
+# its margin does not prove, of each of its columns, each centre, and each product.  What goes by
+# column doubles in float64.  More of a row that is scanned after that.
+MARGIN_ROW, OPEN_ROW, OPEN_COLUMN, OPEN_CENTER, OPEN_PRODUCT = 2.0, 8.0, 0.15, 0.08, 0.0055
+SCANNED_ROW = 20.0
+
+# Margins begin where they promise to take no longer than plain scans when so many rows are open, on
+# average of a fit, and are in doubt after that (blobs and noise of 16 and 32 columns: 0.4 to 0.56,
+# and 0.01 to 0.02).
+USUALLY_OPEN, USUALLY_DOUBTFUL = 0.6, 0.02
+
+# E-steps that may take longer than plain scans, in the first of which all rows are open, before the
+# margins are given up.
+PATIENCE = 24
+
+# Bytes that they take of a row, beyond a float.
+ROW_BYTES = 4
+
+
+class MarginAssignment(DenseAssignment):
+    """The E-steps of one run, with score margins as long as they pay; parameters of
+    DenseAssignment."""
+
+    def __init__(self, rows, weights, k, algorithm, memory, reach):
+        super().__init__(rows, weights, k, algorithm, memory, reach)
+        self.margins, self.margin_steps, self.lost = None, 0, 0
+        self.length = math.sqrt(np.square(reach).sum()) * (1 + 1e-6)
+        self.serving = (
+            algorithm == "auto"
+            and k > 1
+            and LEAST_COLUMNS <= rows.d <= MOST_COLUMNS
+            and ScoreMargins.serves(rows)
+            and memory // rows.n >= ROW_BYTES
+            and rows.n * self._dense_cost() >= LEAST_NANOSECONDS
+            and self._margin_cost(USUALLY_OPEN, USUALLY_DOUBTFUL) < self._dense_cost()
+        )
+        if self.serving:
+            self.why = None
+
+    def _prepare(self, centers, labels, n_threads, spread):
+        if not self.serving:
+            return super()._prepare(centers, labels, n_threads, spread)
+        self.fresh = self.margins is None
+        if self.fresh:
+            self.margins = ScoreMargins(self.rows, self.k, self.length)
+        self.margins.move(centers)
+        self.margin_steps += 1
+        return self.fresh
+
+    def _wanted(self, fresh, labels, n_threads):
+        if not self.serving:
+            return super()._wanted(fresh, labels, n_threads)
+        page = self.rows.page_rows
+        if page and not fresh:
+            return self.margins.open_pages(page, labels, n_threads), page
+        return None, 0
+
+    def _centers_met(self, fresh):
+        if not self.serving:
+            return super()._centers_met(fresh)
+        return math.ceil(self.k * self.share)
+
+    def _assign(self, start, stop, centers, labels, threads, parts):
+        if not self.serving:
+            return super()._assign(start, stop, centers, labels, threads, parts)
+        return self.margins.assign(
+            start, stop, labels, threads, parts, self.weights, fresh=self.fresh
+        )
+
+    def _margin_cost(self, rows_open, rows_scanned):
+        """Nanoseconds of a row where these parts of all rows are open, and scanned."""
+        d = self.rows.d
+        met = OPEN_ROW + OPEN_COLUMN * d * self.rows.dtype.itemsize / 4
+        met += (OPEN_CENTER + OPEN_PRODUCT * d) * self.k
+        return MARGIN_ROW + met * rows_open + (SCANNED_ROW + self._plain_cost()) * rows_scanned
+
+    def _count(self, fresh):
+        if not self.serving:
+            super()._count(fresh)
+            return
+        n, margins = self.rows.n, self.margins
+        self.products += margins.rows_scanned * self.k
+        self.rows_scanned += margins.rows_open
+        self.rows_shortlisted += margins.rows_open - margins.rows_scanned
+        cost = self._margin_cost(margins.rows_open / n, margins.rows_scanned / n)
+        self.share = min(1.0, max(0.2, 2 * cost / self._plain_cost()))
+        self.lost += 1 if cost > self._dense_cost() else -1
+        if self.lost > PATIENCE:
+            self.serving, self.margins = False, None
+
+    @property
+    def algorithm(self):
+        """What ran: "hamerly" where margins were used, and else as of DenseAssignment."""
+        return "hamerly" if self.margin_steps else super().algorithm
+
+    def reason(self):
+        """Why these E-steps were computed as they were."""
+        if not self.margin_steps:
+            return super().reason()
+        why = f"margins of scores in {self.margin_steps} of {self.steps} E-steps"
+        return why if self.serving else f"{why}; then {super().reason()}"

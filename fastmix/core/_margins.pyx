@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""E-steps that look only at the rows whose label the margin of its score does not prove.
+
+The labels are those of a plain scan: what is skipped is proven (src/kernels/margins.inc.h), and
+what scores in whole numbers leave in doubt is scanned.
+"""
+
+import numpy as np
+
+cimport cython
+from cython.parallel cimport prange, threadid
+from libc.stdint cimport int32_t, uint8_t
+
+from fastmix.core._kernels cimport (
+    FM_MARGIN_SCRATCH, FM_MARGIN_WIDTH, address, fm_block, fm_margin_kernels, fm_margins,
+)
+from fastmix.core._threads cimport Locks, enter, leave
+from fastmix.core._tiles cimport Scratch, TileRows, take
+
+from fastmix.core._kernels import aligned_empty
+
+__all__ = ["ScoreMargins"]
+
+# A score has 31 bits up to so many columns.
+MAX_COLUMNS = 64
+
+# Rows of one piece of work, a block of the plain scan's at most: so few that the threads end at
+# about the same time; and of a page that are looked at together.
+cdef Py_ssize_t MIN_PIECE_ROWS = 512, STEP = 256
+cdef Py_ssize_t THREAD_PIECES = 8
+
+# The length of the longest code (margin_scan.inc.h).
+cdef double LENGTH = 23100
+
+
+cdef struct Work:
+    # A thread's memory, carved out of one allocation.
+    int32_t *list
+    int32_t *left
+    int32_t *labels
+    int32_t *found
+    float *leads
+    Py_ssize_t *rows
+    Py_ssize_t *rows_left
+    char *codes
+    Py_ssize_t bytes
+
+
+@cython.final
+cdef class ScoreMargins:
+    """Margins of the rows of one fit, and its E-step.
+
+    Parameters
+    ----------
+    rows : TileRows
+        With ``serves(rows)``.
+    k : int
+    length : float
+        Bounds the length of a framed row.
+    """
+
+    cdef readonly Py_ssize_t rows_open, rows_scanned
+    cdef TileRows rows
+    cdef const fm_margin_kernels *kernels
+    cdef fm_margins p
+    cdef Py_ssize_t k
+    cdef void *panel
+    cdef void *bias
+    # Sizes and margins of the rows; what moves so far take off them, by label.
+    cdef readonly object numbers, tables
+    cdef object memory, panels, starts, kept
+
+    def __init__(self, TileRows rows, Py_ssize_t k, double length):
+        cdef Py_ssize_t padded_k = (k + FM_MARGIN_WIDTH - 1) // FM_MARGIN_WIDTH * FM_MARGIN_WIDTH
+        self.rows, self.k = rows, k
+        self.kernels = rows.isa.margins_f32 if rows.kernels.itemsize == 4 else rows.isa.margins_f64
+        self.numbers = np.empty((2, rows.n), dtype=np.float32)
+        self.panels = np.zeros(padded_k * ((rows.d + 1) // 2), dtype=np.int32)
+        self.starts = np.zeros(padded_k, dtype=np.int32)
+        self.kept = np.zeros((rows.d + 3, k))
+        self.tables = np.zeros((2, k), dtype=np.float32)
+        self.p.k, self.p.d = k, rows.d
+        self.p.sizes = <float *>address(self.numbers)
+        self.p.margins = self.p.sizes + rows.n
+        self.p.unit = max(length, 1e-30) / LENGTH
+        self.p.panels = <int32_t *>address(self.panels)
+        self.p.starts = <int32_t *>address(self.starts)
+        self.p.depths = <double *>address(self.kept)
+        self.p.moved, self.p.bias_moved = self.p.depths + k, self.p.depths + 2 * k
+        self.p.centers = self.p.depths + 3 * k
+        self.p.size_needed = <float *>address(self.tables)
+        self.p.needed = self.p.size_needed + k
+
+    @staticmethod
+    def serves(TileRows rows):
+        """Whether kernels for such rows are in use."""
+        return rows.short.kernels != NULL and rows.d <= MAX_COLUMNS
+
+    cdef Work _work(self, char *memory) noexcept nogil:
+        cdef Work w
+        cdef Py_ssize_t n = self.rows.block_rows
+        cdef char *at = memory
+        w.list = <int32_t *>take(&at, 4 * (n + 16))
+        w.left = <int32_t *>take(&at, 4 * (n + 1))
+        w.labels = <int32_t *>take(&at, 4 * n)
+        w.found = <int32_t *>take(&at, 4 * n)
+        w.leads = <float *>take(&at, 4 * n)
+        w.rows = <Py_ssize_t *>take(&at, sizeof(Py_ssize_t) * n)
+        w.rows_left = <Py_ssize_t *>take(&at, sizeof(Py_ssize_t) * n)
+        w.codes = take(&at, FM_MARGIN_SCRATCH(self.rows.d))
+        w.bytes = at - memory
+        return w
+
+    def move(self, const double[:, ::1] centers):
+        """The centres of the next E-step, (k, d) float64 in the frame."""
+        self.panel = self.rows._panel(centers, self.rows.kernels.panel_width, &self.bias)
+        self.kernels.move(&centers[0, 0], self.bias, &self.p)
+        self.rows_open = self.rows_scanned = 0
+
+    def assign(self, Py_ssize_t start, Py_ssize_t stop, int32_t[::1] labels, int n_threads,
+               double[:, :, :, ::1] sums=None, const double[::1] weights=None, bint fresh=False):
+        """As DenseRows.assign for rows start .. stop, with the centres of the last move(); fresh:
+        rows of which nothing is known."""
+        cdef Py_ssize_t most = max(MIN_PIECE_ROWS, (stop - start) // (THREAD_PIECES * n_threads))
+        cdef Py_ssize_t size = min(self.rows.block_rows, most), piece
+        cdef Py_ssize_t n_pieces = (stop - start + size - 1) // size
+        cdef Py_ssize_t bytes = self._work(NULL).bytes, n_changed = 0
+        if self.memory is None or self.memory.size < bytes * n_threads:
+            self.memory = aligned_empty(bytes * n_threads, np.uint8)
+        cdef char *memory = <char *>address(self.memory)
+        cdef char *shared = self.rows._reserve(n_threads)
+        cdef const double *w = NULL if weights is None else &weights[0]
+        cdef double *to = NULL if sums is None else &sums[0, 0, 0, 0]
+        cdef Locks locks = Locks(n_threads if sums is None else sums.shape[0], n_threads)
+        counts = np.zeros((n_threads, 8), dtype=np.intp)  # a cache line each
+        cdef Py_ssize_t *count = <Py_ssize_t *>address(counts)
+        enter()
+        for piece in prange(n_pieces, nogil=True, num_threads=n_threads, schedule="dynamic"):
+            n_changed += self._assign(start + piece * size, min(stop, start + (piece + 1) * size),
+                                      &labels[0], memory, shared, w, to, locks, fresh, count)
+        leave()
+        self.rows_open += counts[:, 0].sum()
+        self.rows_scanned += counts[:, 1].sum()
+        return n_changed
+
+    cdef Py_ssize_t _assign(self, Py_ssize_t start, Py_ssize_t stop, int32_t *labels, char *memory,
+                            char *shared, const double *weights, double *sums, Locks locks,
+                            bint fresh, Py_ssize_t *counts) noexcept nogil:
+        cdef Work w = self._work(memory + threadid() * self._work(NULL).bytes)
+        cdef Scratch s = self.rows._of_thread(shared, 0)
+        cdef Py_ssize_t n = stop - start, i, left, changed
+        cdef fm_block b
+        if fresh:
+            for i in range(n):
+                w.list[i] = i
+        else:
+            n = self.kernels.open(&self.p, labels, start, n, w.list)
+        for i in range(n):
+            w.rows[i] = start + w.list[i]
+        b.rows, b.start, b.count = w.rows, 0, n
+        left = self.kernels.scan(&self.p, &self.rows.x, &b, self.rows.pack_offset,
+                                 self.rows.scale, fresh, w.labels, w.left, w.codes)
+        self._scan(&w, &s, left)
+        counts[8 * threadid()] += n
+        counts[8 * threadid() + 1] += left
+        changed = self.rows.isa.exact.changes(w.labels, &b, labels, s.changed, s.added, s.removed)
+        self.rows._move_rows(s.changed, changed, s.added, s.removed, weights, sums, self.k, locks,
+                             s.sums)
+        return changed
+
+    cdef void _scan(self, Work *w, Scratch *s, Py_ssize_t left) noexcept nogil:
+        """Labels of the rows w.left, which are in doubt."""
+        cdef Py_ssize_t i
+        cdef fm_block b
+        if left == 0:
+            return
+        for i in range(left):
+            w.rows_left[i] = w.rows[w.left[i]]
+        b.rows, b.start, b.count = w.rows_left, 0, left
+        self.rows._pack(&b, s)
+        self.rows.kernels.assign_leads(s.tiles, left, self.rows.d, self.panel, self.bias, self.k,
+                                       w.found, w.leads, s.assign)
+        self.kernels.settle(&self.p, w.rows_left, left, w.found, w.leads)
+        for i in range(left):
+            w.labels[w.left[i]] = w.found[i]
+
+    def open_pages(self, Py_ssize_t size, int32_t[::1] labels, int n_threads):
+        """Mask of the pages of so many rows, some of whose labels are not proven for the centres of
+        the last move(): assign() looks at rows of no other page."""
+        cdef Py_ssize_t n = self.rows.n, page, n_pages = (n + size - 1) // size
+        cdef int32_t[:, ::1] lists = np.empty((n_threads, STEP + 16), dtype=np.int32)
+        cdef uint8_t[::1] open_ = np.zeros(n_pages, dtype=np.uint8)
+        enter()
+        for page in prange(n_pages, nogil=True, num_threads=n_threads, schedule="dynamic",
+                           chunksize=16):
+            open_[page] = self._is_open(page * size, min(n, (page + 1) * size), &labels[0],
+                                        &lists[threadid(), 0])
+        leave()
+        return np.asarray(open_).astype(bool)
+
+    cdef bint _is_open(self, Py_ssize_t start, Py_ssize_t stop, const int32_t *labels,
+                       int32_t *list) noexcept nogil:
+        while start < stop:
+            if self.kernels.open(&self.p, labels, start, min(STEP, stop - start), list):
+                return True
+            start += STEP
+        return False

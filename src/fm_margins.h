@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Score margins of K-means: by how much the label of a row leads, and the kernels.  Included by
+ * fm_kernels.h. */
+#ifndef FM_MARGINS_H
+#define FM_MARGINS_H
+
+/* Of rows and centres (kernels/margins.inc.h). */
+typedef struct {
+    ptrdiff_t k, d;
+    /* Rows (n): |x|, or more; and what the margin was when the label was proven and centres had not
+     * moved, or less. */
+    float *sizes, *margins;
+    double unit; /* of their codes */
+    /* Centres: codes [group][pair of columns][FM_MARGIN_WIDTH] two of 16 bits each; what a sum of
+     * products starts from; as they are, and -bias; how far they have moved, and their biases. */
+    int32_t *panels, *starts;
+    double *centers, *depths, *moved, *bias_moved;
+    double most_moved, most_bias_moved; /* the sums of what the farthest have in each E-step */
+    int started;
+    /* Of one E-step: a unit of codes' scores, their error for a unit of size and for any row, and
+     * what rounding may hide of a margin. */
+    float score_unit, size_error, error, size_hidden, hidden;
+    float *size_needed,
+        *needed; /* (k) what moves so far take off the margin of a row with a label */
+} fm_margins;
+#define FM_MARGIN_WIDTH 6
+
+typedef struct {
+    /* The centres c (k, d) of an E-step, with the biases of their panel. */
+    void (*move)(const double *c, const void *bias, fm_margins *p);
+    /* Rows start .. start + count whose labels are not proven, as positions from 0; list has room
+     * for 16 more. */
+    ptrdiff_t (*open)(const fm_margins *p, const int32_t *labels, ptrdiff_t start, ptrdiff_t count,
+                      int32_t *list);
+    /* Labels of the block's rows, which it names one by one, and their margins; returns how many
+     * are not proven, and which of the block's.  offset and scale as of kernel pack; fresh: nothing
+     * is known of the rows.  scratch: FM_MARGIN_SCRATCH(d) bytes, aligned to 64. */
+    ptrdiff_t (*scan)(const fm_margins *p, const fm_matrix *x, const fm_block *block,
+                      const void *offset, double scale, int fresh, int32_t *labels, int32_t *left,
+                      void *scratch);
+    /* Margins of rows from what kernel assign_leads found. */
+    void (*settle)(const fm_margins *p, const ptrdiff_t *rows, ptrdiff_t count,
+                   const int32_t *labels, const float *leads);
+} fm_margin_kernels;
+#define FM_MARGIN_COLUMNS(d) (((d) + 7) / 8 * 8)
+/* Codes of 64 rows twice, 16 more, and a row. */
+#define FM_MARGIN_SCRATCH(d) (4 * 64 * FM_MARGIN_COLUMNS(d) + 32 + 8 * (d))
+
+#endif

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Scores in whole numbers, for margins.inc.h.
+ *
+ * With codes q = round(x / s) and z = round(c / u) of 16 bits, in one unit for all rows and one for
+ * the centres of an E-step, and b = round(bias / (s u)),
+ *
+ *     score / (s u)  =  q . z + b  +  q . (c / u - z) + (x / s - q) . c / u + (bias / (s u) - b).
+ *
+ * The first two terms are computed, exactly; the others are by Cauchy-Schwarz at most
+ * |q| max |c / u - z| + sqrt(d) / 2 max |c / u| + 1 / 2, the maxima over the centres.  To that
+ * comes what kernel assign may round: a score more than twice the sum of both ahead of all others
+ * is the greatest there as well, and what is beyond is the row's margin.
+ *
+ * Rows are in the lanes.  Two codes of a row are 32 bits, which one instruction multiplies with two
+ * of a centre (AVX512-VNNI): twice as many products as multiply-adds of float32.
+ */
+/* Codes of rows and of centres are vectors no longer than this, so that a score has 31 bits. */
+#define FM_MARGIN_LENGTH 23100.0
+/* Added to |x|, whose square may underflow. */
+#define FM_MARGIN_LEAST 0x1p-66f
+
+/* Columns of a row that are coded at a time. */
+#ifdef FM_DOUBLE
+#define FM_MARGIN_STEP 8
+#else
+#define FM_MARGIN_STEP 16
+#endif
+typedef real FM_NAME(some) __attribute__((vector_size(64), aligned(sizeof(real)), may_alias));
+typedef real FM_NAME(user_some) __attribute__((vector_size(64), aligned(1), may_alias));
+typedef float FM_NAME(some_floats)
+    __attribute__((vector_size(4 * FM_MARGIN_STEP), aligned(4), may_alias));
+typedef int32_t FM_NAME(some_wholes)
+    __attribute__((vector_size(4 * FM_MARGIN_STEP), aligned(4), may_alias));
+typedef int16_t FM_NAME(some_codes)
+    __attribute__((vector_size(2 * FM_MARGIN_STEP), aligned(2), may_alias));
+
+/* The first of so many numbers, and zeros. */
+FM_INLINE FM_NAME(some) FM_NAME(load_some)(const char *from, ptrdiff_t count)
+{
+#if defined(__AVX512F__) && defined(FM_DOUBLE)
+    return (FM_NAME(some))_mm512_maskz_loadu_pd((__mmask8)((1u << count) - 1), from);
+#elif defined(__AVX512F__)
+    return (FM_NAME(some))_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
+#else
+    FM_NAME(some) some = {0};
+    memcpy(&some, from, (size_t)count * sizeof(real));
+    return some;
+#endif
+}
+
+/* Codes of some columns of a row, and what they add to |x|^2 where that is wanted, a constant. */
+FM_INLINE FM_NAME(some_codes)
+    FM_NAME(margin_codes)(FM_NAME(some) x, FM_NAME(some) offset, real scale, float inverse,
+                          int wanted, FM_NAME(some) * squares)
+{
+    const FM_NAME(some) framed = x * scale - offset;
+    /* The lowest bits of a sum with 3 * 2^22 are the rounded number. */
+    const FM_NAME(some_floats) code =
+        __builtin_convertvector(framed, FM_NAME(some_floats)) * inverse + 0x1.8p23f;
+    if (wanted)
+        *squares += framed * framed;
+    return __builtin_convertvector((FM_NAME(some_wholes))code, FM_NAME(some_codes));
+}
+
+/* Codes of the first rows of a block, [row][columns], with up to 16 more behind the last, and where
+ * they are wanted, a constant, bounds of |x|; fetches more. */
+FM_INLINE void FM_NAME(margin_rows)(const fm_margins *p, const fm_matrix *x, const fm_block *block,
+                                    ptrdiff_t count, const real *offset, real scale, int wanted,
+                                    int16_t *to, void *scratch)
+{
+    const ptrdiff_t d = p->d, size = (ptrdiff_t)sizeof(real), ahead = 24;
+    const int by_row = x->type == FM_REAL_TYPE && !x->swapped && x->col_stride == size;
+    const float inverse = (float)(1 / p->unit);
+    for (ptrdiff_t i = 0; i < count; i++, to += FM_MARGIN_COLUMNS(d)) {
+        const char *row = block_row(x, block, i);
+        FM_NAME(some) squares = {0};
+        ptrdiff_t t = 0;
+        if (i + ahead < block->count)
+            for (ptrdiff_t at = 0; at < d * x->col_stride; at += 64)
+                __builtin_prefetch(block_row(x, block, i + ahead) + at, 0, 3);
+        if (!by_row) {
+            FM_NAME(load_run)(row, x->col_stride, x->type, x->swapped, d, scratch);
+            row = scratch;
+        }
+        for (; t + FM_MARGIN_STEP <= d; t += FM_MARGIN_STEP)
+            *(FM_NAME(some_codes) *)(to + t) = FM_NAME(margin_codes)(
+                *(const FM_NAME(user_some) *)(row + t * size), *(const FM_NAME(some) *)(offset + t),
+                scale, inverse, wanted, &squares);
+        if (t < d)
+            *(FM_NAME(some_codes) *)(to + t) =
+                FM_NAME(margin_codes)(FM_NAME(load_some)(row + t * size, d - t),
+                                      FM_NAME(load_some)((const char *)(offset + t), d - t), scale,
+                                      inverse, wanted, &squares);
+        if (wanted) {
+            real sum = 0;
+            for (int l = 0; l < FM_MARGIN_STEP; l++)
+                sum += squares[l];
+            p->sizes[block->rows[i]] =
+                (float)__builtin_sqrt((double)sum) * (1 + 8 * FM_MARGIN_ROUNDING) + FM_MARGIN_LEAST;
+        }
+    }
+}
+
+static ptrdiff_t FM_NAME(margins_scan)(const fm_margins *p, const fm_matrix *x,
+                                       const fm_block *block, const void *offset, double scale,
+                                       int fresh, int32_t *labels, int32_t *left, void *scratch)
+{
+    const ptrdiff_t d = p->d, columns = FM_MARGIN_COLUMNS(d);
+    int32_t *const tile = scratch;
+    int16_t *const codes = (int16_t *)(tile + columns / 2 * FM_MARGIN_ROWS);
+    /* Codes are written a vector at a time. */
+    void *const row = codes + columns * FM_MARGIN_ROWS + 16;
+    ptrdiff_t found = 0;
+    for (ptrdiff_t at = 0; at < block->count; at += FM_MARGIN_ROWS) {
+        const ptrdiff_t here = block->count - at;
+        const ptrdiff_t some = here < FM_MARGIN_ROWS ? here : FM_MARGIN_ROWS;
+        const fm_block rows = {block->rows + at, 0, here};
+        fm_short_floats first[FM_MARGIN_VECTORS], second[FM_MARGIN_VECTORS];
+        fm_short_counts label[FM_MARGIN_VECTORS];
+        float size[FM_MARGIN_ROWS] = {0}, margin[FM_MARGIN_ROWS], ahead[FM_MARGIN_ROWS];
+        if (fresh)
+            FM_NAME(margin_rows)(p, x, &rows, some, offset, (real)scale, 1, codes, row);
+        else
+            FM_NAME(margin_rows)(p, x, &rows, some, offset, (real)scale, 0, codes, row);
+        for (ptrdiff_t r = 0; r < FM_MARGIN_ROWS; r += 16)
+            for (ptrdiff_t t = 0; t < columns; t += 8)
+                margin_columns(codes + r * columns + t, columns, tile + t / 2 * FM_MARGIN_ROWS + r,
+                               FM_MARGIN_ROWS);
+        margin_scores(tile, p, first, second, label);
+        for (ptrdiff_t r = 0; r < some; r++)
+            size[r] = p->sizes[rows.rows[r]];
+        for (int v = 0; v < FM_MARGIN_VECTORS; v++) {
+            const fm_short_floats lead = __builtin_convertvector(
+                (fm_short_counts)first[v] - (fm_short_counts)second[v], fm_short_floats);
+            const fm_short_floats sizes = *(const fm_short_floats *)(size + 16 * v);
+            const fm_short_floats error = sizes * p->size_error + p->error;
+            const fm_short_floats over = lead * p->score_unit - 2 * error;
+            *(fm_short_floats *)(ahead + 16 * v) = over;
+            *(fm_short_floats *)(margin + 16 * v) =
+                margin_kept(p, over, sizes, (const int32_t *)(label + v));
+        }
+        for (ptrdiff_t r = 0; r < some; r++) {
+            p->margins[rows.rows[r]] = margin[r];
+            labels[at + r] = ((const int32_t *)label)[r];
+            left[found] = (int32_t)(at + r);
+            found += !(ahead[r] > 0);
+        }
+    }
+    return found;
+}
+
+#undef FM_MARGIN_STEP
+
+static void FM_NAME(margin_centers)(const double *c, const void *biases, fm_margins *p)
+{
+    const real *bias = biases;
+    const ptrdiff_t k = p->k, d = p->d, pairs = (d + 1) / 2;
+    const double more = 1 + 0x1p-40, s = p->unit;
+    double norm = 0, most_bias = 0, moved = 0, bias_moved = 0, error = 0;
+    for (ptrdiff_t j = 0; j < k; j++) {
+        const double depth = -(double)bias[j];
+        double square = 0, shift = 0, *before = p->centers + j * d;
+        for (ptrdiff_t t = 0; t < d; t++) {
+            const double now = (double)(real)c[j * d + t], gap = now - before[t];
+            square += now * now;
+            shift += gap * gap;
+            before[t] = now;
+        }
+        const double length = __builtin_sqrt(square) * more, gap = depth - p->depths[j];
+        norm = length > norm ? length : norm;
+        most_bias = depth > most_bias ? depth : most_bias;
+        p->depths[j] = depth;
+        if (!p->started)
+            continue;
+        const double far = __builtin_sqrt(shift) * more, off = gap < 0 ? -gap : gap;
+        p->moved[j] = (p->moved[j] + far) * more;
+        p->bias_moved[j] = (p->bias_moved[j] + off) * more;
+        moved = far > moved ? far : moved;
+        bias_moved = off > bias_moved ? off : bias_moved;
+    }
+    p->most_moved = (p->most_moved + moved) * more;
+    p->most_bias_moved = (p->most_bias_moved + bias_moved) * more;
+    p->started = 1;
+    /* Scores of at most 2^29, and biases of at most 2^28, about a middle of 2^30. */
+    const double least = most_bias / (s * 0x1p28) + DBL_MIN;
+    const double unit = norm / FM_MARGIN_LENGTH > least ? norm / FM_MARGIN_LENGTH : least;
+    const int usable = norm < DBL_MAX && most_bias < DBL_MAX;
+    const double inverse = usable ? 1 / unit : 0, round = 0x1.8p52;
+    for (ptrdiff_t j = 0; j < (k + FM_MARGIN_WIDTH - 1) / FM_MARGIN_WIDTH * FM_MARGIN_WIDTH; j++) {
+        const ptrdiff_t first = j / FM_MARGIN_WIDTH * pairs * FM_MARGIN_WIDTH + j % FM_MARGIN_WIDTH;
+        int16_t *to = (int16_t *)(p->panels + first);
+        double rest = 0;
+        for (ptrdiff_t t = 0; t < 2 * pairs; t++) {
+            const double value = usable && j < k && t < d ? p->centers[j * d + t] * inverse : 0;
+            const double z = (value + round) - round;
+            rest += (value - z) * (value - z);
+            to[t / 2 * 2 * FM_MARGIN_WIDTH + t % 2] = (int16_t)z;
+        }
+        error = rest > error ? rest : error;
+        p->starts[j] = 0; /* below all that there are */
+        if (j < k) {
+            const double shift = usable ? -p->depths[j] / s * inverse : 0;
+            p->starts[j] = (1 << 30) + (int32_t)((shift + round) - round);
+            p->size_needed[j] = (float)(p->moved[j] + p->most_moved) * (1 + FM_MARGIN_ROUNDING);
+            p->needed[j] =
+                (float)(p->bias_moved[j] + p->most_bias_moved) * (1 + FM_MARGIN_ROUNDING);
+        }
+    }
+    /* A score of kernel assign is off by so much of |bias| + |x| |c|, or where it underflows.  A
+     * gap of a row's code is at most half a unit, and what floats round. */
+    const double rounding = (double)(d + 4) * (sizeof(real) == 4 ? 0x1p-24 : 0x1p-53);
+    const double any = rounding * most_bias + (double)(d + 2) * (double)FLT_MIN;
+    const double rest = (0.5 + 0x1p-7) * __builtin_sqrt((double)d);
+    const double gap = __builtin_sqrt(error) * unit;
+    const float up = 1 + 8 * FM_MARGIN_ROUNDING;
+    p->score_unit = (float)(s * unit);
+    p->size_error = (float)(gap + rounding * norm) * up;
+    p->error = usable ? (float)(rest * s * (gap + norm) + s * unit + any) * up : INFINITY;
+    p->size_hidden = (float)(2 * rounding * norm) * up;
+    p->hidden = (float)(2 * any) * up;
+}

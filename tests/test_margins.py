@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Score margins: what they prove holds, and the labels are those of the plain scan, bit for bit."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coarse_cases import data, everywhere, framed, on_every_table, updated, whole  # noqa: F401
+from fastmix import KMeans
+from fastmix.core import _margin_assignment, kmeans
+from fastmix.core._dense import DenseRows
+from fastmix.core._frame import scan
+from fastmix.core._margins import ScoreMargins
+
+SHAPES = [
+    (1, 1, 2),
+    (7, 3, 7),
+    (130, 8, 9),
+    (300, 2, 40),
+    (700, 17, 24),
+    (500, 33, 65),
+    (90, 64, 300),
+]
+
+
+@pytest.fixture
+def every_size(monkeypatch):
+    """Margins also of rows so few that they would not pay."""
+    monkeypatch.setattr(_margin_assignment, "LEAST_NANOSECONDS", 0)
+
+
+def margins_of(rows, Y, k):
+    return ScoreMargins(rows, k, float(np.sqrt(np.square(Y).sum(axis=1).max())) * (1 + 1e-6))
+
+
+def steps(rows, Y, centers, move, n_steps=5):
+    """E-steps by margins: asserts the labels of plain scans, and that what is left of every margin
+    is less than the lead of its label; returns the margins."""
+    margins = margins_of(rows, Y, len(centers))
+    labels = np.full(rows.n, -1, dtype=np.int32)
+    for step in range(n_steps):
+        plain, changed = labels.copy(), []
+        changed.append(rows.assign(0, rows.n, centers, plain, 1))
+        margins.move(np.ascontiguousarray(centers))
+        changed.append(margins.assign(0, rows.n, labels, 1, fresh=step == 0))
+        np.testing.assert_array_equal(labels, plain)
+        assert changed[0] == changed[1]
+        assert_margins_hold(margins, Y, centers, labels, rows.dtype)
+        centers = move(centers, labels)
+    return margins
+
+
+def assert_margins_hold(margins, Y, centers, labels, dtype):
+    """No margin is more than that by which the label's score leads, in exact scores of what the
+    kernels see."""
+    c = centers.astype(dtype).astype(np.float64)
+    scores = Y @ c.T - np.square(c).sum(axis=1) / 2
+    rows = np.arange(len(Y))
+    own = scores[rows, labels]
+    scores[rows, labels] = -np.inf
+    (sizes, kept), (moved, bias_moved) = margins.numbers.astype(np.float64), margins.tables
+    with np.errstate(invalid="ignore"):
+        left = kept - sizes * moved[labels] - bias_moved[labels]
+    slack = 1e-13 * (np.abs(own) + np.square(c).sum(axis=1).max())
+    assert (sizes >= np.sqrt(np.square(Y).sum(axis=1))).all()
+    # What float32 cannot hold is no number, and proves nothing.
+    assert ((left <= own - scores.max(axis=1) + slack) | np.isnan(left)).all()
+
+
+def drift(rng, shift):
+    return lambda centers, labels: (
+        centers + rng.normal(size=centers.shape) * shift * rng.random((len(centers), 1)) ** 4
+    )
+
+
+# One E-step after another.
+
+
+@on_every_table
+@pytest.mark.parametrize("n, d, k", SHAPES)
+@pytest.mark.parametrize("shift", [0.0, 1e-3, 0.1, 30.0])
+def test_labels_are_those_of_a_plain_scan(rng, isa, dtype, n, d, k, shift):
+    rows, Y = framed(rng.normal(size=(n, d)).astype(dtype), isa)
+    steps(rows, Y, rng.normal(size=(k, d)), drift(rng, shift))
+
+
+@on_every_table
+@data
+@pytest.mark.parametrize("d", [9, 40])
+def test_margins_hold_on_data_of_every_kind(rng, isa, dtype, make, d):
+    rows, Y = framed(make(rng, 600, d).astype(dtype), isa)
+    centers = Y[rng.choice(600, 30, replace=False)]
+    steps(rows, Y, centers, lambda centers, labels: updated(Y, centers, labels), 6)
+
+
+@on_every_table
+def test_ties_go_to_the_lowest_center(rng, isa, dtype):
+    rows, Y = framed(rng.integers(-2, 3, size=(400, 8)).astype(dtype), isa)
+    steps(rows, Y, rng.integers(-2, 3, size=(40, 8)) / 2, lambda c, labels: c[rng.permutation(40)])
+
+
+@on_every_table
+@pytest.mark.parametrize("factor", [1e-36, 1e-20, 1e-12, 1e12, 1e18, 1e30, 1e70])
+def test_rows_of_any_scale(rng, isa, dtype, factor):
+    if dtype == "f4" and not 1e-18 <= factor <= 1e17:
+        factor = np.clip(factor, 1e-15, 1e15)
+    rows, Y = framed((rng.normal(size=(300, 10)) * factor).astype(dtype), isa)
+    steps(rows, Y, Y[:20].copy(), drift(rng, 0.1 * factor))
+
+
+@on_every_table
+def test_rounding_of_scores_is_hidden_by_no_margin(rng, isa, dtype):
+    # Rows between two centres, but for a few units in the last place.
+    X = np.zeros((2000, 8))
+    X[:, 0] = 1 + rng.normal(size=2000) * 3 * np.finfo(dtype).eps
+    X[:, 1:3] = rng.normal(size=(2000, 2)) * 30
+    rows, Y = framed(X.astype(dtype), isa)
+    centers = np.zeros((16, 8))
+    centers[1, 0], centers[2:, :3] = 2, rng.normal(size=(14, 3)) * 500
+    steps(rows, Y, centers, drift(rng, 1e-7))
+
+
+@on_every_table
+def test_nothing_that_moves_opens_nothing(rng, isa, dtype):
+    rows, Y = framed(rng.normal(size=(500, 12)).astype(dtype), isa)
+    margins = steps(rows, Y, rng.normal(size=(30, 12)), lambda centers, labels: centers, 3)
+    assert margins.rows_open < 10  # all but those that rounding could decide
+    assert margins.rows_scanned <= margins.rows_open
+
+
+@on_every_table
+def test_a_center_that_moves_opens_the_rows_it_may_reach(rng, isa, dtype):
+    rows, Y = framed(rng.normal(size=(2000, 8)).astype(dtype), isa)
+    centers = rng.normal(size=(20, 8))
+    margins, labels = margins_of(rows, Y, 20), np.full(2000, -1, dtype=np.int32)
+    margins.move(centers)
+    margins.assign(0, 2000, labels, 1, fresh=True)
+    centers[3] += 0.02
+    margins.move(centers)
+    pages = margins.open_pages(64, labels, 2)
+    before = labels.copy()
+    margins.assign(0, 2000, labels, 1)
+    assert 0 < margins.rows_open < 600
+    assert pages[np.unique(np.flatnonzero(labels != before) // 64)].all()
+    assert (labels != before).any()
+
+
+@pytest.mark.parametrize("n_threads", [2, 3])
+def test_threads_change_neither_labels_nor_counts(rng, n_threads):
+    rows = DenseRows(rng.normal(size=(9000, 8)).astype("f4"), "f4")
+    scan(rows, None, 1)
+    Y = rows.take(np.arange(9000))
+    centers, found = rng.normal(size=(30, 8)), []
+    for threads in (1, n_threads):
+        margins, labels = margins_of(rows, Y, 30), np.full(9000, -1, dtype=np.int32)
+        sums = rows.empty_sums(threads, 30)
+        for step in range(4):
+            margins.move(centers * (1 + 0.01 * step))
+            margins.assign(0, 4096, labels, threads, sums, fresh=step == 0)
+            margins.assign(4096, 9000, labels, threads, sums, fresh=step == 0)
+        found.append((labels, sums.sum(axis=0), margins.rows_open, margins.rows_scanned))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+# Whole fits.
+
+
+def assert_same_fit(one, other):
+    np.testing.assert_array_equal(one.labels, other.labels)
+    np.testing.assert_array_equal(one.centers, other.centers)
+    assert one.inertia == other.inertia
+    assert one.n_iter == other.n_iter
+
+
+@data
+@pytest.mark.parametrize("d", [8, 20, 63])
+def test_fits_have_the_bits_of_plain_scans(every_size, rng, dtype, make, d):
+    X = make(rng, 3000, d).astype(dtype)
+    auto, plain = whole(X, "auto"), whole(X, "lloyd")
+    assert_same_fit(auto, plain)
+    assert auto.report["algorithm"] == "hamerly"
+    assert auto.report["products"] < plain.report["products"]
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_every_iteration_has_the_bits_of_a_plain_scan(every_size_for_hypothesis, draw):
+    n, d, k = (
+        draw.draw(st.integers(2, 400)),
+        draw.draw(st.integers(8, 40)),
+        draw.draw(st.integers(2, 30)),
+    )
+    k = min(n, k)
+    rng = np.random.default_rng(draw.draw(st.integers(0, 2**32 - 1)))
+    dtype = draw.draw(st.sampled_from(["f4", "f8"]))
+    kind = draw.draw(st.sampled_from(["normal", "integers", "copies"]))
+    X = rng.normal(size=(n, d))
+    if kind == "integers":
+        X = rng.integers(-1, 2, size=(n, d)).astype(float)
+    elif kind == "copies":
+        X = X[rng.integers(0, max(1, n // 5), size=n)]
+    X = X.astype(dtype)
+    init = X[rng.choice(n, k)]  # copies among them: empty clusters
+    weights = rng.integers(0, 3, size=n).astype(float) if draw.draw(st.booleans()) else None
+    if weights is not None and weights.sum() == 0:
+        weights = None
+    for max_iter in range(1, 6):
+        one, other = (
+            kmeans(
+                X, k, init=init, algorithm=algorithm, max_iter=max_iter, tol=0, n_threads=2,
+                sample_weight=weights,
+            )
+            for algorithm in ("auto", "lloyd")
+        )  # fmt: skip
+        assert_same_fit(one, other)
+
+
+@pytest.fixture(scope="module")
+def every_size_for_hypothesis():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_margin_assignment, "LEAST_NANOSECONDS", 0)
+        patch.setattr(_margin_assignment, "USUALLY_OPEN", 0)
+        patch.setattr(_margin_assignment, "USUALLY_DOUBTFUL", 0)
+        yield
+
+
+def test_margins_that_do_not_pay_are_given_up(every_size, monkeypatch, rng):
+    monkeypatch.setattr(_margin_assignment, "PATIENCE", 2)
+    monkeypatch.setattr(_margin_assignment, "MARGIN_ROW", -1e6)  # so that they begin
+    X = rng.normal(size=(4000, 16)).astype("f4")
+    cost = _margin_assignment.MarginAssignment._margin_cost
+    monkeypatch.setattr(
+        _margin_assignment.MarginAssignment,
+        "_margin_cost",
+        lambda self, *counts: cost(self, *counts) + 1e9 * (self.margin_steps > 0),
+    )
+    auto, plain = whole(X, "auto"), whole(X, "lloyd")
+    assert_same_fit(auto, plain)
+    assert auto.report["reason"].startswith("margins of scores in 3 of ")
+
+
+@pytest.mark.parametrize(
+    "memory, algorithm", [(0, "lloyd"), (3 * 3000, "lloyd"), (4 * 3000, "hamerly")]
+)
+def test_memory_of_bounds_limits_margins(every_size, rng, memory, algorithm):
+    X = rng.normal(size=(3000, 16)).astype("f4")
+    report = whole(X, "auto", bounds_memory=memory).report
+    assert report["algorithm"] == algorithm
+
+
+def test_report_counts_what_margins_left(every_size, rng):
+    X = rng.normal(size=(4000, 16)).astype("f4")
+    report = KMeans(40, init=X[:40], n_init=1, max_iter=30).fit(X).fit_report_
+    assert report["algorithm"] == "hamerly"
+    assert (
+        report["reason"]
+        == f"margins of scores in {report['e_steps']} of {report['e_steps']} E-steps"
+    )
+    rows = 4000 * report["e_steps"]
+    assert 0 < report["rows_shortlisted"] <= report["rows_scanned"] < 0.95 * rows
+    doubtful = report["rows_scanned"] - report["rows_shortlisted"]
+    assert report["products"] == 40 * doubtful
+    assert doubtful < 0.1 * report["rows_scanned"]
+
+
+def test_rows_of_a_file_are_read_where_margins_ask(every_size, tmp_path, rng):
+    X = rng.normal(size=(20_000, 16)).astype("f4")
+    np.save(tmp_path / "rows.npy", X)
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    options = {"init": X[:30], "n_init": 1, "max_iter": 60, "n_threads": 2}
+    found = [KMeans(30, **options).fit(rows) for rows in (X, mapped)]
+    np.testing.assert_array_equal(found[0].labels_, found[1].labels_)
+    assert found[0].inertia_ == found[1].inertia_
+    assert found[1].fit_report_["algorithm"] == "hamerly"
