@@ -46,6 +46,7 @@ class MarginAssignment(DenseAssignment):
             and k > 1
             and LEAST_COLUMNS <= rows.d <= MOST_COLUMNS
             and ScoreMargins.serves(rows)
+            and not rows.page_rows  # bounds of groups leave more pages unread
             and memory // rows.n >= ROW_BYTES
             and rows.n * self._dense_cost() >= LEAST_NANOSECONDS
             and self._margin_cost(USUALLY_OPEN, USUALLY_DOUBTFUL) < self._dense_cost()
@@ -62,14 +63,6 @@ class MarginAssignment(DenseAssignment):
         self.margins.move(centers)
         self.margin_steps += 1
         return self.fresh
-
-    def _wanted(self, fresh, labels, n_threads):
-        if not self.serving:
-            return super()._wanted(fresh, labels, n_threads)
-        page = self.rows.page_rows
-        if page and not fresh:
-            return self.margins.open_pages(page, labels, n_threads), page
-        return None, 0
 
     def _centers_met(self, fresh):
         if not self.serving:

@@ -9,7 +9,7 @@ import numpy as np
 
 cimport cython
 from cython.parallel cimport prange, threadid
-from libc.stdint cimport int32_t, uint8_t
+from libc.stdint cimport int32_t
 
 from fastmix.core._kernels cimport (
     FM_MARGIN_SCRATCH, FM_MARGIN_WIDTH, address, fm_block, fm_margin_kernels, fm_margins,
@@ -25,9 +25,8 @@ __all__ = ["ScoreMargins"]
 MAX_COLUMNS = 64
 
 # Rows of one piece of work, a block of the plain scan's at most: so few that the threads end at
-# about the same time; and of a page that are looked at together.
-cdef Py_ssize_t MIN_PIECE_ROWS = 512, STEP = 256
-cdef Py_ssize_t THREAD_PIECES = 8
+# about the same time.
+cdef Py_ssize_t MIN_PIECE_ROWS = 512, THREAD_PIECES = 8
 
 # The length of the longest code (margin_scan.inc.h).
 cdef double LENGTH = 23100
@@ -183,25 +182,3 @@ cdef class ScoreMargins:
         self.kernels.settle(&self.p, w.rows_left, left, w.found, w.leads)
         for i in range(left):
             w.labels[w.left[i]] = w.found[i]
-
-    def open_pages(self, Py_ssize_t size, int32_t[::1] labels, int n_threads):
-        """Mask of the pages of so many rows, some of whose labels are not proven for the centres of
-        the last move(): assign() looks at rows of no other page."""
-        cdef Py_ssize_t n = self.rows.n, page, n_pages = (n + size - 1) // size
-        cdef int32_t[:, ::1] lists = np.empty((n_threads, STEP + 16), dtype=np.int32)
-        cdef uint8_t[::1] open_ = np.zeros(n_pages, dtype=np.uint8)
-        enter()
-        for page in prange(n_pages, nogil=True, num_threads=n_threads, schedule="dynamic",
-                           chunksize=16):
-            open_[page] = self._is_open(page * size, min(n, (page + 1) * size), &labels[0],
-                                        &lists[threadid(), 0])
-        leave()
-        return np.asarray(open_).astype(bool)
-
-    cdef bint _is_open(self, Py_ssize_t start, Py_ssize_t stop, const int32_t *labels,
-                       int32_t *list) noexcept nogil:
-        while start < stop:
-            if self.kernels.open(&self.p, labels, start, min(STEP, stop - start), list):
-                return True
-            start += STEP
-        return False
