@@ -12,7 +12,7 @@ from fastmix.core._kernels cimport (
     FM_BOUND_SCRATCH, FM_FEW_SIZE, FM_MOMENT_SCRATCH, FM_MOMENT_STRIDE, FM_SECOND_SIZE, address,
     fm_block,
 )
-from fastmix.core._tiles cimport TileRows, padded
+from fastmix.core._tiles cimport TileRows, padded, take
 
 from fastmix.core._kernels import aligned_empty
 
@@ -29,12 +29,6 @@ cdef Py_ssize_t BLOCK_BYTES = 65536
 cdef Py_ssize_t BOUNDED_BLOCK_BYTES = 262144
 
 cdef double HALF_LOG_2PI = 0.91893853320467274178
-
-
-cdef inline char *_take(char **at, Py_ssize_t bytes) noexcept nogil:
-    cdef char *start = at[0]
-    at[0] += padded(bytes)
-    return start
 
 
 cdef class MixtureMemory(TileRows):
@@ -69,26 +63,26 @@ cdef class MixtureMemory(TileRows):
         cdef Memory m
         cdef Py_ssize_t rows = self._block_rows(p.k), size = self.kernels.itemsize
         cdef char *at = memory
-        m.tiles = _take(&at, rows * self.d * size)
-        m.white = _take(&at, rows * self.d * size if p.kind == TIED else 0)
-        m.pack = _take(&at, self.kernels.tile_rows * self.d * size)
-        m.shares = _take(&at, p.k * self._share_stride(p.k) * size)
-        m.y = <double *>_take(&at, rows * FM_MOMENT_STRIDE(self.d) * sizeof(double))
-        m.squares = <double *>_take(&at, rows * sizeof(double))
-        m.log_prob = <double *>_take(&at, rows * sizeof(double))
-        m.entropy = <double *>_take(&at, rows * sizeof(double))
-        m.mass = <double *>_take(&at, rows * sizeof(double))
-        m.share = <double *>_take(&at, (rows + 8) * sizeof(double))
-        m.wide = <double *>_take(&at, TOGETHER * self._wide_stride(p.k) * sizeof(double)
-                                 if p.kind == DIAG else 0)
-        m.scratch = <double *>_take(&at, FM_MOMENT_SCRATCH * sizeof(double))
-        m.list = <int32_t *>_take(&at, (rows + 8) * sizeof(int32_t))
-        m.everyone = <int32_t *>_take(&at, (rows + 8) * sizeof(int32_t))
-        m.counts = <Py_ssize_t *>_take(&at, 2 * sizeof(Py_ssize_t))
+        m.tiles = take(&at, rows * self.d * size)
+        m.white = take(&at, rows * self.d * size if p.kind == TIED else 0)
+        m.pack = take(&at, self.kernels.tile_rows * self.d * size)
+        m.shares = take(&at, p.k * self._share_stride(p.k) * size)
+        m.y = <double *>take(&at, rows * FM_MOMENT_STRIDE(self.d) * sizeof(double))
+        m.squares = <double *>take(&at, rows * sizeof(double))
+        m.log_prob = <double *>take(&at, rows * sizeof(double))
+        m.entropy = <double *>take(&at, rows * sizeof(double))
+        m.mass = <double *>take(&at, rows * sizeof(double))
+        m.share = <double *>take(&at, (rows + 8) * sizeof(double))
+        m.wide = <double *>take(&at, TOGETHER * self._wide_stride(p.k) * sizeof(double)
+                                if p.kind == DIAG else 0)
+        m.scratch = <double *>take(&at, FM_MOMENT_SCRATCH * sizeof(double))
+        m.list = <int32_t *>take(&at, (rows + 8) * sizeof(int32_t))
+        m.everyone = <int32_t *>take(&at, (rows + 8) * sizeof(int32_t))
+        m.counts = <Py_ssize_t *>take(&at, 2 * sizeof(Py_ssize_t))
         m.bounds = m.framed = NULL
         if p.bounded != UNBOUNDED:
-            m.bounds = _take(&at, FM_BOUND_SCRATCH(rows, self.d))
-            m.framed = _take(&at, rows * self.d * size)
+            m.bounds = take(&at, FM_BOUND_SCRATCH(rows, self.d))
+            m.framed = take(&at, rows * self.d * size)
         m.bytes = at - memory
         m.live = 0
         return m
@@ -103,16 +97,16 @@ cdef class MixtureMemory(TileRows):
             second = FM_SECOND_SIZE(self.d)
         elif p.kind == DIAG:
             second = p.k * stride
-        s.weight = <double *>_take(&at, p.k * sizeof(double))
-        s.first = <double *>_take(&at, p.k * stride * sizeof(double))
-        s.second = <double *>_take(&at, second * sizeof(double))
-        s.few = <double *>_take(&at, p.k * FM_FEW_SIZE(self.d) * sizeof(double)
-                                if self._few(p) else 0)
-        s.shares = <double *>_take(&at, p.k * 16 * sizeof(double) if p.kind == DIAG else 0)
-        s.log_prob = <double *>_take(&at, 16 * sizeof(double))
-        s.entropy = <double *>_take(&at, 16 * sizeof(double))
-        s.mass = <double *>_take(&at, 16 * sizeof(double))
-        s.unused = <double *>_take(&at, (stride + 1) * sizeof(double))
+        s.weight = <double *>take(&at, p.k * sizeof(double))
+        s.first = <double *>take(&at, p.k * stride * sizeof(double))
+        s.second = <double *>take(&at, second * sizeof(double))
+        s.few = <double *>take(&at, p.k * FM_FEW_SIZE(self.d) * sizeof(double)
+                               if self._few(p) else 0)
+        s.shares = <double *>take(&at, p.k * 16 * sizeof(double) if p.kind == DIAG else 0)
+        s.log_prob = <double *>take(&at, 16 * sizeof(double))
+        s.entropy = <double *>take(&at, 16 * sizeof(double))
+        s.mass = <double *>take(&at, 16 * sizeof(double))
+        s.unused = <double *>take(&at, (stride + 1) * sizeof(double))
         s.bytes = at - memory
         return s
 
