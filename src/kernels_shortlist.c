@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The kernels of one ISA on codes of 8 bits: compiled like the kernels on tiles, whose scores they repeat, and
- * with the instructions that multiply bytes, where there are any. */
+/* The kernels of one ISA on codes of 8 bits: compiled like the kernels on tiles, whose scores they
+ * repeat, and with the instructions that multiply bytes, where there are any. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
-#include "fetch.h"
 #include "fm_kernels.h"
 #include "fm_units.h"
 
@@ -13,6 +12,7 @@
 #include "fm_bytes.h"
 #include "kernels/bound_codes.inc.h"
 #include "kernels/group_scan.inc.h"
+#include "kernels/short_scan.inc.h"
 /* Where a tile has sixteen rows or more. */
 #if FM_TILE_VECTORS * FM_VECTOR_BYTES >= 64
 #include "kernels/shortlist.inc.h"

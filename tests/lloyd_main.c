@@ -294,9 +294,13 @@ static void code(const problem *p, fm_bounds *b, ptrdiff_t groups, const double 
 }
 
 /* The same by shortlists, where this processor runs them, with labels that are right for some rows:
- * each label must be that of assign, but of rows that are left to it; and the bounds must hold. */
+ * each label must be that of assign, but of rows that are left to it; and the bounds must hold.
+ * First with any order of the centres, then from pivots and with bounds. */
 static void list(const problem *p, const double *c, const int32_t *labels)
 {
+    enum {
+        PIVOTS = 3
+    };
     const ptrdiff_t n = p->n, d = p->d, k = p->k, size = p->tile->itemsize;
     const ptrdiff_t width = p->tile->panel_width, padded = (k + width - 1) / width * width;
     const fm_shortlist_kernels *kernels =
@@ -304,11 +308,13 @@ static void list(const problem *p, const double *c, const int32_t *labels)
     if (!kernels->assign || !fm_shortlists(p->isa))
         return;
     void *panel = take(padded * d, size), *bias = take(padded, size);
-    void *tiles = take(BLOCK_ROWS * d, size), *room = take(p->tile->tile_rows * d, size);
+    void *rows = take(BLOCK_ROWS * d, size), *squares = take(BLOCK_ROWS, size);
     const ptrdiff_t groups = (k + 7) / 8, stride = (groups + 7) / 8 * 8;
-    void *scratch = take(kernels->scratch(d, groups), 1);
+    const ptrdiff_t vectors = (k + 15) / 16;
     int32_t *found = TAKE(n, int32_t), *hint = TAKE(n, int32_t);
-    int32_t *group_of = TAKE(k, int32_t), *by_place = TAKE(padded + width, int32_t);
+    int32_t *group_of = TAKE(k, int32_t), *order = TAKE(16 * vectors, int32_t);
+    ptrdiff_t *first = TAKE(groups + 1, ptrdiff_t);
+    double *pivots = TAKE(PIVOTS * d, double);
     fm_bounds b = {.upper = TAKE(n, float),
                    .codes = TAKE(n * stride, int16_t),
                    .labels = (int32_t *)labels,
@@ -320,34 +326,44 @@ static void list(const problem *p, const double *c, const int32_t *labels)
                    .group_moved = TAKE(stride, int16_t),
                    .proof = 1e-30f,
                    .root = 1e-15f};
-    const fm_short_bounds to = {&b, groups, by_place};
-    ptrdiff_t undecided, left = 0;
-    fm_shortlist shortlist = {.k = k, .d = d};
+    const fm_short_bounds to = {&b, groups, first};
     p->tile->pack_centers(c, k, d, width, panel, bias);
-    kernels->pack_centers(c, bias, &shortlist, take(kernels->memory(k, d), 1));
+    memcpy(pivots + d, c, (size_t)d * sizeof *c);
+    memcpy(pivots + 2 * d, c + k / 2 * d, (size_t)d * sizeof *c);
     for (ptrdiff_t i = 0; i < n; i++)
         hint[i] = i % 3 ? labels[i] : (int32_t)(i % (k + 1)) - 1, b.upper[i] = FM_UPPER_NONE;
     for (ptrdiff_t j = 0; j < k; j++)
         group_of[j] = (int32_t)(j / 8);
-    for (ptrdiff_t at = 0; at < padded + width; at++)
-        by_place[at] = (int32_t)(at < k ? shortlist.label[at] / 8 : groups);
-    for (ptrdiff_t start = 0; start < n; start += BLOCK_ROWS, left += undecided) {
-        const fm_block block = block_at(p, start);
-        p->tile->pack(&p->x, &block, p->offset, p->grid.scale, tiles, (fm_memory){0}, room);
-        kernels->assign(tiles, block.count, &shortlist, panel, bias, hint + start, found + start,
-                        &to, start, (fm_memory){0}, scratch, &undecided);
-    }
-    for (ptrdiff_t i = 0; i < n; i++) {
-        left -= found[i] < 0;
-        if (found[i] < 0 || found[i] == labels[i])
-            continue;
-        left = -1;
-        break;
-    }
-    if (left) {
-        fprintf(stderr, "lloyd_main: %s: shortlists have other labels at %td x %td\n", p->isa->name,
-                n, d);
-        exit(1);
+    for (ptrdiff_t at = 0; at < 16 * vectors; at++)
+        order[at] = at < k ? (int32_t)at : -1;
+    for (ptrdiff_t g = 0; g <= groups; g++)
+        first[g] = 8 * g;
+    for (int bounded = 0; bounded < 2; bounded++) {
+        fm_shortlist shortlist = {
+            .k = k, .d = d, .vectors = vectors, .pivots = bounded ? PIVOTS : 1};
+        ptrdiff_t undecided, left = 0;
+        kernels->pack_centers(c, bias, bounded ? order : NULL, pivots, &shortlist,
+                              take(kernels->memory(&shortlist), 1));
+        void *scratch = take(kernels->scratch(&shortlist, groups), 1);
+        for (ptrdiff_t start = 0; start < n; start += BLOCK_ROWS, left += undecided) {
+            const fm_block block = block_at(p, start);
+            p->tile->gather(&p->x, &block, p->offset, p->grid.scale, NULL, rows, squares,
+                            take(d, size));
+            kernels->assign(rows, squares, block.count, &shortlist, panel, bias, hint + start,
+                            found + start, bounded ? &to : NULL, start, scratch, &undecided);
+        }
+        for (ptrdiff_t i = 0; i < n; i++) {
+            left -= found[i] < 0;
+            if (found[i] < 0 || found[i] == labels[i])
+                continue;
+            left = -1;
+            break;
+        }
+        if (left) {
+            fprintf(stderr, "lloyd_main: %s: shortlists have other labels at %td x %td\n",
+                    p->isa->name, n, d);
+            exit(1);
+        }
     }
     code(p, &b, groups, c);
 }

@@ -17,14 +17,15 @@ NEVER, WHERE_THEY_PAY, ALWAYS = 0, 1, 2
 WIDE = {"float32": {"x86_v3", "x86_v4", "neon"}, "float64": {"x86_v4"}}
 
 
-def scan(X, centers, dtype, mode, isa=None, hint=None, chosen=None):
-    """Labels of all rows, and what the shortlists counted."""
+def scan(X, centers, dtype, mode, isa=None, hint=None, chosen=None, passes=1):
+    """Labels of all rows, and what the shortlists counted, after the last pass."""
     before = _shortlist.use_shortlists(mode)
     try:
         rows = DenseRows(X, dtype, isa)
         labels = np.full(len(X), -1, np.int32) if hint is None else hint.astype(np.int32)
         stop = len(X) if chosen is None else len(chosen)
-        rows.assign(0, stop, centers, labels, 2, rows=chosen)
+        for _ in range(passes):
+            rows.assign(0, stop, centers, labels, 2, rows=chosen)
         return labels, rows.short.counts()
     finally:
         _shortlist.use_shortlists(before)
@@ -39,11 +40,13 @@ def assert_same_labels(X, centers, dtype):
         expected, nothing = scan(X, centers, dtype, NEVER, isa)
         assert nothing == (0, 0, 0)
         random = rng.integers(-1, len(centers), len(X))
-        for hint in (None, random, expected):
-            found, counts = scan(X, centers, dtype, ALWAYS, isa, hint)
+        # Where many centres are near, rows are seen from pivots in the second pass.
+        for hint, passes in (None, 1), (random, 1), (expected, 1), (random, 2):
+            found, counts = scan(X, centers, dtype, ALWAYS, isa, hint, passes=passes)
             assert_array_equal(found, expected, f"{isa}, {counts}")
             if counts[0]:  # the processor runs them
                 assert counts[0] == len(X)
+            if counts[0] and passes == 1:
                 near, undecided = max(near, counts[1]), max(undecided, counts[2])
     return near, undecided
 
@@ -139,6 +142,31 @@ def test_roundings_of_rows_that_conspire_change_nothing(dtype):
     assert near >= 2 * n or not WIDE[dtype].intersection(supported_isas())
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_seen_from_pivots_have_fewer_centers_near(dtype):
+    # Clusters that are close beside how far they are from the mean.
+    rng = np.random.default_rng(0)
+    far = rng.choice([-1.0, 1.0], size=(8, 1)) * rng.normal(size=(8, 40)) * 30
+    centers = far[rng.integers(8, size=120)] + rng.normal(size=(120, 40))
+    X = centers[rng.integers(120, size=900)] + 0.3 * rng.normal(size=(900, 40))
+    assert_same_labels(X, centers, dtype)
+    for isa in WIDE[dtype].intersection(supported_isas()):
+        X_dtype, counts = X.astype(dtype), []
+        for passes in 1, 2:
+            labels, count = scan(X_dtype, centers, dtype, ALWAYS, isa, passes=passes)
+            assert_array_equal(labels, scan(X_dtype, centers, dtype, NEVER, isa)[0])
+            counts.append(count)
+        if counts[0][0]:
+            assert 2 * counts[1][1] < counts[0][1]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sums_of_very_many_columns_do_not_overflow(dtype):
+    X = np.ones((70, 140_000), dtype=dtype)
+    centers = np.stack([np.full(140_000, value) for value in (-1.0, 0.9, 1.0, 1.1)])
+    assert_same_labels(X, centers, dtype)
+
+
 def test_listed_rows_are_assigned():
     rng = np.random.default_rng(0)
     X, centers = rng.normal(size=(500, 40)), rng.normal(size=(90, 40))
@@ -179,7 +207,8 @@ def test_fits_have_the_same_bits(dtype):
 
 
 def test_lists_that_do_not_pay_are_left():
-    # All centres are near to all rows: a pass finds out, and the next ones scan.
+    # All centres are near to all rows: a pass finds out, another that pivots do not help, and the
+    # next ones scan.
     rng = np.random.default_rng(0)
     close = 1 + 1e-7 * rng.normal(size=(600, 64))
     X = rng.normal(size=(300, 64))
@@ -188,8 +217,9 @@ def test_lists_that_do_not_pay_are_left():
         rows, labels = DenseRows(X, "float64"), np.zeros(300, np.int32)
         if rows.short.speedup(600) == 1:
             pytest.skip("this processor does not multiply bytes faster")
-        rows.assign(0, 300, close, labels, 1)
-        assert rows.short.counts()[2] > 0
+        for _ in range(2):
+            rows.assign(0, 300, close, labels, 1, rows.empty_sums(1, 600))
+            assert rows.short.counts()[2] > 0
         assert rows.short.speedup(600) == 1
         for _ in range(3):
             rows.assign(0, 300, close, labels, 1)

@@ -54,6 +54,7 @@ class Assignment:
         sums (k, 2, stride), where given, follow the labels.  spread: about the distance of a row to
         its centre, zero before the first E-step.
         """
+        self.packed = False  # whether a plain scan has packed these centres
         fresh = self._prepare(centers, labels, n_threads, spread)
         self.steps += 1
         n_changed, parts = 0, None
@@ -91,7 +92,10 @@ class Assignment:
 
     def _assign(self, start, stop, centers, labels, threads, parts):
         """Rows start .. stop; returns how many labels changed."""
-        return self.rows.assign(start, stop, centers, labels, threads, parts, self.weights)
+        again, self.packed = self.packed, True
+        return self.rows.assign(
+            start, stop, centers, labels, threads, parts, self.weights, again=again
+        )
 
     def _count(self, fresh):
         """Adds up what the E-step did, and decides how the next is to be done."""

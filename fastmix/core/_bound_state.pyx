@@ -92,6 +92,17 @@ cdef class BoundState:
             coarse.arrange(self.groups, self.first, columns)
         self.b.unit = 2 * (rows.d + 8) * (2.0**-24 if size == 4 else 2.0**-53)
 
+    def places(self, Py_ssize_t multiple):
+        """Labels by place in the groups, each of which begins at a multiple of 8, and -1 where
+        there is none; as many as fill the multiple."""
+        order = np.full((len(self.order) + multiple - 1) // multiple * multiple, -1, dtype=np.int32)
+        order[: len(self.order)] = self.order
+        return order
+
+    def first_places(self):
+        """Places where the groups begin, and where the last one ends."""
+        return np.append(self.first, len(self.order)).astype(np.intp)
+
     @property
     def step(self):
         """Distance of one unit of the codes."""

@@ -12,6 +12,7 @@ from fastmix.core._bound_state cimport BoundState
 from fastmix.core._kernels cimport address, fm_block, fm_memory
 from fastmix.core._threads cimport Locks, enter, leave
 from fastmix.core._dense_seeding cimport SeedingRows
+from fastmix.core._shortlist cimport SHORT_VECTOR
 from fastmix.core._tiles cimport Scratch, piece_of
 
 cdef extern from *:
@@ -68,7 +69,8 @@ cdef class DenseRows(SeedingRows):
         cdef Py_ssize_t block, n_blocks = self._n_blocks(stop - start)
         cdef Py_ssize_t n_changed = 0
         cdef Assignment a
-        cdef char *memory = self._reserve(n_threads)
+        cdef char *memory
+        cdef bint leaving = bounds is not None and rows is None
         a.k, a.n_threads = centers.shape[0], n_threads
         a.panel = self._panel(centers, self.kernels.panel_width, &a.bias, again)
         a.weights = NULL if weights is None else &weights[0]
@@ -77,10 +79,12 @@ cdef class DenseRows(SeedingRows):
         a.second = NULL if second is None else &second[0]
         a.sums = NULL if sums is None else &sums[0, 0, 0, 0]
         cdef Locks locks = Locks(n_threads if sums is None else sums.shape[0], n_threads)
-        self.short.begin(<const double *>address(centers), a.bias, a.k, second is None, again)
-        if bounds is not None and rows is None:
-            self.short.leave_bounds(&bounds.b, bounds.n_groups)
-            memory = self._reserve(n_threads)
+        self.short.begin(centers, a.bias, second is None, rows is None and sums is not None,
+                         rows is None and start < stop and labels[start] >= 0, again,
+                         bounds.places(SHORT_VECTOR) if leaving else None)
+        if leaving:
+            self.short.leave_bounds(&bounds.b, bounds.first_places())
+        memory = self._reserve(n_threads)
         enter()
         for block in prange(n_blocks, nogil=True, num_threads=n_threads, schedule="dynamic"):
             n_changed += self._assign(start, stop, block, memory, &a, locks)
@@ -98,6 +102,10 @@ cdef class DenseRows(SeedingRows):
         cdef fm_memory nothing, upcoming
         nothing.start, nothing.bytes = NULL, 0
         upcoming = nothing
+        if self.short.active:
+            at = b.count
+            self._shortlist(&b, &s, a.panel, a.bias, a.k,
+                            NULL if b.rows != NULL else a.labels + b.start, s.labels)
         while at < b.count:
             piece = piece_of(&b, at, step)
             if b.rows == NULL:
@@ -109,10 +117,8 @@ cdef class DenseRows(SeedingRows):
             # The rows were fetched during the assignments before.
             self.kernels.pack(&self.x, &piece, self.pack_offset, self.scale, s.tiles, nothing,
                               s.pack)
-            self.short.assign(s.tiles, piece.count, a.panel, a.bias, a.k,
-                              NULL if b.rows != NULL else a.labels + piece.start, s.labels + at,
-                              NULL if a.second == NULL else s.added + at, piece.start, upcoming,
-                              s.assign)
+            self.kernels.assign(s.tiles, piece.count, self.d, a.panel, a.bias, a.k, s.labels + at,
+                                NULL if a.second == NULL else s.added + at, upcoming, s.assign)
             at += step
         if a.second != NULL:
             for i in range(b.count):

@@ -83,7 +83,7 @@ class DenseAssignment(Assignment):
         # Leading coordinates, once they are chosen; the part of a plain scan that bounds cost.
         self.memory, self.axes, self.share = memory, 0, 1.0
         self.coded, self.coarse, self.adding = False, None, False
-        self.filling = self.packed = False  # scans leave bounds; centres have been packed
+        self.filling = False  # whether scans leave bounds
         self.complete = False  # whether all rows have been added to what is coarse
         self.everywhere = False  # bounds serve all rows, else the probes
         self.extend = False  # to all rows in the next E-step
@@ -113,7 +113,6 @@ class DenseAssignment(Assignment):
         self.probes = [(middle, min(rows.n, middle + size)) for middle in middles]
 
     def _prepare(self, centers, labels, n_threads, spread):
-        self.packed = False
         if self.steps == 1 and spread > 0 and self.groups and self.looks_ahead:
             self._look_ahead(centers, labels)
         fresh = self.extend or (

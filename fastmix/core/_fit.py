@@ -347,10 +347,10 @@ def predict(rows, centers, n_threads, second=None, out=None, check=False):
     With check, ValueError if a value is not finite.
     """
     labels = np.empty(rows.n, dtype=np.int32) if out is None else out
-    labels[...] = 0
+    labels[...] = -1
     calls = passes(rows, len(centers), n_threads)
     for start, stop, threads in finite_calls(rows, calls, n_threads, check):
-        rows.assign(start, stop, centers, labels, threads, second=second)
+        rows.assign(start, stop, centers, labels, threads, second=second, again=start > 0)
     return labels
 
 

@@ -341,12 +341,13 @@ cdef extern from "fm_kernels.h" nogil:
     ctypedef struct fm_shortlist:
         Py_ssize_t k
         Py_ssize_t d
-        const int32_t *label
+        Py_ssize_t vectors
+        Py_ssize_t pivots
 
     ctypedef struct fm_short_bounds:
         const fm_bounds *bounds
         Py_ssize_t groups
-        const int32_t *group_of
+        const Py_ssize_t *first
 
     ctypedef struct fm_coded_row:
         float unit, square, rest
@@ -364,14 +365,14 @@ cdef extern from "fm_kernels.h" nogil:
         const int32_t *column_of
 
     ctypedef struct fm_shortlist_kernels:
-        Py_ssize_t (*scratch)(Py_ssize_t d, Py_ssize_t groups) noexcept nogil
-        Py_ssize_t (*memory)(Py_ssize_t k, Py_ssize_t d) noexcept nogil
-        void (*pack_centers)(const double *c, const void *bias, fm_shortlist *p,
-                             void *memory) noexcept nogil
-        Py_ssize_t (*assign)(const void *tiles, Py_ssize_t count, const fm_shortlist *p,
-                             const void *panel, const void *bias, const int32_t *hint,
-                             int32_t *labels, const fm_short_bounds *to, Py_ssize_t row,
-                             fm_memory memory, void *scratch,
+        Py_ssize_t (*scratch)(const fm_shortlist *p, Py_ssize_t groups) noexcept nogil
+        Py_ssize_t (*memory)(const fm_shortlist *p) noexcept nogil
+        void (*pack_centers)(const double *c, const void *bias, const int32_t *order,
+                             const double *pivots, fm_shortlist *p, void *memory) noexcept nogil
+        Py_ssize_t (*assign)(const void *rows, const void *squares, Py_ssize_t count,
+                             const fm_shortlist *p, const void *panel, const void *bias,
+                             const int32_t *hint, int32_t *labels, const fm_short_bounds *to,
+                             Py_ssize_t row, void *scratch,
                              Py_ssize_t *undecided) noexcept nogil
 
     ctypedef struct fm_code_kernels:

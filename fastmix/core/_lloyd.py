@@ -77,7 +77,7 @@ def inertia(rows, centers, labels, weights, largest, n_threads, assign=False):
     coarse = fine = 0.0
     for start, stop, threads in passes(rows, len(centers) if assign else 1, n_threads):
         if assign:
-            rows.assign(start, stop, centers, labels, threads)
+            rows.assign(start, stop, centers, labels, threads, again=start > 0)
         part = rows.inertia(start, stop, centers, labels, grid, threads, weights)
         coarse, fine = coarse + part[0], fine + part[1]
     return coarse + fine

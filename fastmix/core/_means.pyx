@@ -101,11 +101,11 @@ cdef class Means:
         cdef Py_ssize_t size = (count + n_threads - 1) // n_threads
         size = min(x.block_rows, (size + PIECE_ROWS - 1) // PIECE_ROWS * PIECE_ROWS)
         cdef const Py_ssize_t *chosen = NULL if rows is None else &rows[start]
-        cdef char *memory = x._reserve(n_threads)
         cdef char *panel = <char *>address(self.panel)
         cdef char *bias = <char *>address(self.bias)
         cdef Py_ssize_t n_pieces = (count + size - 1) // size
-        x.short.begin(self.m.centers, bias, self.k)
+        x.short.begin(self.centers, bias)
+        cdef char *memory = x._reserve(n_threads)
         enter()
         for piece in prange(n_pieces, nogil=True, num_threads=n_threads, schedule="dynamic"):
             self._assign(x, chosen, start, piece * size, min(size, count - piece * size), memory,
@@ -119,12 +119,15 @@ cdef class Means:
         cdef Scratch s = x._of_thread(memory, 0)
         cdef fm_memory nothing
         cdef fm_block b
-        nothing.start, nothing.bytes = NULL, 0
         b.rows = NULL if chosen == NULL else chosen + at
         b.start, b.count = start + at, count
-        x.kernels.pack(&x.x, &b, x.pack_offset, x.scale, s.tiles, nothing, s.pack)
-        x.short.assign(s.tiles, count, panel, bias, self.k, NULL, labels + at, NULL, 0, nothing,
-                       s.assign)
+        if x.short.active:
+            x._shortlist(&b, &s, panel, bias, self.k, NULL, labels + at)
+        else:
+            nothing.start, nothing.bytes = NULL, 0
+            x.kernels.pack(&x.x, &b, x.pack_offset, x.scale, s.tiles, nothing, s.pack)
+            x.kernels.assign(s.tiles, count, x.d, panel, bias, self.k, labels + at, NULL, nothing,
+                             s.assign)
         self.exact.residuals(&x.x, &b, &x.grid, self.m.centers, labels + at, values + at, s.sums)
 
     def add(self, rows, Py_ssize_t start, Py_ssize_t stop, const int32_t[::1] labels, int n_threads,

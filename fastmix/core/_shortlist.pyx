@@ -29,18 +29,29 @@ __all__ = ["use_shortlists"]
 # 0: never, 1: where they pay, 2: always (tests).
 cdef int _use = 1
 
-# Nanoseconds on one thread (Zen 4; only the ratios matter), fitted to passes of 16 to 768 columns
-# and 64 to 1000 centres in both dtypes: of a product in a scan of sixteen floats, and more of a
-# centre; the same of codes; of a row and a column of a row; of a centre that is near, and a column
-# of it.
-cdef double SCAN_PRODUCT = 0.27, SCAN_CENTER = 0.8
-cdef double CODE_PRODUCT = 0.073, CODE_CENTER = 1.6
-cdef double ROW = 60.0, COLUMN = 0.27, NEAR = 9.5, NEAR_COLUMN = 0.18
+# Nanoseconds on one thread (Xeon of family 6, model 207; only ratios matter), fitted to passes of
+# 16 to 768 columns and 64 to 1000 centres in both dtypes: of a product in a scan of sixteen floats,
+# and more of a centre; the same of codes; of a row and a column of a row; of a centre that is near,
+# and a column of it.
+cdef double SCAN_PRODUCT = 0.215, SCAN_CENTER = 2.0
+cdef double CODE_PRODUCT = 0.0755, CODE_CENTER = 0.7
+cdef double ROW = 68.0, COLUMN = 0.45, NEAR = 5.6, NEAR_COLUMN = 0.17
+
+# The row's columns in float64 take so many times these.
+cdef double WIDE_COLUMN = 1.5
+
+# Sums of products have 31 bits up to so many columns.
+cdef Py_ssize_t MAX_COLUMNS = 131072
 
 # Lists are used where they promise this part of a scan's time at most, and left for so many passes
 # where they took more than all of it.
 cdef double WORTHWHILE = 0.8
 cdef int PAUSE = 64
+
+# Rows are seen from pivots, some of the centres, where centres that are near took this part of what
+# else lists take.
+cdef double CROWDED = 0.25
+cdef Py_ssize_t MAX_PIVOTS = 64
 
 
 def use_shortlists(int mode):
@@ -54,8 +65,9 @@ cdef Shortlist shortlist_of(const fm_isa *isa, const fm_tile_kernels *tile, Py_s
     """The shortlists of rows with d columns."""
     cdef Shortlist s = Shortlist.__new__(Shortlist)
     s.tile, s.d = tile, d
+    s.no_pivots = np.zeros((1, d))
     s.kernels = NULL
-    if _use and shortlists_of(isa) >= (2 if _use == 1 else 1):
+    if _use and d <= MAX_COLUMNS and shortlists_of(isa) >= (2 if _use == 1 else 1):
         s.kernels = isa.shortlist_f32 if tile.itemsize == 4 else isa.shortlist_f64
         if s.kernels.assign == NULL:
             s.kernels = NULL
@@ -69,12 +81,9 @@ cdef class Shortlist:
     ``begin`` decides for the passes to come whether they are used, ``end`` adds up what they did.
     """
 
-    cdef Py_ssize_t scratch(self, Py_ssize_t block_rows) noexcept nogil:
-        """Bytes of scratch for ``assign``."""
-        cdef Py_ssize_t size = self.tile.assign_scratch(block_rows, self.d)
-        if self.kernels == NULL:
-            return size
-        return max(size, self.kernels.scratch(self.d, self.to.groups))
+    cdef Py_ssize_t scratch(self) noexcept nogil:
+        """Bytes of scratch for ``assign`` after ``begin``."""
+        return self.kernels.scratch(&self.p, self.to.groups) if self.active else 0
 
     cdef double _scan(self, Py_ssize_t k) noexcept:
         """Nanoseconds of a row in kernel assign."""
@@ -82,7 +91,8 @@ cdef class Shortlist:
 
     cdef double _listed(self, Py_ssize_t k) noexcept:
         """The same by shortlists, but for what they leave."""
-        return k * (CODE_PRODUCT * self.d + CODE_CENTER) / 16 + ROW + COLUMN * self.d
+        cdef double column = COLUMN if self.tile.itemsize == 4 else WIDE_COLUMN * COLUMN
+        return k * (CODE_PRODUCT * self.d + CODE_CENTER) / 16 + ROW + column * self.d
 
     cdef bint _pays(self, Py_ssize_t k) noexcept:
         return self.kernels != NULL and self._listed(k) < WORTHWHILE * self._scan(k)
@@ -95,49 +105,68 @@ cdef class Shortlist:
         """How many times as fast as kernel assign a pass is expected to be, 1 where it is that."""
         return self._scan(k) / self._listed(k) if self.pause <= 1 and self._pays(k) else 1.0
 
-    cdef int begin(self, const double *centers, const void *bias, Py_ssize_t k,
-                   bint alone=True, bint again=False) except -1:
-        # With runners-up, where labels are not wanted alone, rows are scanned.  again: the centres
-        # are those of the last call.
-        cdef Py_ssize_t size
+    cdef int begin(self, const double[:, ::1] centers, const void *bias, bint alone=True,
+                   bint returning=False, bint labelled=False, bint again=False,
+                   order=None) except -1:
+        """The centres of the passes until ``end``, with the biases of their panel.
+
+        Without ``alone``, where runners-up are wanted as well, rows are scanned.  labelled: they
+        have labels; returning: they will have.  again: the centres are those of the last call.
+        order: labels by place, as many as fill vectors, -1 where there is none.
+        """
+        cdef Py_ssize_t k = centers.shape[0]
+        cdef const int32_t[::1] labels = order
         self.pause = max(0, self.pause - 1)
         self.active = alone and self.kernels != NULL and (
             _use == 2 or self.pause == 0 and self._pays(k)
         )
         self.rows = self.near = self.undecided = 0
+        self.returning, self.labelled = returning, labelled
         self.to.bounds, self.to.groups = NULL, 0
-        self.packed = self.packed and again
-        if self.active and not self.packed:
-            self.packed = True
-            size = self.kernels.memory(k, self.d)
-            if self.memory is None or self.memory.size < size:
-                self.memory = aligned_empty(size, np.uint8)
-            self.p.k, self.p.d = k, self.d
-            self.kernels.pack_centers(centers, bias, &self.p, address(self.memory))
+        if not self.active:
+            self.packed = False
+            return 0
+        if self.packed and again and (order is None or self.ordered):
+            return 0
+        if self.crowded and labelled and self.pivots is None:
+            self.pivots = np.vstack([np.zeros(self.d), centers[:: (k - 1) // MAX_PIVOTS + 1]])
+        self.packed, self.ordered = True, order is not None
+        self.p.k, self.p.d = k, self.d
+        cdef Py_ssize_t places = k if order is None else len(order)
+        self.p.vectors = (places + SHORT_VECTOR - 1) // SHORT_VECTOR
+        cdef const double[:, ::1] pivots = self.no_pivots if self.pivots is None else self.pivots
+        self.p.pivots = pivots.shape[0]
+        cdef Py_ssize_t size = self.kernels.memory(&self.p)
+        if self.memory is None or self.memory.size < size:
+            self.memory = aligned_empty(size, np.uint8)
+        self.kernels.pack_centers(&centers[0, 0], bias, NULL if order is None else &labels[0],
+                                  &pivots[0, 0], &self.p, address(self.memory))
         return 0
 
-    cdef int leave_bounds(self, const fm_bounds *b, Py_ssize_t groups) except -1:
-        """After ``begin``: until ``end`` rows also get bounds of so many groups."""
-        cdef Py_ssize_t at
-        if not self.active:
-            return 0
-        self.group_of = np.full(self.p.k + self.tile.panel_width, groups, dtype=np.int32)
-        cdef int32_t[::1] group_of = self.group_of
-        for at in range(self.p.k):
-            group_of[at] = b.group_of[self.p.label[at]]
-        self.to.group_of, self.to.groups = &group_of[0], groups
-        self.to.bounds = b
+    cdef int leave_bounds(self, const fm_bounds *b, const Py_ssize_t[::1] first) except -1:
+        """After ``begin`` with an order: until ``end`` rows also get bounds of groups, number g of
+        which has places first[g] .. first[g + 1]."""
+        if self.active:
+            self.first = first
+            self.to.bounds, self.to.first, self.to.groups = b, &first[0], first.shape[0] - 1
         return 0
 
     cdef void end(self) noexcept:
-        """No more of it for a while where lists have taken longer than scans."""
+        """Rows are seen from pivots where many centres were near; no more of it for a while where
+        lists have taken longer than scans."""
         cdef Py_ssize_t k = self.p.k
+        cdef double listed, left
         self.to.bounds, self.to.groups = NULL, 0
         self.served += self.rows - self.undecided
-        if self.active and self.rows and (
-            self._listed(k) + (NEAR + NEAR_COLUMN * self.d) * self.near / self.rows
-            + self._scan(k) * self.undecided / self.rows
-        ) > self._scan(k):
+        if not self.active or self.rows == 0:
+            return
+        listed = self._listed(k)
+        left = ((NEAR + NEAR_COLUMN * self.d) * self.near + self._scan(k) * self.undecided
+                ) / self.rows
+        self.crowded = left > CROWDED * listed
+        if self.crowded and self.returning and not (self.labelled and self.p.pivots > 1):
+            return
+        if listed + left > self._scan(k):
             self.pause = PAUSE
 
     def take_served(self):
@@ -151,20 +180,15 @@ cdef class Shortlist:
         pass."""
         return self.rows, self.near, self.undecided
 
-    cdef void assign(self, const void *tiles, Py_ssize_t count, const void *panel,
-                     const void *bias, Py_ssize_t k, const int32_t *hint, int32_t *labels,
-                     int32_t *second, Py_ssize_t row, fm_memory upcoming,
-                     void *scratch) noexcept nogil:
-        """What kernel assign does; row is the number of the first, for the bounds."""
+    cdef Py_ssize_t assign(self, const void *rows, const void *squares, Py_ssize_t count,
+                           const void *panel, const void *bias, const int32_t *hint,
+                           int32_t *labels, Py_ssize_t row, void *scratch) noexcept nogil:
+        """Labels of framed rows, and -1 of those that are to be scanned: returns how many these
+        are.  row is the number of the first, for the bounds."""
         cdef Py_ssize_t undecided
-        if self.active:
-            fm_add_to(&self.near, self.kernels.assign(
-                tiles, count, &self.p, panel, bias, hint, labels,
-                NULL if self.to.bounds == NULL else &self.to, row, upcoming, scratch,
-                &undecided))
-            fm_add_to(&self.rows, count)
-            if undecided == 0:
-                return
-            fm_add_to(&self.undecided, count)
-            upcoming.bytes = 0
-        self.tile.assign(tiles, count, self.d, panel, bias, k, labels, second, upcoming, scratch)
+        fm_add_to(&self.near, self.kernels.assign(
+            rows, squares, count, &self.p, panel, bias, hint, labels,
+            NULL if self.to.bounds == NULL else &self.to, row, scratch, &undecided))
+        fm_add_to(&self.rows, count)
+        fm_add_to(&self.undecided, undecided)
+        return undecided

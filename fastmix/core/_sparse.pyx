@@ -115,11 +115,11 @@ cdef class SparseRows(CsrRows):
     def assign(self, Py_ssize_t start, Py_ssize_t stop, double[:, ::1] centers,
                int32_t[::1] labels, int n_threads, double[:, :, :, ::1] sums=None,
                const double[::1] weights=None, const Py_ssize_t[::1] rows=None,
-               int32_t[::1] second=None):
+               int32_t[::1] second=None, bint again=False):
         """E-step, as DenseRows.assign."""
         cdef Step s
         cdef Py_ssize_t i, n_changed = 0
-        if start == 0 or self.bias is None:
+        if not again or self.bias is None:
             self.prepare(np.asarray(centers), 0, n_threads)
         s = self.step_of(centers, labels, sums, weights)
         if second is not None:

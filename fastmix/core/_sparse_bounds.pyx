@@ -233,7 +233,8 @@ cdef class SparseBounds:
         if not self.useful:
             self.products += (stop - start) * centers.shape[0]
             self.rows_open += stop - start
-            return rows.assign(start, stop, self.centers, labels, n_threads, sums, weights)
+            return rows.assign(start, stop, self.centers, labels, n_threads, sums, weights,
+                               again=start > 0)
         cdef Step s = rows.step_of(centers, labels, sums, weights)
         counts = np.zeros((n_threads, 8), dtype=np.intp)
         s.counts = <Py_ssize_t *>address(counts)

@@ -75,6 +75,8 @@ cdef class TileRows:
     cdef Py_ssize_t _n_blocks(self, Py_ssize_t n) noexcept nogil
     cdef fm_memory _rows_memory(self, Py_ssize_t start, Py_ssize_t count) noexcept nogil
     cdef void _pack(self, const fm_block *b, Scratch *s) noexcept nogil
+    cdef void _shortlist(self, const fm_block *b, Scratch *s, const void *panel, const void *bias,
+                         Py_ssize_t k, const int32_t *hint, int32_t *labels) noexcept nogil
     cdef void _move_rows(self, const Py_ssize_t *rows, Py_ssize_t count, const int32_t *added,
                          const int32_t *removed, const double *weights, double *sums,
                          Py_ssize_t k, Locks locks, double *scratch) noexcept nogil

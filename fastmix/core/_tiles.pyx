@@ -169,7 +169,7 @@ cdef class TileRows:
         s.pack = at
         at += padded(kernels.tile_rows * self.d * kernels.itemsize)
         s.assign = at
-        at += padded(self.short.scratch(rows))
+        at += padded(max(kernels.assign_scratch(rows, self.d), self.short.scratch()))
         s.distances = at
         at += padded(rows * k * kernels.itemsize)
         s.sums = <double *>at
@@ -236,6 +236,33 @@ cdef class TileRows:
         if b.rows != NULL:
             upcoming.bytes = 0
         self.kernels.pack(&self.x, b, self.pack_offset, self.scale, s.tiles, upcoming, s.pack)
+
+    cdef void _shortlist(self, const fm_block *b, Scratch *s, const void *panel, const void *bias,
+                         Py_ssize_t k, const int32_t *hint, int32_t *labels) noexcept nogil:
+        # Labels of a block's rows by shortlists, while short.active, and those of rows that these
+        # leave by a scan.
+        cdef Py_ssize_t i, left = 0
+        cdef fm_block rest
+        cdef fm_memory nothing
+        self.kernels.gather(&self.x, b, self.pack_offset, self.scale, NULL, s.tiles, s.values,
+                            s.pack)
+        if self.short.assign(s.tiles, s.values, b.count, panel, bias, hint, labels, b.start,
+                             s.assign) == 0:
+            return
+        for i in range(b.count):
+            if labels[i] < 0:
+                s.changed[left] = b.start + i if b.rows == NULL else b.rows[i]
+                left += 1
+        rest.rows, rest.start, rest.count = s.changed, 0, left
+        nothing.start, nothing.bytes = NULL, 0
+        self._pack(&rest, s)
+        self.kernels.assign(s.tiles, left, self.d, panel, bias, k, s.removed, NULL, nothing,
+                            s.assign)
+        left = 0
+        for i in range(b.count):
+            if labels[i] < 0:
+                labels[i] = s.removed[left]
+                left += 1
 
     cdef void _move_rows(self, const Py_ssize_t *rows, Py_ssize_t count, const int32_t *added,
                          const int32_t *removed, const double *weights, double *sums,

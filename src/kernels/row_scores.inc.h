@@ -70,12 +70,26 @@ FM_INLINE void FM_NAME(transpose8)(FM_NAME(vec8) a[8])
         FM_EXCHANGE(a[i], a[i + 4], FM_LOW_4, FM_HIGH_4)
 }
 
+/* Eight columns of a row in the frame, and what they add to its square. */
+FM_INLINE void FM_NAME(frame_eight)(const char *from, const real *offset, real scale, real *to,
+                                    FM_NAME(part) sums[FM_PARTS])
+{
+    FM_UNROLL
+    for (int q = 0; q < FM_PARTS; q++) {
+        FM_NAME(part) y;
+        memcpy(&y, from + q * FM_PART_LANES * (ptrdiff_t)sizeof(real), sizeof y);
+        y = y * scale - *(const FM_NAME(part) *)(offset + q * FM_PART_LANES);
+        *(FM_NAME(part) *)(to + q * FM_PART_LANES) = y;
+        sums[q] += y * y;
+    }
+}
+
 static void FM_NAME(gather)(const fm_matrix *x, const fm_block *block, const void *offsets,
                             double scale_, const int32_t *places, void *rows, void *squares,
                             void *scratch)
 {
     const real *restrict offset = offsets, scale = (real)scale_;
-    const ptrdiff_t d = x->d, size = (ptrdiff_t)sizeof(real);
+    const ptrdiff_t d = x->d, size = (ptrdiff_t)sizeof(real), whole = d / 8 * 8;
     const int by_row = x->type == FM_REAL_TYPE && !x->swapped && (x->col_stride == size || d == 1);
     const ptrdiff_t ahead = 16, bytes = d * x->col_stride < 1024 ? d * x->col_stride : 1024;
     for (ptrdiff_t i = 0; i < block->count; i++) {
@@ -89,27 +103,19 @@ static void FM_NAME(gather)(const fm_matrix *x, const fm_block *block, const voi
             FM_NAME(load_run)(row, x->col_stride, x->type, x->swapped, d, scratch);
             row = scratch;
         }
-        real sum[8] __attribute__((aligned(64))) = {0};
-        for (ptrdiff_t t = 0; t < d; t += 8) {
-            real short_row[8] = {0}, short_offset[8] = {0};
-            const char *in = row + t * size;
-            const real *shift = offset + t;
-            if (t + 8 > d) {
-                memcpy(short_row, in, (size_t)(d - t) * sizeof(real));
-                memcpy(short_offset, shift, (size_t)(d - t) * sizeof(real));
-                in = (const char *)short_row;
-                shift = short_offset;
-            }
-            real value[8] __attribute__((aligned(64)));
-            for (int part = 0; part < 8; part += FM_PART_LANES) {
-                FM_NAME(part) y;
-                memcpy(&y, in + part * size, sizeof y);
-                y = y * scale - *(const FM_NAME(part) *)(shift + part);
-                *(FM_NAME(part) *)(value + part) = y;
-                *(FM_NAME(part) *)(sum + part) += y * y;
-            }
-            memcpy(to + t, value, (size_t)(d - t < 8 ? d - t : 8) * sizeof(real));
+        FM_NAME(part) sums[FM_PARTS] = {{0}};
+        for (ptrdiff_t t = 0; t < whole; t += 8)
+            FM_NAME(frame_eight)(row + t * size, offset + t, scale, to + t, sums);
+        if (whole < d) {
+            real left[8] = {0}, shift[8] = {0}, value[8];
+            memcpy(left, row + whole * size, (size_t)(d - whole) * sizeof(real));
+            memcpy(shift, offset + whole, (size_t)(d - whole) * sizeof(real));
+            FM_NAME(frame_eight)((const char *)left, shift, scale, value, sums);
+            memcpy(to + whole, value, (size_t)(d - whole) * sizeof(real));
         }
+        real sum[8];
+        for (int q = 0; q < FM_PARTS; q++)
+            *(FM_NAME(part) *)(sum + q * FM_PART_LANES) = sums[q];
         ((real *)squares)[place] =
             ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
     }

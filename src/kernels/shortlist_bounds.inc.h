@@ -1,55 +1,57 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What shortlist.inc.h leaves for the bounds of bounds.inc.h, which begin with its labels. */
 
-/* Bounds of one tile's rows, the first of which is row number `row`, from the greatest scores of the
- * groups.  A score is s U times what it is here, so that
+/* Bounds of row r of the group, row number `row` of the fit, from what its scores are at most.  A
+ * distance is U, the unit, times what it is here, and with x = y + p
  *
- *     |x - c|^2  =  s^2 (|x / s|^2 - 2 f score),
+ *     |x - c|^2  =  |x|^2 - 2 score,
  *
- * and the score of the label is at least `top` less what rounding may add. */
-static void FM_NAME(short_bounds)(const FM_NAME(short_tile) * tile, ptrdiff_t rows, ptrdiff_t d,
-                                  const fm_short_bounds *to, ptrdiff_t row, const int32_t *labels,
-                                  const fm_short_floats *greatest)
+ * and the score of the label is at least the best less what rounding may add. */
+static void FM_NAME(short_bounds)(const fm_shortlist *p, const fm_short_rows *rows, int r,
+                                  real norm_square, const fm_short_bounds *to, ptrdiff_t row,
+                                  float *greatest)
 {
-    enum {
-        ROWS = FM_TILE_ROWS
-    };
     const fm_bounds *const b = to->bounds;
+    const float *const score = rows->scores + r * 16 * p->vectors;
+    const float *const error = rows->errors + r * FM_SHORT_FLOATS(p->vectors);
     const float inverse = 1 / b->step, tiny = FM_BOUND_ROUNDING;
     /* A sum of d squares of what is rounded twice. */
-    const float rounding = (float)(d + 8) * 0x1p-23f + tiny;
-    const float *const factor = (const float *)tile->factor, *const top = (const float *)tile->top;
-    const float *const base = (const float *)tile->base;
+    const float rounding = (float)(p->d + 8) * 0x1p-23f + tiny;
+    const float square = (float)((double)norm_square / (p->unit * p->unit));
+    const float least = (float)p->unit * (1 - tiny), most = (float)p->unit * (1 + tiny);
     int16_t *const codes = b->codes + row * b->stride;
-    float unit[ROWS];
-    for (int r = 0; r < ROWS; r++)
-        unit[r] = (float)(1 / tile->inverse[r]) * (1 - tiny);
+    float *const group = greatest + 2 * p->vectors;
+    for (ptrdiff_t v = 0; v < p->vectors; v++)
+        short_greatest_halves(*(const fm_short_floats *)(score + 16 * v) + error[v],
+                              greatest + 2 * v);
     for (ptrdiff_t g = 0; g < to->groups; g++) {
-        const float *const score = (const float *)(greatest + g * FM_SHORT_VECTORS);
-        int16_t code[ROWS];
-        for (int r = 0; r < ROWS; r++) {
-            const float product = 2 * factor[r] * score[r];
-            const float size = product < 0 ? -product : product;
-            const float square =
-                tile->square[r] - product - rounding * tile->square[r] - tiny * size;
-            code[r] = code_of(__builtin_sqrtf(square > 0 ? square : 0) * unit[r], 0, inverse);
-        }
-        for (ptrdiff_t r = 0; r < rows; r++)
-            codes[r * b->stride + g] = code[r];
+        float of = greatest[to->first[g] / 8];
+        for (ptrdiff_t i = to->first[g] / 8 + 1; i < to->first[g + 1] / 8; i++)
+            of = greatest[i] > of ? greatest[i] : of;
+        group[g] = of;
     }
-    for (ptrdiff_t r = 0; r < rows; r++) {
-        const float product = 2 * factor[r] * (top[r] - base[r]);
-        const float size = product < 0 ? -product : product;
-        const float square = tile->square[r] - product + rounding * tile->square[r] + tiny * size;
-        /* Of rows out of range, whose top is infinite, nothing is known. */
-        const int known = labels[r] >= 0 && top[r] < INFINITY;
-        b->upper[row + r] =
-            known ? __builtin_sqrtf(square > 0 ? square : 0) * unit[r] * (1 + 8 * tiny) + FLT_MIN
-                  : FM_UPPER_NONE;
-        if (known)
-            codes[r * b->stride + b->group_of[labels[r]]] = 0;
-        else
-            for (ptrdiff_t g = 0; g < to->groups; g++)
-                codes[r * b->stride + g] = 0;
+    for (ptrdiff_t g = 0; g < to->groups; g++) {
+        const float product = 2 * group[g], size = product < 0 ? -product : product;
+        const float gap = square - product - rounding * square - tiny * size;
+        codes[g] = code_of(__builtin_sqrtf(gap > 0 ? gap : 0) * least, 0, inverse);
     }
+    const float product = 2 * (rows->best[r] - rows->base[r]);
+    const float size = product < 0 ? -product : product;
+    const float gap = square - product + rounding * square + tiny * size;
+    const float upper = __builtin_sqrtf(gap > 0 ? gap : 0) * most * (1 + 8 * tiny) + FLT_MIN;
+    /* Of rows out of range, whose best is no number, nothing is known. */
+    b->upper[row] = rows->best[r] < INFINITY && upper < FM_UPPER_NONE ? upper : FM_UPPER_NONE;
+}
+
+/* The same row once it has its label, or none. */
+FM_INLINE void FM_NAME(short_finish)(const fm_short_bounds *to, ptrdiff_t row, int32_t label)
+{
+    const fm_bounds *const b = to->bounds;
+    int16_t *const codes = b->codes + row * b->stride;
+    if (label >= 0 && b->upper[row] < FM_UPPER_NONE) {
+        codes[b->group_of[label]] = 0;
+        return;
+    }
+    b->upper[row] = FM_UPPER_NONE;
+    memset(codes, 0, (size_t)to->groups * sizeof *codes);
 }
