@@ -110,4 +110,15 @@ static inline __attribute__((always_inline)) float fm_short_sum(fm_short_floats 
 #endif
 }
 
+static inline __attribute__((always_inline)) fm_short_floats fm_short_root(fm_short_floats a)
+{
+#ifdef __AVX512F__
+    return (fm_short_floats)_mm512_sqrt_ps((__m512)a);
+#else
+    for (int lane = 0; lane < 16; lane++)
+        a[lane] = __builtin_sqrtf(a[lane]);
+    return a;
+#endif
+}
+
 #endif

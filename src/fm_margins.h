@@ -8,7 +8,7 @@
 typedef struct {
     ptrdiff_t k, d;
     /* Rows (n): |x|, or more; and what the margin was when the label was proven and centres had not
-     * moved, or less. */
+     * moved, or less.  NULL where none are kept. */
     float *sizes, *margins;
     double unit; /* of their codes */
     /* Centres: codes [group][pair of columns][FM_MARGIN_WIDTH] two of 16 bits each; what a sum of
@@ -32,8 +32,8 @@ typedef struct {
      * for 16 more. */
     ptrdiff_t (*open)(const fm_margins *p, const int32_t *labels, ptrdiff_t start, ptrdiff_t count,
                       int32_t *list);
-    /* Labels of the block's rows, which it names one by one, and their margins; returns how many
-     * are not proven, and which of the block's.  offset and scale as of kernel pack; fresh: nothing
+    /* Labels of the block's rows, and their margins; returns how many are not proven, and which of
+     * the block's.  offset and scale as of kernel pack; fresh: nothing
      * is known of the rows.  scratch: FM_MARGIN_SCRATCH(d) bytes, aligned to 64. */
     ptrdiff_t (*scan)(const fm_margins *p, const fm_matrix *x, const fm_block *block,
                       const void *offset, double scale, int fresh, int32_t *labels, int32_t *left,

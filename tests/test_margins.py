@@ -12,6 +12,7 @@ from fastmix.core import _margin_assignment, kmeans
 from fastmix.core._dense import DenseRows
 from fastmix.core._frame import scan
 from fastmix.core._margins import ScoreMargins
+from fastmix.core._shortlist import use_shortlists
 
 SHAPES = [
     (1, 1, 2),
@@ -26,26 +27,41 @@ SHAPES = [
 
 @pytest.fixture
 def every_size(monkeypatch):
-    """Margins also of rows so few that they would not pay."""
+    """Margins also of rows so few, or with so few columns, that they would not pay."""
     monkeypatch.setattr(_margin_assignment, "LEAST_NANOSECONDS", 0)
+    monkeypatch.setattr(_margin_assignment, "MARGIN_ROW", -1e6)
 
 
-def margins_of(rows, Y, k):
-    return ScoreMargins(rows, k, float(np.sqrt(np.square(Y).sum(axis=1).max())) * (1 + 1e-6))
+def margins_of(rows, Y, k, keep=True):
+    length = float(np.sqrt(np.square(Y).sum(axis=1).max())) * (1 + 1e-6)
+    return ScoreMargins(rows, k, length, keep)
+
+
+def plain_fit(fit, *args, **options):
+    """A fit whose every E-step compares all rows with all centres in their own dtype."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_margin_assignment, "MOST_COLUMNS", 0)
+        before = use_shortlists(0)
+        try:
+            return fit(*args, algorithm="lloyd", **options)
+        finally:
+            use_shortlists(before)
 
 
 def steps(rows, Y, centers, move, n_steps=5):
     """E-steps by margins: asserts the labels of plain scans, and that what is left of every margin
     is less than the lead of its label; returns the margins."""
-    margins = margins_of(rows, Y, len(centers))
+    margins, without = margins_of(rows, Y, len(centers)), margins_of(rows, Y, len(centers), False)
     labels = np.full(rows.n, -1, dtype=np.int32)
     for step in range(n_steps):
-        plain, changed = labels.copy(), []
+        plain, all_scanned, changed = labels.copy(), labels.copy(), []
         changed.append(rows.assign(0, rows.n, centers, plain, 1))
-        margins.move(np.ascontiguousarray(centers))
-        changed.append(margins.assign(0, rows.n, labels, 1, fresh=step == 0))
-        np.testing.assert_array_equal(labels, plain)
-        assert changed[0] == changed[1]
+        for each, of_each in (margins, labels), (without, all_scanned):
+            each.move(np.ascontiguousarray(centers))
+            changed.append(each.assign(0, rows.n, of_each, 1, fresh=step == 0))
+            np.testing.assert_array_equal(of_each, plain)
+        assert changed[0] == changed[1] == changed[2]
+        assert without.rows_open == rows.n
         assert_margins_hold(margins, Y, centers, labels, rows.dtype)
         centers = move(centers, labels)
     return margins
@@ -176,10 +192,19 @@ def assert_same_fit(one, other):
 @pytest.mark.parametrize("d", [8, 20, 63])
 def test_fits_have_the_bits_of_plain_scans(every_size, rng, dtype, make, d):
     X = make(rng, 3000, d).astype(dtype)
-    auto, plain = whole(X, "auto"), whole(X, "lloyd")
+    auto, lloyd, plain = whole(X, "auto"), whole(X, "lloyd"), plain_fit(whole, X)
     assert_same_fit(auto, plain)
+    assert_same_fit(lloyd, plain)
     assert auto.report["algorithm"] == "hamerly"
     assert auto.report["products"] < plain.report["products"]
+    assert lloyd.report["algorithm"] == plain.report["algorithm"] == "lloyd"
+    assert plain.report["reason"] == "asked for"
+    steps = lloyd.report["e_steps"]
+    assert (
+        lloyd.report["reason"]
+        == f"asked for; scores in whole numbers in {steps} of {steps} E-steps"
+    )
+    assert lloyd.report["rows_scanned"] == plain.report["rows_scanned"]
 
 
 @settings(max_examples=60)
@@ -204,15 +229,12 @@ def test_every_iteration_has_the_bits_of_a_plain_scan(every_size_for_hypothesis,
     weights = rng.integers(0, 3, size=n).astype(float) if draw.draw(st.booleans()) else None
     if weights is not None and weights.sum() == 0:
         weights = None
+    options = {"init": init, "tol": 0, "n_threads": 2, "sample_weight": weights}
     for max_iter in range(1, 6):
-        one, other = (
-            kmeans(
-                X, k, init=init, algorithm=algorithm, max_iter=max_iter, tol=0, n_threads=2,
-                sample_weight=weights,
-            )
-            for algorithm in ("auto", "lloyd")
-        )  # fmt: skip
-        assert_same_fit(one, other)
+        plain = plain_fit(kmeans, X, k, max_iter=max_iter, **options)
+        for algorithm in "auto", "lloyd":
+            found = kmeans(X, k, algorithm=algorithm, max_iter=max_iter, **options)
+            assert_same_fit(found, plain)
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +248,6 @@ def every_size_for_hypothesis():
 
 def test_margins_that_do_not_pay_are_given_up(every_size, monkeypatch, rng):
     monkeypatch.setattr(_margin_assignment, "PATIENCE", 2)
-    monkeypatch.setattr(_margin_assignment, "MARGIN_ROW", -1e6)  # so that they begin
     X = rng.normal(size=(4000, 16)).astype("f4")
     cost = _margin_assignment.MarginAssignment._margin_cost
     monkeypatch.setattr(
@@ -234,9 +255,11 @@ def test_margins_that_do_not_pay_are_given_up(every_size, monkeypatch, rng):
         "_margin_cost",
         lambda self, *counts: cost(self, *counts) + 1e9 * (self.margin_steps > 0),
     )
-    auto, plain = whole(X, "auto"), whole(X, "lloyd")
+    auto, lloyd, plain = whole(X, "auto"), whole(X, "lloyd"), plain_fit(whole, X)
     assert_same_fit(auto, plain)
+    assert_same_fit(lloyd, plain)
     assert auto.report["reason"].startswith("margins of scores in 3 of ")
+    assert lloyd.report["reason"].startswith("asked for; scores in whole numbers in 3 of ")
 
 
 @pytest.mark.parametrize(

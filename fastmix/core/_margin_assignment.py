@@ -17,7 +17,7 @@ LEAST_COLUMNS, MOST_COLUMNS = 8, 63
 # Nanoseconds of a row on one thread, as in _dense_assignment: of every row, and of one whose label
 # its margin does not prove, of each of its columns, each centre, and each product.  What goes by
 # column doubles in float64.  More of a row that is scanned after that.
-MARGIN_ROW, OPEN_ROW, OPEN_COLUMN, OPEN_CENTER, OPEN_PRODUCT = 2.0, 8.0, 0.15, 0.08, 0.0055
+MARGIN_ROW, OPEN_ROW, OPEN_COLUMN, OPEN_CENTER, OPEN_PRODUCT = 2.0, 6.0, 0.3, 0.03, 0.0125
 SCANNED_ROW = 20.0
 
 # Margins begin where they promise to take no longer than plain scans when so many rows are open, on
@@ -41,16 +41,22 @@ class MarginAssignment(DenseAssignment):
         super().__init__(rows, weights, k, algorithm, memory, reach)
         self.margins, self.margin_steps, self.lost = None, 0, 0
         self.length = math.sqrt(np.square(reach).sum()) * (1 + 1e-6)
+        self.keeping = algorithm == "auto"
         self.serving = (
-            algorithm == "auto"
+            algorithm != "elkan"
             and k > 1
             and LEAST_COLUMNS <= rows.d <= MOST_COLUMNS
             and ScoreMargins.serves(rows)
-            and not rows.page_rows  # bounds of groups leave more pages unread
-            and memory // rows.n >= ROW_BYTES
             and rows.n * self._dense_cost() >= LEAST_NANOSECONDS
-            and self._margin_cost(USUALLY_OPEN, USUALLY_DOUBTFUL) < self._dense_cost()
+            and self._margin_cost(USUALLY_OPEN if self.keeping else 1, USUALLY_DOUBTFUL)
+            < self._dense_cost()
         )
+        if self.keeping:
+            self.serving = (
+                self.serving
+                and not rows.page_rows  # bounds of groups leave more pages unread
+                and memory // rows.n >= ROW_BYTES
+            )
         if self.serving:
             self.why = None
 
@@ -59,7 +65,7 @@ class MarginAssignment(DenseAssignment):
             return super()._prepare(centers, labels, n_threads, spread)
         self.fresh = self.margins is None
         if self.fresh:
-            self.margins = ScoreMargins(self.rows, self.k, self.length)
+            self.margins = ScoreMargins(self.rows, self.k, self.length, self.keeping)
         self.margins.move(centers)
         self.margin_steps += 1
         return self.fresh
@@ -100,10 +106,13 @@ class MarginAssignment(DenseAssignment):
     @property
     def algorithm(self):
         """What ran: "hamerly" where margins were used, and else as of DenseAssignment."""
-        return "hamerly" if self.margin_steps else super().algorithm
+        return "hamerly" if self.margin_steps and self.keeping else super().algorithm
 
     def reason(self):
         """Why these E-steps were computed as they were."""
+        if not self.keeping:
+            in_whole = f"; scores in whole numbers in {self.margin_steps} of {self.steps} E-steps"
+            return "asked for" + (in_whole if self.margin_steps else "")
         if not self.margin_steps:
             return super().reason()
         why = f"margins of scores in {self.margin_steps} of {self.steps} E-steps"

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""E-steps that look only at the rows whose label the margin of its score does not prove.
+"""E-steps by scores in whole numbers, of all rows or only of those whose label the margin of its
+score does not prove.
 
 The labels are those of a plain scan: what is skipped is proven (src/kernels/margins.inc.h), and
 what scores in whole numbers leave in doubt is scanned.
@@ -56,6 +57,8 @@ cdef class ScoreMargins:
     k : int
     length : float
         Bounds the length of a framed row.
+    keep : bool
+        Whether margins are kept; without, every E-step scans all rows.
     """
 
     cdef readonly Py_ssize_t rows_open, rows_scanned
@@ -69,18 +72,20 @@ cdef class ScoreMargins:
     cdef readonly object numbers, tables
     cdef object memory, panels, starts, kept
 
-    def __init__(self, TileRows rows, Py_ssize_t k, double length):
+    def __init__(self, TileRows rows, Py_ssize_t k, double length, bint keep=True):
         cdef Py_ssize_t padded_k = (k + FM_MARGIN_WIDTH - 1) // FM_MARGIN_WIDTH * FM_MARGIN_WIDTH
         self.rows, self.k = rows, k
         self.kernels = rows.isa.margins_f32 if rows.kernels.itemsize == 4 else rows.isa.margins_f64
-        self.numbers = np.empty((2, rows.n), dtype=np.float32)
+        self.numbers = np.empty((2, rows.n if keep else 0), dtype=np.float32)
         self.panels = np.zeros(padded_k * ((rows.d + 1) // 2), dtype=np.int32)
         self.starts = np.zeros(padded_k, dtype=np.int32)
         self.kept = np.zeros((rows.d + 3, k))
         self.tables = np.zeros((2, k), dtype=np.float32)
         self.p.k, self.p.d = k, rows.d
-        self.p.sizes = <float *>address(self.numbers)
-        self.p.margins = self.p.sizes + rows.n
+        self.p.sizes = self.p.margins = NULL
+        if keep:
+            self.p.sizes = <float *>address(self.numbers)
+            self.p.margins = self.p.sizes + rows.n
         self.p.unit = max(length, 1e-30) / LENGTH
         self.p.panels = <int32_t *>address(self.panels)
         self.p.starts = <int32_t *>address(self.starts)
@@ -149,17 +154,15 @@ cdef class ScoreMargins:
         cdef Scratch s = self.rows._of_thread(shared, 0)
         cdef Py_ssize_t n = stop - start, i, left, changed
         cdef fm_block b
-        if fresh:
+        b.rows, b.start, b.count = NULL, start, n
+        if not fresh and self.p.margins != NULL:
+            b.count = n = self.kernels.open(&self.p, labels, start, n, w.list)
+            b.rows = w.rows
             for i in range(n):
-                w.list[i] = i
-        else:
-            n = self.kernels.open(&self.p, labels, start, n, w.list)
-        for i in range(n):
-            w.rows[i] = start + w.list[i]
-        b.rows, b.start, b.count = w.rows, 0, n
+                w.rows[i] = start + w.list[i]
         left = self.kernels.scan(&self.p, &self.rows.x, &b, self.rows.pack_offset,
                                  self.rows.scale, fresh, w.labels, w.left, w.codes)
-        self._scan(&w, &s, left)
+        self._scan(&b, &w, &s, left)
         counts[8 * threadid()] += n
         counts[8 * threadid() + 1] += left
         changed = self.rows.isa.exact.changes(w.labels, &b, labels, s.changed, s.added, s.removed)
@@ -167,18 +170,19 @@ cdef class ScoreMargins:
                              s.sums)
         return changed
 
-    cdef void _scan(self, Work *w, Scratch *s, Py_ssize_t left) noexcept nogil:
-        """Labels of the rows w.left, which are in doubt."""
+    cdef void _scan(self, const fm_block *b, Work *w, Scratch *s, Py_ssize_t left) noexcept nogil:
+        """Labels of the block's rows w.left, which are in doubt."""
         cdef Py_ssize_t i
-        cdef fm_block b
+        cdef fm_block rest
         if left == 0:
             return
         for i in range(left):
-            w.rows_left[i] = w.rows[w.left[i]]
-        b.rows, b.start, b.count = w.rows_left, 0, left
-        self.rows._pack(&b, s)
+            w.rows_left[i] = b.start + w.left[i] if b.rows == NULL else b.rows[w.left[i]]
+        rest.rows, rest.start, rest.count = w.rows_left, 0, left
+        self.rows._pack(&rest, s)
         self.rows.kernels.assign_leads(s.tiles, left, self.rows.d, self.panel, self.bias, self.k,
                                        w.found, w.leads, s.assign)
-        self.kernels.settle(&self.p, w.rows_left, left, w.found, w.leads)
+        if self.p.margins != NULL:
+            self.kernels.settle(&self.p, w.rows_left, left, w.found, w.leads)
         for i in range(left):
             w.labels[w.left[i]] = w.found[i]

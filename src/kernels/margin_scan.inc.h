@@ -16,9 +16,6 @@
  */
 /* Codes of rows and of centres are vectors no longer than this, so that a score has 31 bits. */
 #define FM_MARGIN_LENGTH 23100.0
-/* Added to |x|, whose square may underflow. */
-#define FM_MARGIN_LEAST 0x1p-66f
-
 /* Columns of a row that are coded at a time. */
 #ifdef FM_DOUBLE
 #define FM_MARGIN_STEP 8
@@ -48,32 +45,28 @@ FM_INLINE FM_NAME(some) FM_NAME(load_some)(const char *from, ptrdiff_t count)
 #endif
 }
 
-/* Codes of some columns of a row, and what they add to |x|^2 where that is wanted, a constant. */
+/* Codes of some columns of a row. */
 FM_INLINE FM_NAME(some_codes)
-    FM_NAME(margin_codes)(FM_NAME(some) x, FM_NAME(some) offset, real scale, float inverse,
-                          int wanted, FM_NAME(some) * squares)
+    FM_NAME(margin_codes)(FM_NAME(some) x, FM_NAME(some) offset, real scale, float inverse)
 {
     const FM_NAME(some) framed = x * scale - offset;
     /* The lowest bits of a sum with 3 * 2^22 are the rounded number. */
     const FM_NAME(some_floats) code =
         __builtin_convertvector(framed, FM_NAME(some_floats)) * inverse + 0x1.8p23f;
-    if (wanted)
-        *squares += framed * framed;
     return __builtin_convertvector((FM_NAME(some_wholes))code, FM_NAME(some_codes));
 }
 
-/* Codes of the first rows of a block, [row][columns], with up to 16 more behind the last, and where
- * they are wanted, a constant, bounds of |x|; fetches more. */
+/* Codes of the first rows of a block, [row][columns], with up to 16 more behind the last; fetches
+ * more. */
 FM_INLINE void FM_NAME(margin_rows)(const fm_margins *p, const fm_matrix *x, const fm_block *block,
-                                    ptrdiff_t count, const real *offset, real scale, int wanted,
-                                    int16_t *to, void *scratch)
+                                    ptrdiff_t count, const real *offset, real scale, int16_t *to,
+                                    void *scratch)
 {
     const ptrdiff_t d = p->d, size = (ptrdiff_t)sizeof(real), ahead = 24;
     const int by_row = x->type == FM_REAL_TYPE && !x->swapped && x->col_stride == size;
     const float inverse = (float)(1 / p->unit);
     for (ptrdiff_t i = 0; i < count; i++, to += FM_MARGIN_COLUMNS(d)) {
         const char *row = block_row(x, block, i);
-        FM_NAME(some) squares = {0};
         ptrdiff_t t = 0;
         if (i + ahead < block->count)
             for (ptrdiff_t at = 0; at < d * x->col_stride; at += 64)
@@ -83,21 +76,13 @@ FM_INLINE void FM_NAME(margin_rows)(const fm_margins *p, const fm_matrix *x, con
             row = scratch;
         }
         for (; t + FM_MARGIN_STEP <= d; t += FM_MARGIN_STEP)
-            *(FM_NAME(some_codes) *)(to + t) = FM_NAME(margin_codes)(
-                *(const FM_NAME(user_some) *)(row + t * size), *(const FM_NAME(some) *)(offset + t),
-                scale, inverse, wanted, &squares);
-        if (t < d)
             *(FM_NAME(some_codes) *)(to + t) =
-                FM_NAME(margin_codes)(FM_NAME(load_some)(row + t * size, d - t),
-                                      FM_NAME(load_some)((const char *)(offset + t), d - t), scale,
-                                      inverse, wanted, &squares);
-        if (wanted) {
-            real sum = 0;
-            for (int l = 0; l < FM_MARGIN_STEP; l++)
-                sum += squares[l];
-            p->sizes[block->rows[i]] =
-                (float)__builtin_sqrt((double)sum) * (1 + 8 * FM_MARGIN_ROUNDING) + FM_MARGIN_LEAST;
-        }
+                FM_NAME(margin_codes)(*(const FM_NAME(user_some) *)(row + t * size),
+                                      *(const FM_NAME(some) *)(offset + t), scale, inverse);
+        if (t < d)
+            *(FM_NAME(some_codes) *)(to + t) = FM_NAME(margin_codes)(
+                FM_NAME(load_some)(row + t * size, d - t),
+                FM_NAME(load_some)((const char *)(offset + t), d - t), scale, inverse);
     }
 }
 
@@ -114,34 +99,37 @@ static ptrdiff_t FM_NAME(margins_scan)(const fm_margins *p, const fm_matrix *x,
     for (ptrdiff_t at = 0; at < block->count; at += FM_MARGIN_ROWS) {
         const ptrdiff_t here = block->count - at;
         const ptrdiff_t some = here < FM_MARGIN_ROWS ? here : FM_MARGIN_ROWS;
-        const fm_block rows = {block->rows + at, 0, here};
+        const fm_block rows = {block->rows ? block->rows + at : NULL, block->start + at, here};
         fm_short_floats first[FM_MARGIN_VECTORS], second[FM_MARGIN_VECTORS];
         fm_short_counts label[FM_MARGIN_VECTORS];
-        float size[FM_MARGIN_ROWS] = {0}, margin[FM_MARGIN_ROWS], ahead[FM_MARGIN_ROWS];
-        if (fresh)
-            FM_NAME(margin_rows)(p, x, &rows, some, offset, (real)scale, 1, codes, row);
-        else
-            FM_NAME(margin_rows)(p, x, &rows, some, offset, (real)scale, 0, codes, row);
+        float size[FM_MARGIN_ROWS], margin[FM_MARGIN_ROWS], ahead[FM_MARGIN_ROWS];
+        FM_NAME(margin_rows)(p, x, &rows, some, offset, (real)scale, codes, row);
         for (ptrdiff_t r = 0; r < FM_MARGIN_ROWS; r += 16)
             for (ptrdiff_t t = 0; t < columns; t += 8)
                 margin_columns(codes + r * columns + t, columns, tile + t / 2 * FM_MARGIN_ROWS + r,
                                FM_MARGIN_ROWS);
         margin_scores(tile, p, first, second, label);
-        for (ptrdiff_t r = 0; r < some; r++)
-            size[r] = p->sizes[rows.rows[r]];
         for (int v = 0; v < FM_MARGIN_VECTORS; v++) {
             const fm_short_floats lead = __builtin_convertvector(
                 (fm_short_counts)first[v] - (fm_short_counts)second[v], fm_short_floats);
-            const fm_short_floats sizes = *(const fm_short_floats *)(size + 16 * v);
+            const fm_short_floats sizes = margin_sizes(tile + 16 * v, p);
             const fm_short_floats error = sizes * p->size_error + p->error;
             const fm_short_floats over = lead * p->score_unit - 2 * error;
+            *(fm_short_floats *)(size + 16 * v) = sizes;
             *(fm_short_floats *)(ahead + 16 * v) = over;
-            *(fm_short_floats *)(margin + 16 * v) =
-                margin_kept(p, over, sizes, (const int32_t *)(label + v));
+            if (p->margins)
+                *(fm_short_floats *)(margin + 16 * v) =
+                    margin_kept(p, over, sizes, (const int32_t *)(label + v));
         }
+        if (p->margins)
+            for (ptrdiff_t r = 0; r < some; r++) {
+                const ptrdiff_t i = rows.rows ? rows.rows[r] : rows.start + r;
+                p->margins[i] = margin[r];
+                if (fresh)
+                    p->sizes[i] = size[r];
+            }
+        memcpy(labels + at, label, (size_t)some * sizeof *labels);
         for (ptrdiff_t r = 0; r < some; r++) {
-            p->margins[rows.rows[r]] = margin[r];
-            labels[at + r] = ((const int32_t *)label)[r];
             left[found] = (int32_t)(at + r);
             found += !(ahead[r] > 0);
         }
@@ -210,7 +198,7 @@ static void FM_NAME(margin_centers)(const double *c, const void *biases, fm_marg
      * gap of a row's code is at most half a unit, and what floats round. */
     const double rounding = (double)(d + 4) * (sizeof(real) == 4 ? 0x1p-24 : 0x1p-53);
     const double any = rounding * most_bias + (double)(d + 2) * (double)FLT_MIN;
-    const double rest = (0.5 + 0x1p-7) * __builtin_sqrt((double)d);
+    const double rest = FM_MARGIN_GAP * __builtin_sqrt((double)d);
     const double gap = __builtin_sqrt(error) * unit;
     const float up = 1 + 8 * FM_MARGIN_ROUNDING;
     p->score_unit = (float)(s * unit);

@@ -112,6 +112,21 @@ FM_INLINE void margin_columns(const int16_t *from, ptrdiff_t row, int32_t *to, p
 #define FM_MARGIN_VECTORS 4
 #define FM_MARGIN_ROWS (16 * FM_MARGIN_VECTORS)
 
+/* Bounds of |x| of sixteen rows from their codes, of which each is off by at most FM_MARGIN_GAP. */
+#define FM_MARGIN_GAP (0.5 + 0x1p-7)
+FM_INLINE fm_short_floats margin_sizes(const int32_t *restrict codes, const fm_margins *p)
+{
+    fm_short_counts square = {0};
+    for (ptrdiff_t t = 0; t < (p->d + 1) / 2; t++) {
+        const fm_short_counts two = *(const fm_short_counts *)(codes + t * FM_MARGIN_ROWS);
+        square = fm_short_add_pairs(square, two, two);
+    }
+    const float rest = (float)(FM_MARGIN_GAP * __builtin_sqrt((double)p->d));
+    const fm_short_floats length =
+        fm_short_root(__builtin_convertvector(square, fm_short_floats)) + rest;
+    return length * ((float)p->unit * (1 + 8 * FM_MARGIN_ROUNDING));
+}
+
 /* The two greatest scores of a tile's rows, and the first one's label.  All are positive and below
  * what is no number as a float, so that floats are in the order of whole numbers. */
 FM_INLINE void margin_scores(const int32_t *restrict codes, const fm_margins *p,

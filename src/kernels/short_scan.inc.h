@@ -47,17 +47,6 @@ FM_INLINE float short_greatest_of(const float *a, int count)
     return short_greatest(all);
 }
 
-FM_INLINE fm_short_floats short_root(fm_short_floats a)
-{
-#ifdef __AVX512F__
-    return (fm_short_floats)_mm512_sqrt_ps((__m512)a);
-#else
-    for (int lane = 0; lane < 16; lane++)
-        a[lane] = __builtin_sqrtf(a[lane]);
-    return a;
-#endif
-}
-
 /* The greatest of lanes 0 to 7, and of 8 to 15. */
 FM_INLINE void short_greatest_halves(fm_short_floats a, float *to)
 {
@@ -99,11 +88,11 @@ FM_INLINE void short_codes(const fm_shortlist *p, fm_short_rows *rows)
         squares[r] = fm_short_sum(square), gaps[r] = fm_short_sum(gap);
     }
     const fm_short_floats pivot_norm = *(const fm_short_floats *)rows->pivot_norm;
-    const fm_short_floats length = short_root(squares) * FM_SHORT_SLACK;
+    const fm_short_floats length = fm_short_root(squares) * FM_SHORT_SLACK;
     /* A value is off by two roundings, and a gap by 127 units in the last place of one. */
     const fm_short_floats value_off = 0x1p-22f * length;
     const fm_short_floats off = 0x1p-16f * __builtin_sqrtf((float)p->d) * unit + value_off;
-    const fm_short_floats rest = short_root(gaps) * FM_SHORT_SLACK + off, size = length + rest;
+    const fm_short_floats rest = fm_short_root(gaps) * FM_SHORT_SLACK + off, size = length + rest;
     const fm_short_floats most_score = (pivot_norm + size) * p->norm + p->most_bias;
     const fm_short_floats base =
         FM_SHORT_SLACK * (p->rounding + 0x1p-19f) * most_score + p->underflow;
