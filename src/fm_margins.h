@@ -24,6 +24,9 @@ typedef struct {
         *needed; /* (k) what moves so far take off the margin of a row with a label */
 } fm_margins;
 #define FM_MARGIN_WIDTH 6
+/* Codes of rows and of centres are vectors no longer than this, but for their roundings, so that a
+ * score has 31 bits. */
+#define FM_MARGIN_LENGTH 23100.0
 
 typedef struct {
     /* The centres c (k, d) of an E-step, with the biases of their panel. */

@@ -3,6 +3,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 import fastmix
@@ -165,6 +167,36 @@ def test_sums_of_very_many_columns_do_not_overflow(dtype):
     X = np.ones((70, 140_000), dtype=dtype)
     centers = np.stack([np.full(140_000, value) for value in (-1.0, 0.9, 1.0, 1.1)])
     assert_same_labels(X, centers, dtype)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_scans_of_all_kinds_have_the_labels_of_plain_ones(draw):
+    rng = np.random.default_rng(draw.draw(st.integers(0, 2**32 - 1)))
+    n, d, k = (draw.draw(st.integers(1, most)) for most in (150, 70, 200))
+    dtype = draw.draw(st.sampled_from(["float32", "float64"]))
+    isa = draw.draw(st.sampled_from(sorted(WIDE[dtype].intersection(supported_isas())) or [None]))
+    kind = draw.draw(st.sampled_from(["normal", "integers", "copies", "far", "sizes", "flat"]))
+    centers, X = rng.normal(size=(k, d)), rng.normal(size=(n, d))
+    if kind == "integers":
+        centers, X = rng.integers(-2, 3, size=(k, d)), rng.integers(-2, 3, size=(n, d)) / 2
+    elif kind == "copies":
+        centers = centers[rng.integers(0, k // 3 + 1, size=k)]
+        X = centers[rng.integers(k, size=n)] + 1e-7 * X
+    elif kind == "far":  # groups of centres, close beside how far they are
+        centers = 100 * rng.normal(size=(4, d))[rng.integers(4, size=k)] + centers
+        X = centers[rng.integers(k, size=n)] + 0.5 * X
+    elif kind == "sizes":
+        centers = centers * 2.0 ** rng.integers(-30, 30, size=(k, 1))
+        X = X * 2.0 ** rng.integers(-30, 30, size=(n, 1))
+    elif kind == "flat":
+        centers, X = centers * (np.arange(d) < 2), X * (np.arange(d) < 2)
+    X, centers = np.ascontiguousarray(X, dtype), np.ascontiguousarray(centers, "f8")
+    expected, _ = scan(X, centers, dtype, NEVER, isa)
+    hint = rng.integers(-1, k, size=n)
+    for passes in 1, 2, 3:
+        found, counts = scan(X, centers, dtype, ALWAYS, isa, hint, passes=passes)
+        assert_array_equal(found, expected, f"{kind}, {counts}")
 
 
 def test_listed_rows_are_assigned():

@@ -404,6 +404,7 @@ cdef extern from "fm_kernels.h" nogil:
         float *needed
 
     const Py_ssize_t FM_MARGIN_WIDTH
+    const double FM_MARGIN_LENGTH
     Py_ssize_t FM_MARGIN_SCRATCH(Py_ssize_t d)
 
     ctypedef struct fm_margin_kernels:

@@ -13,7 +13,8 @@ from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t
 
 from fastmix.core._kernels cimport (
-    FM_MARGIN_SCRATCH, FM_MARGIN_WIDTH, address, fm_block, fm_margin_kernels, fm_margins,
+    FM_MARGIN_LENGTH, FM_MARGIN_SCRATCH, FM_MARGIN_WIDTH, address, fm_block, fm_margin_kernels,
+    fm_margins,
 )
 from fastmix.core._threads cimport Locks, enter, leave
 from fastmix.core._tiles cimport Scratch, TileRows, take
@@ -22,15 +23,9 @@ from fastmix.core._kernels import aligned_empty
 
 __all__ = ["ScoreMargins"]
 
-# A score has 31 bits up to so many columns.
-MAX_COLUMNS = 64
-
 # Rows of one piece of work, a block of the plain scan's at most: so few that the threads end at
 # about the same time.
 cdef Py_ssize_t MIN_PIECE_ROWS = 512, THREAD_PIECES = 8
-
-# The length of the longest code (margin_scan.inc.h).
-cdef double LENGTH = 23100
 
 
 cdef struct Work:
@@ -86,7 +81,7 @@ cdef class ScoreMargins:
         if keep:
             self.p.sizes = <float *>address(self.numbers)
             self.p.margins = self.p.sizes + rows.n
-        self.p.unit = max(length, 1e-30) / LENGTH
+        self.p.unit = max(length, 1e-30) / FM_MARGIN_LENGTH
         self.p.panels = <int32_t *>address(self.panels)
         self.p.starts = <int32_t *>address(self.starts)
         self.p.depths = <double *>address(self.kept)
@@ -98,7 +93,7 @@ cdef class ScoreMargins:
     @staticmethod
     def serves(TileRows rows):
         """Whether kernels for such rows are in use."""
-        return rows.short.kernels != NULL and rows.d <= MAX_COLUMNS
+        return rows.short.kernels != NULL
 
     cdef Work _work(self, char *memory) noexcept nogil:
         cdef Work w

@@ -14,8 +14,6 @@
  * Rows are in the lanes.  Two codes of a row are 32 bits, which one instruction multiplies with two
  * of a centre (AVX512-VNNI): twice as many products as multiply-adds of float32.
  */
-/* Codes of rows and of centres are vectors no longer than this, so that a score has 31 bits. */
-#define FM_MARGIN_LENGTH 23100.0
 /* Columns of a row that are coded at a time. */
 #ifdef FM_DOUBLE
 #define FM_MARGIN_STEP 8
