@@ -41,7 +41,7 @@ class MarginAssignment(DenseAssignment):
         super().__init__(rows, weights, k, algorithm, memory, reach)
         self.margins, self.margin_steps, self.lost = None, 0, 0
         self.length = math.sqrt(np.square(reach).sum()) * (1 + 1e-6)
-        self.keeping = algorithm == "auto"
+        self.keeping, self.lloyd = algorithm == "auto", algorithm == "lloyd"
         self.serving = (
             algorithm != "elkan"
             and k > 1
@@ -110,7 +110,7 @@ class MarginAssignment(DenseAssignment):
 
     def reason(self):
         """Why these E-steps were computed as they were."""
-        if not self.keeping:
+        if self.lloyd:
             in_whole = f"; scores in whole numbers in {self.margin_steps} of {self.steps} E-steps"
             return "asked for" + (in_whole if self.margin_steps else "")
         if not self.margin_steps:

@@ -158,7 +158,7 @@ FM_INLINE void short_vectors(const fm_shortlist *p, ptrdiff_t first, int some,
 }
 
 /* Scores of all rows against all centres. */
-static void short_scores(const fm_shortlist *p, fm_short_rows *rows)
+static inline void short_scores(const fm_shortlist *p, fm_short_rows *rows)
 {
     ptrdiff_t first = 0;
     for (; first + FM_SHORT_VECTORS <= p->vectors; first += FM_SHORT_VECTORS)
