@@ -196,16 +196,20 @@ def test_fits_have_the_bits_of_plain_scans(every_size, rng, dtype, make, d):
     auto, lloyd, plain = whole(X, "auto"), whole(X, "lloyd"), plain_fit(whole, X)
     assert_same_fit(auto, plain)
     assert_same_fit(lloyd, plain)
+    # Scans before bounds of groups begin, and where these leave rows.
+    elkan = whole(X, "elkan")
+    assert_same_fit(elkan, plain)
+    assert "scans in whole numbers in" in elkan.report["reason"]
     assert auto.report["algorithm"] == "hamerly"
     assert auto.report["products"] < plain.report["products"]
     assert lloyd.report["algorithm"] == plain.report["algorithm"] == "lloyd"
     assert plain.report["reason"] == "asked for"
     steps = lloyd.report["e_steps"]
     assert (
-        lloyd.report["reason"]
-        == f"asked for; scores in whole numbers in {steps} of {steps} E-steps"
+        lloyd.report["reason"] == f"asked for; scans in whole numbers in {steps} of {steps} E-steps"
     )
-    assert lloyd.report["rows_scanned"] == plain.report["rows_scanned"]
+    for count in "rows_scanned", "products":
+        assert lloyd.report[count] == plain.report[count]
 
 
 @settings(max_examples=60)
@@ -254,13 +258,13 @@ def test_margins_that_do_not_pay_are_given_up(every_size, monkeypatch, rng):
     monkeypatch.setattr(
         _margin_assignment.MarginAssignment,
         "_margin_cost",
-        lambda self, *counts: cost(self, *counts) + 1e9 * (self.margin_steps > 0),
+        lambda self, *counts: cost(self, *counts) + 1e9 * (self.margin_steps + self.scan_steps > 0),
     )
     auto, lloyd, plain = whole(X, "auto"), whole(X, "lloyd"), plain_fit(whole, X)
     assert_same_fit(auto, plain)
     assert_same_fit(lloyd, plain)
     assert auto.report["reason"].startswith("margins of scores in 3 of ")
-    assert lloyd.report["reason"].startswith("asked for; scores in whole numbers in 3 of ")
+    assert lloyd.report["reason"].startswith("asked for; scans in whole numbers in 3 of ")
 
 
 @pytest.mark.parametrize(
@@ -297,4 +301,6 @@ def test_rows_that_are_read_anew_have_bounds_of_groups(every_size, tmp_path, rng
     np.testing.assert_array_equal(kept.labels_, read.labels_)
     assert kept.inertia_ == read.inertia_
     assert kept.fit_report_["algorithm"] == "hamerly"
-    assert "margins" not in read.fit_report_["reason"]
+    reason = read.fit_report_["reason"]
+    assert "margins" not in reason
+    assert "scans in whole numbers in" in reason

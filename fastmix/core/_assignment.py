@@ -40,6 +40,7 @@ class Assignment:
     """
 
     algorithm = "lloyd"
+    in_whole = False  # whether scans are of whole numbers
 
     def __init__(self, rows, weights, k, why):
         self.rows, self.weights, self.k, self.why = rows, weights, k, why
@@ -54,7 +55,7 @@ class Assignment:
         sums (k, 2, stride), where given, follow the labels.  spread: about the distance of a row to
         its centre, zero before the first E-step.
         """
-        self.packed = False  # whether a plain scan has packed these centres
+        self.packed = False  # whether a scan has packed these centres
         fresh = self._prepare(centers, labels, n_threads, spread)
         self.steps += 1
         n_changed, parts = 0, None
@@ -92,9 +93,13 @@ class Assignment:
 
     def _assign(self, start, stop, centers, labels, threads, parts):
         """Rows start .. stop; returns how many labels changed."""
+        return self._scan(start, stop, centers, labels, threads, parts)
+
+    def _scan(self, start, stop, centers, labels, threads, parts, **options):
+        """The same by comparing all of them with all centres."""
         again, self.packed = self.packed, True
         return self.rows.assign(
-            start, stop, centers, labels, threads, parts, self.weights, again=again
+            start, stop, centers, labels, threads, parts, self.weights, again=again, **options
         )
 
     def _count(self, fresh):

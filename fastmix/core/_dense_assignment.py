@@ -164,11 +164,8 @@ class DenseAssignment(Assignment):
                     first, last, labels, 1 if few else threads, parts, self.weights
                 )
                 continue
-            n_changed += self.rows.assign(
-                first, last, centers, labels, threads, parts, self.weights, again=self.packed,
-                bounds=self.bounds if bounded and self.filling else None,
-            )  # fmt: skip
-            self.packed = True
+            leaving = {"bounds": self.bounds} if bounded and self.filling else {}
+            n_changed += self._scan(first, last, centers, labels, threads, parts, **leaving)
             if bounded and not self.filling:  # the first bounds, of rows that just got a label
                 self.bounds.assign(first, last, labels, 1, None, self.weights)
         return n_changed

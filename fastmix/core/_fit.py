@@ -120,7 +120,8 @@ def _assignment(rows, weights, k, algorithm, memory, reach):
     else:
         assign = SparseAssignment(rows, weights, k, algorithm, memory)
     # Small fits are over before the choices of bounds have been looked at.
-    return Assignment(rows, weights, k, assign.why) if assign.why else assign
+    plain = assign.why and not assign.in_whole
+    return Assignment(rows, weights, k, assign.why) if plain else assign
 
 
 def _report(run, rows, began, threads, scan_seconds, resumed):

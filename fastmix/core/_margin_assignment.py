@@ -34,29 +34,28 @@ ROW_BYTES = 4
 
 
 class MarginAssignment(DenseAssignment):
-    """The E-steps of one run, with score margins as long as they pay; parameters of
-    DenseAssignment."""
+    """The E-steps of one run, with score margins as long as they pay, and scans in whole numbers;
+    parameters of DenseAssignment."""
 
     def __init__(self, rows, weights, k, algorithm, memory, reach):
         super().__init__(rows, weights, k, algorithm, memory, reach)
-        self.margins, self.margin_steps, self.lost = None, 0, 0
         self.length = math.sqrt(np.square(reach).sum()) * (1 + 1e-6)
-        self.keeping, self.lloyd = algorithm == "auto", algorithm == "lloyd"
-        self.serving = (
-            algorithm != "elkan"
-            and k > 1
+        possible = (
+            k > 1
             and LEAST_COLUMNS <= rows.d <= MOST_COLUMNS
             and ScoreMargins.serves(rows)
             and rows.n * self._dense_cost() >= LEAST_NANOSECONDS
-            and self._margin_cost(USUALLY_OPEN if self.keeping else 1, USUALLY_DOUBTFUL)
-            < self._dense_cost()
         )
-        if self.keeping:
-            self.serving = (
-                self.serving
-                and not rows.page_rows  # bounds of groups leave more pages unread
-                and memory // rows.n >= ROW_BYTES
-            )
+        self.margins, self.margin_steps, self.lost = None, 0, 0
+        self.scans, self.scan_steps, self.scans_lost = None, 0, 0
+        self.serving = (
+            possible
+            and algorithm == "auto"
+            and not rows.page_rows  # bounds of groups leave more pages unread
+            and memory // rows.n >= ROW_BYTES
+            and self._margin_cost(USUALLY_OPEN, USUALLY_DOUBTFUL) < self._dense_cost()
+        )
+        self.in_whole = possible and self._margin_cost(1, USUALLY_DOUBTFUL) < self._dense_cost()
         if self.serving:
             self.why = None
 
@@ -65,7 +64,7 @@ class MarginAssignment(DenseAssignment):
             return super()._prepare(centers, labels, n_threads, spread)
         self.fresh = self.margins is None
         if self.fresh:
-            self.margins = ScoreMargins(self.rows, self.k, self.length, self.keeping)
+            self.margins = ScoreMargins(self.rows, self.k, self.length)
         self.margins.move(centers)
         self.margin_steps += 1
         return self.fresh
@@ -82,6 +81,17 @@ class MarginAssignment(DenseAssignment):
             start, stop, labels, threads, parts, self.weights, fresh=self.fresh
         )
 
+    def _scan(self, start, stop, centers, labels, threads, parts, **options):
+        if not self.in_whole:
+            return super()._scan(start, stop, centers, labels, threads, parts, **options)
+        if not self.packed:
+            if self.scans is None:
+                self.scans = ScoreMargins(self.rows, self.k, self.length, keep=False)
+            self.scans.move(centers)
+            self.scan_steps += 1
+            self.packed = True
+        return self.scans.assign(start, stop, labels, threads, parts, self.weights)
+
     def _margin_cost(self, rows_open, rows_scanned):
         """Nanoseconds of a row where these parts of all rows are open, and scanned."""
         d = self.rows.d
@@ -90,10 +100,17 @@ class MarginAssignment(DenseAssignment):
         return MARGIN_ROW + met * rows_open + (SCANNED_ROW + self._plain_cost()) * rows_scanned
 
     def _count(self, fresh):
+        n = self.rows.n
+        if self.in_whole and self.packed:
+            met, doubtful = self.scans.rows_open, self.scans.rows_scanned
+            self.rows_shortlisted += met - doubtful
+            dear = self._margin_cost(1, doubtful / met) > self._dense_cost()
+            self.scans_lost += 1 if dear else -1
+            self.in_whole = self.scans_lost <= PATIENCE
         if not self.serving:
             super()._count(fresh)
             return
-        n, margins = self.rows.n, self.margins
+        margins = self.margins
         self.products += margins.rows_scanned * self.k
         self.rows_scanned += margins.rows_open
         self.rows_shortlisted += margins.rows_open - margins.rows_scanned
@@ -106,14 +123,14 @@ class MarginAssignment(DenseAssignment):
     @property
     def algorithm(self):
         """What ran: "hamerly" where margins were used, and else as of DenseAssignment."""
-        return "hamerly" if self.margin_steps and self.keeping else super().algorithm
+        return "hamerly" if self.margin_steps else super().algorithm
 
     def reason(self):
         """Why these E-steps were computed as they were."""
-        if self.lloyd:
-            in_whole = f"; scores in whole numbers in {self.margin_steps} of {self.steps} E-steps"
-            return "asked for" + (in_whole if self.margin_steps else "")
-        if not self.margin_steps:
-            return super().reason()
-        why = f"margins of scores in {self.margin_steps} of {self.steps} E-steps"
-        return why if self.serving else f"{why}; then {super().reason()}"
+        why = super().reason()
+        if self.margin_steps:
+            margins = f"margins of scores in {self.margin_steps} of {self.steps} E-steps"
+            why = margins if self.serving else f"{margins}; then {why}"
+        if self.scan_steps:
+            why += f"; scans in whole numbers in {self.scan_steps} of {self.steps} E-steps"
+        return why
