@@ -114,11 +114,11 @@ class KMeans(
         What ran and why: algorithm, reason, isa, n_threads, dtype, n_iter, stopped ("strict",
         "tol", "max_iter", "callback", "interrupt" or "checkpoint failed"), e_steps, products
         (row-centre products), rows_scanned, rows_shortlisted (of those: products of whole numbers
-        found the label or the centres that are near; with margins they are not counted), rows_changed,
-        bytes_read (of rows that are not in memory), seconds per phase, repairs (iteration, cluster,
-        row), resumed (iteration of the checkpoint from which fit went on, or None) and
-        objective_trace.  Of a fit that went on, e_steps, products, rows_scanned and seconds are
-        those since.
+        found the label or the centres that are near; with margins they are not counted),
+        rows_changed, bytes_read (of rows that are not in memory), seconds per phase, repairs
+        (iteration, cluster, row), resumed (iteration of the checkpoint from which fit went on, or
+        None) and objective_trace.  Of a fit that went on, e_steps, products, rows_scanned and
+        seconds are those since.
     counts_ : ndarray of shape (n_clusters,), float64
         Weight of the rows behind each centre.
     n_features_in_ : int

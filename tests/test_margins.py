@@ -127,6 +127,37 @@ def test_rows_of_any_scale(rng, isa, dtype, factor):
 
 
 @on_every_table
+def test_columns_may_be_adjacent(rng, isa, dtype):
+    rows, Y = framed(np.asfortranarray(rng.normal(size=(500, 10)).astype(dtype)), isa)
+    steps(rows, Y, Y[:20].copy(), drift(rng, 0.1))
+
+
+@on_every_table
+@pytest.mark.parametrize("length", [3.0e-18, 3.05e-18, 4.6e-18, 1e-19, 1e-17])
+def test_margins_of_tiny_scores_hold(isa, dtype, length):
+    # Scores are near the least normal float; then one centre comes to the other, a hundredth
+    # farther.
+    X = np.zeros((64, 8))
+    X[:, 0] = np.where(np.arange(64) < 32, length, -length)
+    rows, Y = framed(X.astype(dtype), isa)
+    centers = np.zeros((2, 8))
+    centers[:, 0] = length / 8, -length / 8
+    move = [1.0, -1.0, 1.0, -1.01, 1.0]
+    steps(rows, Y, centers, lambda c, labels: c * [[1.0], [move.pop()]], 5)
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "lloyd"])
+def test_rows_beyond_floats_have_the_labels_of_plain_scans(every_size, rng, algorithm):
+    # Small centres beside rows that float32 cannot hold: all of their codes would be zero.
+    X = np.zeros((64, 8))
+    X[:, :2] = rng.choice([-1.0, 1.0], size=(64, 1)) * [5e38, 3e38]
+    init = np.zeros((4, 8))
+    init[:2, 1], init[2:, 0] = [1, -1], [1, -1]
+    plain = plain_fit(kmeans, X, 4, init=init, max_iter=1)
+    assert_same_fit(kmeans(X, 4, init=init, max_iter=1, algorithm=algorithm), plain)
+
+
+@on_every_table
 def test_rounding_of_scores_is_hidden_by_no_margin(rng, isa, dtype):
     # Rows between two centres, but for a few units in the last place.
     X = np.zeros((2000, 8))

@@ -79,7 +79,8 @@ cdef class DenseRows(SeedingRows):
         a.second = NULL if second is None else &second[0]
         a.sums = NULL if sums is None else &sums[0, 0, 0, 0]
         cdef Locks locks = Locks(n_threads if sums is None else sums.shape[0], n_threads)
-        self.short.begin(centers, a.bias, second is None, rows is None and sums is not None,
+        self.short.begin(centers, a.bias, stop - start, second is None,
+                         rows is None and sums is not None,
                          rows is None and start < stop and labels[start] >= 0, again,
                          bounds.places(SHORT_VECTOR) if leaving else None)
         if leaving:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from fastmix.core._dense_assignment import LEAST_NANOSECONDS, DenseAssignment
-from fastmix.core._margins import ScoreMargins
+from fastmix.core._margins import MOST_LENGTH, ScoreMargins
 
 __all__ = ["MarginAssignment"]
 
@@ -44,6 +44,7 @@ class MarginAssignment(DenseAssignment):
             k > 1
             and LEAST_COLUMNS <= rows.d <= MOST_COLUMNS
             and ScoreMargins.serves(rows)
+            and self.length < MOST_LENGTH
             and rows.n * self._dense_cost() >= LEAST_NANOSECONDS
         )
         self.margins, self.margin_steps, self.lost = None, 0, 0

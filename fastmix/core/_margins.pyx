@@ -21,7 +21,10 @@ from fastmix.core._tiles cimport Scratch, TileRows, take
 
 from fastmix.core._kernels import aligned_empty
 
-__all__ = ["ScoreMargins"]
+__all__ = ["MOST_LENGTH", "ScoreMargins"]
+
+# Codes of longer rows do not fit floats on the way.
+MOST_LENGTH = 2.0**100
 
 # Rows of one piece of work, a block of the plain scan's at most: so few that the threads end at
 # about the same time.
@@ -51,7 +54,7 @@ cdef class ScoreMargins:
         With ``serves(rows)``.
     k : int
     length : float
-        Bounds the length of a framed row.
+        Bounds the length of a framed row; less than MOST_LENGTH.
     keep : bool
         Whether margins are kept; without, every E-step scans all rows.
     """
@@ -75,7 +78,7 @@ cdef class ScoreMargins:
         self.panels = np.zeros(padded_k * ((rows.d + 1) // 2), dtype=np.int32)
         self.starts = np.zeros(padded_k, dtype=np.int32)
         self.kept = np.zeros((rows.d + 3, k))
-        self.tables = np.zeros((2, k), dtype=np.float32)
+        self.tables = np.zeros((2, padded_k), dtype=np.float32)
         self.p.k, self.p.d = k, rows.d
         self.p.sizes = self.p.margins = NULL
         if keep:
@@ -88,7 +91,7 @@ cdef class ScoreMargins:
         self.p.moved, self.p.bias_moved = self.p.depths + k, self.p.depths + 2 * k
         self.p.centers = self.p.depths + 3 * k
         self.p.size_needed = <float *>address(self.tables)
-        self.p.needed = self.p.size_needed + k
+        self.p.needed = self.p.size_needed + padded_k
 
     @staticmethod
     def serves(TileRows rows):

@@ -104,7 +104,7 @@ cdef class Means:
         cdef char *panel = <char *>address(self.panel)
         cdef char *bias = <char *>address(self.bias)
         cdef Py_ssize_t n_pieces = (count + size - 1) // size
-        x.short.begin(self.centers, bias)
+        x.short.begin(self.centers, bias, count)
         cdef char *memory = x._reserve(n_threads)
         enter()
         for piece in prange(n_pieces, nogil=True, num_threads=n_threads, schedule="dynamic"):

@@ -27,8 +27,9 @@ cdef class Shortlist:
     cdef double _listed(self, Py_ssize_t k) noexcept
     cdef bint _pays(self, Py_ssize_t k) noexcept
     cdef Py_ssize_t scratch(self) noexcept nogil
-    cdef int begin(self, const double[:, ::1] centers, const void *bias, bint alone=*,
-                   bint returning=*, bint labelled=*, bint again=*, order=*) except -1
+    cdef double _saved(self, Py_ssize_t k, Py_ssize_t n) noexcept
+    cdef int begin(self, const double[:, ::1] centers, const void *bias, Py_ssize_t n,
+                   bint alone=*, bint returning=*, bint labelled=*, bint again=*, order=*) except -1
     cdef int leave_bounds(self, const fm_bounds *b, const Py_ssize_t[::1] first) except -1
     cdef void end(self) noexcept
     cdef Py_ssize_t assign(self, const void *rows, const void *squares, Py_ssize_t count,

@@ -37,6 +37,9 @@ cdef double SCAN_PRODUCT = 0.215, SCAN_CENTER = 2.0
 cdef double CODE_PRODUCT = 0.0755, CODE_CENTER = 0.7
 cdef double ROW = 68.0, COLUMN = 0.45, NEAR = 5.6, NEAR_COLUMN = 0.17
 
+# Of a coordinate of a centre that is packed, for few rows: of those that come again it is little.
+cdef double PACK_COLUMN = 6.0
+
 # The row's columns in float64 take so many times these.
 cdef double WIDE_COLUMN = 1.5
 
@@ -97,6 +100,10 @@ cdef class Shortlist:
     cdef bint _pays(self, Py_ssize_t k) noexcept:
         return self.kernels != NULL and self._listed(k) < WORTHWHILE * self._scan(k)
 
+    cdef double _saved(self, Py_ssize_t k, Py_ssize_t n) noexcept:
+        """Nanoseconds that they save at least of n rows, but for packing the centres."""
+        return n * (WORTHWHILE * self._scan(k) - self._listed(k))
+
     def serves(self, Py_ssize_t k):
         """Whether the next pass uses them."""
         return self.kernels != NULL and (_use == 2 or self.pause <= 1 and self._pays(k))
@@ -105,10 +112,10 @@ cdef class Shortlist:
         """How many times as fast as kernel assign a pass is expected to be, 1 where it is that."""
         return self._scan(k) / self._listed(k) if self.pause <= 1 and self._pays(k) else 1.0
 
-    cdef int begin(self, const double[:, ::1] centers, const void *bias, bint alone=True,
-                   bint returning=False, bint labelled=False, bint again=False,
+    cdef int begin(self, const double[:, ::1] centers, const void *bias, Py_ssize_t n,
+                   bint alone=True, bint returning=False, bint labelled=False, bint again=False,
                    order=None) except -1:
-        """The centres of the passes until ``end``, with the biases of their panel.
+        """The centres of the passes over n rows until ``end``, with the biases of their panel.
 
         Without ``alone``, where runners-up are wanted as well, rows are scanned.  labelled: they
         have labels; returning: they will have.  again: the centres are those of the last call.
@@ -119,6 +126,7 @@ cdef class Shortlist:
         self.pause = max(0, self.pause - 1)
         self.active = alone and self.kernels != NULL and (
             _use == 2 or self.pause == 0 and self._pays(k)
+            and (returning or self._saved(k, n) > PACK_COLUMN * k * self.d)
         )
         self.rows = self.near = self.undecided = 0
         self.returning, self.labelled = returning, labelled
@@ -130,7 +138,7 @@ cdef class Shortlist:
             return 0
         if self.crowded and labelled and self.pivots is None:
             self.pivots = np.vstack([np.zeros(self.d), centers[:: (k - 1) // MAX_PIVOTS + 1]])
-        self.packed, self.ordered = True, order is not None
+        self.packed, self.ordered = False, order is not None
         self.p.k, self.p.d = k, self.d
         cdef Py_ssize_t places = k if order is None else len(order)
         self.p.vectors = (places + SHORT_VECTOR - 1) // SHORT_VECTOR
@@ -141,6 +149,7 @@ cdef class Shortlist:
             self.memory = aligned_empty(size, np.uint8)
         self.kernels.pack_centers(&centers[0, 0], bias, NULL if order is None else &labels[0],
                                   &pivots[0, 0], &self.p, address(self.memory))
+        self.packed = True
         return 0
 
     cdef int leave_bounds(self, const fm_bounds *b, const Py_ssize_t[::1] first) except -1:

@@ -60,14 +60,14 @@ FM_INLINE void FM_NAME(margin_rows)(const fm_margins *p, const fm_matrix *x, con
                                     ptrdiff_t count, const real *offset, real scale, int16_t *to,
                                     void *scratch)
 {
-    const ptrdiff_t d = p->d, size = (ptrdiff_t)sizeof(real), ahead = 24;
+    const ptrdiff_t d = p->d, size = (ptrdiff_t)sizeof(real), ahead = 24, bytes = d * size;
     const int by_row = x->type == FM_REAL_TYPE && !x->swapped && x->col_stride == size;
     const float inverse = (float)(1 / p->unit);
     for (ptrdiff_t i = 0; i < count; i++, to += FM_MARGIN_COLUMNS(d)) {
         const char *row = block_row(x, block, i);
         ptrdiff_t t = 0;
-        if (i + ahead < block->count)
-            for (ptrdiff_t at = 0; at < d * x->col_stride; at += 64)
+        if (by_row && i + ahead < block->count)
+            for (ptrdiff_t at = 0; at < bytes; at += 64)
                 __builtin_prefetch(block_row(x, block, i + ahead) + at, 0, 3);
         if (!by_row) {
             FM_NAME(load_run)(row, x->col_stride, x->type, x->swapped, d, scratch);
@@ -167,8 +167,9 @@ static void FM_NAME(margin_centers)(const double *c, const void *biases, fm_marg
     p->most_moved = (p->most_moved + moved) * more;
     p->most_bias_moved = (p->most_bias_moved + bias_moved) * more;
     p->started = 1;
-    /* Scores of at most 2^29, and biases of at most 2^28, about a middle of 2^30. */
-    const double least = most_bias / (s * 0x1p28) + DBL_MIN;
+    /* Scores of at most 2^29, and biases of at most 2^28, about a middle of 2^30; and the unit of a
+     * score is no subnormal float. */
+    const double least = most_bias / (s * 0x1p28) + 2 * (double)FLT_MIN / s;
     const double unit = norm / FM_MARGIN_LENGTH > least ? norm / FM_MARGIN_LENGTH : least;
     const int usable = norm < DBL_MAX && most_bias < DBL_MAX;
     const double inverse = usable ? 1 / unit : 0, round = 0x1.8p52;
