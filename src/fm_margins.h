@@ -36,8 +36,8 @@ typedef struct {
     ptrdiff_t (*open)(const fm_margins *p, const int32_t *labels, ptrdiff_t start, ptrdiff_t count,
                       int32_t *list);
     /* Labels of the block's rows, and their margins; returns how many are not proven, and which of
-     * the block's.  offset and scale as of kernel pack; fresh: nothing
-     * is known of the rows.  scratch: FM_MARGIN_SCRATCH(d) bytes, aligned to 64. */
+     * the block's.  offset and scale as of kernel pack; fresh: nothing is known of the rows.
+     * scratch: FM_MARGIN_SCRATCH(d) bytes, aligned to 64. */
     ptrdiff_t (*scan)(const fm_margins *p, const fm_matrix *x, const fm_block *block,
                       const void *offset, double scale, int fresh, int32_t *labels, int32_t *left,
                       void *scratch);

@@ -78,8 +78,7 @@ static float FM_NAME(short_square)(const float *y, ptrdiff_t columns, float *lar
     return fm_short_sum(square);
 }
 
-/* Codes of one vector of centres, `some` of which are in one part of the panel, and what the kernel
- * must know of it. */
+/* Codes of one vector of centres, from their floats, and what the kernel must know of it. */
 static void FM_NAME(short_vector)(const fm_shortlist *p, ptrdiff_t v, FM_NAME(short_arrays) * to)
 {
     const ptrdiff_t quads = (p->d + 3) / 4, columns = FM_SHORT_FLOATS(p->d);
