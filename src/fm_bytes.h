@@ -34,6 +34,17 @@ fm_short_add_pairs(fm_short_counts acc, fm_short_counts row, fm_short_counts cen
 #endif
 }
 
+/* The products of two numbers of 16 bits with two, added up. */
+static inline __attribute__((always_inline)) fm_short_counts fm_short_pairs(fm_short_counts row,
+                                                                            fm_short_counts center)
+{
+#ifdef __AVX512BW__
+    return (fm_short_counts)_mm512_madd_epi16((__m512i)row, (__m512i)center);
+#else
+    return fm_short_add_pairs((fm_short_counts){0}, row, center);
+#endif
+}
+
 static inline __attribute__((always_inline)) fm_short_floats fm_short_max(fm_short_floats a,
                                                                           fm_short_floats b)
 {
@@ -73,14 +84,42 @@ static inline __attribute__((always_inline)) uint64_t fm_short_reach(fm_short_fl
 
 /* now where a > b, else before. */
 static inline __attribute__((always_inline)) fm_short_counts
-fm_short_replace(fm_short_floats a, fm_short_floats b, int32_t now, fm_short_counts before)
+fm_short_replace(fm_short_floats a, fm_short_floats b, fm_short_counts now, fm_short_counts before)
 {
 #ifdef __AVX512F__
     const __mmask16 mask = _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);
-    return (fm_short_counts)_mm512_mask_mov_epi32((__m512i)before, mask, _mm512_set1_epi32(now));
+    return (fm_short_counts)_mm512_mask_mov_epi32((__m512i)before, mask, (__m512i)now);
 #else
     const fm_short_counts mask = a > b;
     return (mask & now) | (~mask & before);
+#endif
+}
+
+/* In lane l the sum of vector l's lanes. */
+static inline __attribute__((always_inline)) fm_short_counts
+fm_short_sums(const fm_short_counts vectors[16])
+{
+#ifdef __AVX512F__
+    __m512i a[8], b[4];
+    for (int i = 0; i < 8; i++) {
+        const __m512i one = (__m512i)vectors[2 * i], other = (__m512i)vectors[2 * i + 1];
+        a[i] =
+            _mm512_add_epi32(_mm512_unpacklo_epi32(one, other), _mm512_unpackhi_epi32(one, other));
+    }
+    for (int i = 0; i < 4; i++)
+        b[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(a[2 * i], a[2 * i + 1]),
+                                _mm512_unpackhi_epi64(a[2 * i], a[2 * i + 1]));
+    for (int i = 0; i < 2; i++)
+        a[i] = _mm512_add_epi32(_mm512_shuffle_i32x4(b[2 * i], b[2 * i + 1], 0x88),
+                                _mm512_shuffle_i32x4(b[2 * i], b[2 * i + 1], 0xdd));
+    return (fm_short_counts)_mm512_add_epi32(_mm512_shuffle_i32x4(a[0], a[1], 0x88),
+                                             _mm512_shuffle_i32x4(a[0], a[1], 0xdd));
+#else
+    fm_short_counts out = {0};
+    for (int i = 0; i < 16; i++)
+        for (int lane = 0; lane < 16; lane++)
+            out[i] += vectors[i][lane];
+    return out;
 #endif
 }
 

@@ -10,13 +10,23 @@ typedef struct {
     /* Rows (n): |x|, or more; and what the margin was when the label was proven and centres had not
      * moved, or less.  NULL where none are kept. */
     float *sizes, *margins;
+    /* Candidates of the rows, [row][places]: centres whose scores were the greatest when all were
+     * known, k in free places; and what the margin was over all others.  places is 0 where there are
+     * none. */
+    uint16_t *candidates;
+    float *beyond;
+    ptrdiff_t places;
     double unit; /* of their codes */
-    /* Centres: codes [group][pair of columns][FM_MARGIN_WIDTH] two of 16 bits each; what a sum of
-     * products starts from; as they are, and -bias; how far they have moved, and their biases. */
-    int32_t *panels, *starts;
+    /* Centres: codes [group][pair of columns][FM_MARGIN_WIDTH] two of 16 bits each; the same
+     * [centre][FM_CANDIDATE_COLUMNS(d)], zeros for number k; what a sum of products starts from; as
+     * they are, and -bias; how far they have moved, and their biases. */
+    int32_t *panels;
+    int16_t *codes;
+    int32_t *starts;
     double *centers, *depths, *moved, *bias_moved;
     double most_moved, most_bias_moved; /* the sums of what the farthest have in each E-step */
     int started;
+    int32_t numbers; /* the lowest bits, so many as all numbers of centres and k have */
     /* Of one E-step: a unit of codes' scores, their error for a unit of size and for any row, and
      * what rounding may hide of a margin. */
     float score_unit, size_error, error, size_hidden, hidden;
@@ -31,13 +41,18 @@ typedef struct {
 typedef struct {
     /* The centres c (k, d) of an E-step, with the biases of their panel. */
     void (*move)(const double *c, const void *bias, fm_margins *p);
-    /* Rows start .. start + count whose labels are not proven, as positions from 0; list has room
-     * for 16 more. */
+    /* Rows start .. start + count whose labels are not proven, as positions from 0, but for those
+     * whose label is a candidate: these, n_few, are in few.  Both lists have room for 16 more. */
     ptrdiff_t (*open)(const fm_margins *p, const int32_t *labels, ptrdiff_t start, ptrdiff_t count,
-                      int32_t *list);
+                      int32_t *list, int32_t *few, ptrdiff_t *n_few);
+    /* Labels of the block's listed rows, of which before (n) holds those so far, from their
+     * candidates; returns how many these do not prove, and which of the block's.  Else as scan. */
+    ptrdiff_t (*choose)(const fm_margins *p, const fm_matrix *x, const fm_block *block,
+                        const void *offset, double scale, const int32_t *before, int32_t *labels,
+                        int32_t *left, void *scratch);
     /* Labels of the block's rows, and their margins; returns how many are not proven, and which of
-     * the block's.  offset and scale as of kernel pack; fresh: nothing is known of the rows.
-     * scratch: FM_MARGIN_SCRATCH(d) bytes, aligned to 64. */
+     * the block's; and candidates, where there are places.  offset and scale as of kernel pack;
+     * fresh: nothing is known of the rows.  scratch: FM_MARGIN_SCRATCH(d) bytes, aligned to 64. */
     ptrdiff_t (*scan)(const fm_margins *p, const fm_matrix *x, const fm_block *block,
                       const void *offset, double scale, int fresh, int32_t *labels, int32_t *left,
                       void *scratch);
@@ -46,7 +61,11 @@ typedef struct {
                    const int32_t *labels, const float *leads);
 } fm_margin_kernels;
 #define FM_MARGIN_COLUMNS(d) (((d) + 7) / 8 * 8)
-/* Codes of 64 rows twice, 16 more, and a row. */
-#define FM_MARGIN_SCRATCH(d) (4 * 64 * FM_MARGIN_COLUMNS(d) + 32 + 8 * (d))
+#define FM_CANDIDATE_COLUMNS(d) (((d) + 31) / 32 * 32)
+#define FM_MOST_CANDIDATES 16
+/* Parts of the centres, of which the greatest scores are kept for a while. */
+#define FM_CANDIDATE_PARTS 16
+/* Codes of 64 rows twice, 64 more, and a row. */
+#define FM_MARGIN_SCRATCH(d) (4 * 64 * FM_MARGIN_COLUMNS(d) + 128 + 8 * (d))
 
 #endif

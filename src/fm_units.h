@@ -44,6 +44,7 @@
 #define FM_MARGIN_TABLE                                                                            \
     {.move = FM_NAME(margin_centers),                                                              \
      .open = margins_open,                                                                         \
+     .choose = FM_NAME(margins_choose),                                                            \
      .scan = FM_NAME(margins_scan),                                                                \
      .settle = margins_settle}
 

@@ -12,6 +12,7 @@
 #include "fm_bytes.h"
 #include "load.h"
 #include "kernels/margins.inc.h"
+#include "kernels/candidates.inc.h"
 #include "kernels/margin_scan.inc.h"
 const fm_margin_kernels FM_TABLE(fm_margins_f32) = FM_MARGIN_TABLE;
 

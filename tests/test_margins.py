@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Score margins: what they prove holds, and the labels are those of the plain scan, bit for bit."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from coarse_cases import data, everywhere, framed, on_every_table, updated, whole  # noqa: F401
 from fastmix import KMeans
-from fastmix.core import _margin_assignment, kmeans
+from fastmix.core import _margin_assignment, _margins, kmeans
 from fastmix.core._dense import DenseRows
 from fastmix.core._frame import scan
 from fastmix.core._margins import ScoreMargins
@@ -31,6 +33,17 @@ def every_size(monkeypatch):
     """Margins also of rows so few, or with so few columns, that they would not pay."""
     monkeypatch.setattr(_margin_assignment, "LEAST_NANOSECONDS", 0)
     monkeypatch.setattr(_margin_assignment, "MARGIN_ROW", -1e6)
+    candidates_everywhere(monkeypatch)
+
+
+def candidates_everywhere(patch):
+    """From the second E-step on, in turns with some without."""
+    patch.setattr(_margins, "MOST_PART", 0)
+    patch.setattr(_margin_assignment, "FEW_ROW", -1e6)
+    patch.setattr(_margin_assignment, "CHANGED", 1.0)
+    patch.setattr(_margin_assignment, "KEPT_ROW", 1e9)
+    patch.setattr(_margin_assignment, "TRIES", 4)
+    patch.setattr(_margin_assignment, "WAIT", 1)
 
 
 def margins_of(rows, Y, k, keep=True):
@@ -50,39 +63,62 @@ def plain_fit(fit, *args, **options):
 
 
 def steps(rows, Y, centers, move, n_steps=5):
-    """E-steps by margins: asserts the labels of plain scans, and that what is left of every margin
-    is less than the lead of its label; returns the margins."""
-    margins, without = margins_of(rows, Y, len(centers)), margins_of(rows, Y, len(centers), False)
+    """E-steps by margins, with candidates from the second on and without, and by scans in whole
+    numbers: asserts the labels of plain scans, and that what is left of every margin is less than
+    the lead of its label; returns the margins, and those with candidates."""
+    k = len(centers)
+    margins, few, without = (margins_of(rows, Y, k, keep) for keep in (True, True, False))
     labels = np.full(rows.n, -1, dtype=np.int32)
     for step in range(n_steps):
-        plain, all_scanned, changed = labels.copy(), labels.copy(), []
+        if step in (1, 4):
+            few.keep_candidates(6 + 5 * (step == 1))  # which begin anew
+        plain, others, changed = labels.copy(), (labels.copy(), labels.copy()), []
         changed.append(rows.assign(0, rows.n, centers, plain, 1))
-        for each, of_each in (margins, labels), (without, all_scanned):
+        for each, of_each in (margins, labels), (few, others[0]), (without, others[1]):
             each.move(np.ascontiguousarray(centers))
             changed.append(each.assign(0, rows.n, of_each, 1, fresh=step == 0))
             np.testing.assert_array_equal(of_each, plain)
-        assert changed[0] == changed[1] == changed[2]
+        assert len(set(changed)) == 1
         assert without.rows_open == rows.n
-        assert_margins_hold(margins, Y, centers, labels, rows.dtype)
+        assert margins.rows_few == without.rows_few == 0
+        assert few.rows_open == few.rows_few + few.rows_met - few.rows_failed
+        for each in margins, few:
+            assert_margins_hold(each, Y, centers, labels, rows.dtype)
         centers = move(centers, labels)
-    return margins
+    return margins, few
 
 
 def assert_margins_hold(margins, Y, centers, labels, dtype):
     """No margin is more than that by which the label's score leads, in exact scores of what the
-    kernels see."""
+    kernels see: all others, and those that are no candidates."""
     c = centers.astype(dtype).astype(np.float64)
     scores = Y @ c.T - np.square(c).sum(axis=1) / 2
-    rows = np.arange(len(Y))
+    rows, k = np.arange(len(Y)), len(c)
     own = scores[rows, labels]
     scores[rows, labels] = -np.inf
     (sizes, kept), (moved, bias_moved) = margins.numbers.astype(np.float64), margins.tables
-    with np.errstate(invalid="ignore"):
-        left = kept - sizes * moved[labels] - bias_moved[labels]
     slack = 1e-13 * (np.abs(own) + np.square(c).sum(axis=1).max())
     assert (sizes >= np.sqrt(np.square(Y).sum(axis=1))).all()
-    # What float32 cannot hold is no number, and proves nothing.
-    assert ((left <= own - scores.max(axis=1) + slack) | np.isnan(left)).all()
+
+    def assert_holds(kept, others):
+        with np.errstate(invalid="ignore"):
+            left = kept - sizes * moved[labels] - bias_moved[labels]
+        # What float32 cannot hold is no number, and proves nothing.
+        assert ((left <= own - others + slack) | np.isnan(left)).all()
+
+    assert_holds(kept, scores.max(axis=1))
+    if margins.candidates is None:
+        return
+    with_any = np.isfinite(margins.beyond) & (margins.beyond > np.finfo("f4").min)
+    candidates = margins.candidates[with_any].astype(int)
+    # The label is one of them, and none is there twice.
+    assert (candidates == labels[with_any, np.newaxis]).any(axis=1).all()
+    for each in candidates:
+        assert len(set(each[each < k])) == (each < k).sum()
+        assert (each <= k).all()
+    beyond = np.hstack([scores, np.zeros((len(Y), 1))])
+    beyond[np.flatnonzero(with_any)[:, np.newaxis], candidates] = -np.inf
+    assert_holds(margins.beyond.astype(np.float64), beyond[:, :k].max(axis=1))
 
 
 def drift(rng, shift):
@@ -172,9 +208,9 @@ def test_rounding_of_scores_is_hidden_by_no_margin(rng, isa, dtype):
 @on_every_table
 def test_nothing_that_moves_opens_nothing(rng, isa, dtype):
     rows, Y = framed(rng.normal(size=(500, 12)).astype(dtype), isa)
-    margins = steps(rows, Y, rng.normal(size=(30, 12)), lambda centers, labels: centers, 3)
-    assert margins.rows_open < 10  # all but those that rounding could decide
-    assert margins.rows_scanned <= margins.rows_open
+    for margins in steps(rows, Y, rng.normal(size=(30, 12)), lambda centers, labels: centers, 3):
+        assert margins.rows_open < 10  # all but those that rounding could decide
+        assert margins.rows_scanned <= margins.rows_open
 
 
 @on_every_table
@@ -192,6 +228,17 @@ def test_a_center_that_moves_opens_the_rows_it_may_reach(rng, isa, dtype):
     assert (labels != before).any()
 
 
+@on_every_table
+@pytest.mark.parametrize("d", [8, 31, 33, 63])
+def test_candidates_spare_most_rows_the_other_centers(rng, isa, dtype, d):
+    rows, Y = framed(rng.normal(size=(3000, d)).astype(dtype), isa)
+    _, few = steps(rows, Y, Y[:100].copy(), drift(rng, 0.02), 4)
+    assert few.rows_open > 300
+    assert few.rows_few > 0.6 * few.rows_open
+    assert few.rows_failed < 0.1 * few.rows_few
+    assert few.rows_met < 0.5 * few.rows_open
+
+
 @pytest.mark.parametrize("n_threads", [2, 3])
 def test_threads_change_neither_labels_nor_counts(rng, n_threads):
     rows = DenseRows(rng.normal(size=(9000, 8)).astype("f4"), "f4")
@@ -202,10 +249,14 @@ def test_threads_change_neither_labels_nor_counts(rng, n_threads):
         margins, labels = margins_of(rows, Y, 30), np.full(9000, -1, dtype=np.int32)
         sums = rows.empty_sums(threads, 30)
         for step in range(4):
+            if step == 1:
+                margins.keep_candidates(7)
             margins.move(centers * (1 + 0.01 * step))
             margins.assign(0, 4096, labels, threads, sums, fresh=step == 0)
             margins.assign(4096, 9000, labels, threads, sums, fresh=step == 0)
-        found.append((labels, sums.sum(axis=0), margins.rows_open, margins.rows_scanned))
+        counts = margins.rows_open, margins.rows_few, margins.rows_met, margins.rows_scanned
+        assert min(counts) > 0
+        found.append((labels, sums.sum(axis=0), *counts))
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -232,6 +283,7 @@ def test_fits_have_the_bits_of_plain_scans(every_size, rng, dtype, make, d):
     assert_same_fit(elkan, plain)
     assert "scans in whole numbers in" in elkan.report["reason"]
     assert auto.report["algorithm"] == "hamerly"
+    assert f"of {auto.report['e_steps']} E-steps, candidates in " in auto.report["reason"]
     assert auto.report["products"] < plain.report["products"]
     assert lloyd.report["algorithm"] == plain.report["algorithm"] == "lloyd"
     assert plain.report["reason"] == "asked for"
@@ -241,6 +293,33 @@ def test_fits_have_the_bits_of_plain_scans(every_size, rng, dtype, make, d):
     )
     for count in "rows_scanned", "products":
         assert lloyd.report[count] == plain.report[count]
+
+
+def candidates_in(report):
+    """In how many E-steps candidates were used."""
+    return int(re.search(r"E-steps(?:, candidates in (\d+))?", report["reason"])[1] or 0)
+
+
+@pytest.mark.parametrize("d, k, used", [(32, 128, True), (8, 32, False)])
+def test_candidates_are_used_where_they_pay(monkeypatch, rng, d, k, used):
+    monkeypatch.setattr(_margin_assignment, "LEAST_NANOSECONDS", 0)
+    monkeypatch.setattr(_margin_assignment, "MARGIN_ROW", -1e6)
+    X = rng.normal(size=(8000, d)).astype("f4")
+    report = kmeans(X, k, init=X[:k], algorithm="auto", max_iter=40, tol=0).report
+    steps = report["e_steps"]
+    assert steps == 41
+    in_use = candidates_in(report)
+    assert 10 < in_use < steps if used else in_use == 0
+
+
+def test_candidates_that_do_not_pay_wait_longer_each_time(every_size, monkeypatch, rng):
+    monkeypatch.setattr(_margin_assignment, "FEW_ROW", 0.0)
+    monkeypatch.setattr(_margin_assignment, "WAIT", 4)
+    X = rng.normal(size=(4000, 32)).astype("f4")
+    report = kmeans(X, 60, init=X[:60], algorithm="auto", max_iter=40, tol=0).report
+    # Each time one E-step to begin with and four that cost more; four, eight and more between.
+    assert report["e_steps"] == 41
+    assert candidates_in(report) == 3 * 6
 
 
 @settings(max_examples=60)
@@ -279,6 +358,7 @@ def every_size_for_hypothesis():
         patch.setattr(_margin_assignment, "LEAST_NANOSECONDS", 0)
         patch.setattr(_margin_assignment, "USUALLY_OPEN", 0)
         patch.setattr(_margin_assignment, "USUALLY_DOUBTFUL", 0)
+        candidates_everywhere(patch)
         yield
 
 
@@ -311,9 +391,9 @@ def test_report_counts_what_margins_left(every_size, rng):
     X = rng.normal(size=(4000, 16)).astype("f4")
     report = KMeans(40, init=X[:40], n_init=1, max_iter=30).fit(X).fit_report_
     assert report["algorithm"] == "hamerly"
-    assert (
-        report["reason"]
-        == f"margins of scores in {report['e_steps']} of {report['e_steps']} E-steps"
+    steps = report["e_steps"]
+    assert report["reason"].startswith(
+        f"margins of scores in {steps} of {steps} E-steps, candidates in "
     )
     rows = 4000 * report["e_steps"]
     assert 0 < report["rows_shortlisted"] <= report["rows_scanned"] < 0.95 * rows

@@ -2,7 +2,7 @@
 """C declarations of src/fm_kernels.h, and the kernel tables by name."""
 
 cimport numpy as cnp
-from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t
+from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t, uint16_t
 
 
 cdef extern from "fm_kernels.h" nogil:
@@ -393,8 +393,12 @@ cdef extern from "fm_kernels.h" nogil:
         Py_ssize_t k, d
         float *sizes
         float *margins
+        uint16_t *candidates
+        float *beyond
+        Py_ssize_t places
         double unit
         int32_t *panels
+        int16_t *codes
         int32_t *starts
         double *centers
         double *depths
@@ -402,15 +406,22 @@ cdef extern from "fm_kernels.h" nogil:
         double *bias_moved
         float *size_needed
         float *needed
+        int32_t numbers
 
     const Py_ssize_t FM_MARGIN_WIDTH
     const double FM_MARGIN_LENGTH
+    const Py_ssize_t FM_MOST_CANDIDATES
+    Py_ssize_t FM_CANDIDATE_COLUMNS(Py_ssize_t d)
     Py_ssize_t FM_MARGIN_SCRATCH(Py_ssize_t d)
 
     ctypedef struct fm_margin_kernels:
         void (*move)(const double *c, const void *bias, fm_margins *p) noexcept nogil
         Py_ssize_t (*open)(const fm_margins *p, const int32_t *labels, Py_ssize_t start,
-                           Py_ssize_t count, int32_t *list) noexcept nogil
+                           Py_ssize_t count, int32_t *list, int32_t *few,
+                           Py_ssize_t *n_few) noexcept nogil
+        Py_ssize_t (*choose)(const fm_margins *p, const fm_matrix *x, const fm_block *block,
+                             const void *offset, double scale, const int32_t *before,
+                             int32_t *labels, int32_t *left, void *scratch) noexcept nogil
         Py_ssize_t (*scan)(const fm_margins *p, const fm_matrix *x, const fm_block *block,
                            const void *offset, double scale, int fresh, int32_t *labels,
                            int32_t *left, void *scratch) noexcept nogil

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from fastmix.core._dense_assignment import LEAST_NANOSECONDS, DenseAssignment
-from fastmix.core._margins import MOST_LENGTH, ScoreMargins
+from fastmix.core._margins import MOST_CENTERS, MOST_LENGTH, ScoreMargins
 
 __all__ = ["MarginAssignment"]
 
@@ -19,6 +19,14 @@ LEAST_COLUMNS, MOST_COLUMNS = 8, 63
 # column doubles in float64.  More of a row that is scanned after that.
 MARGIN_ROW, OPEN_ROW, OPEN_COLUMN, OPEN_CENTER, OPEN_PRODUCT = 2.0, 6.0, 0.3, 0.03, 0.0125
 SCANNED_ROW = 20.0
+
+# The same of a row that meets candidates only, and of each of these (its columns are those of an
+# open row); and more of an open row that gets candidates, and of each centre that it meets.
+FEW_ROW, CANDIDATE, KEPT_ROW, KEPT_CENTER = 10.0, 1.6, 10.0, 0.05
+
+# Candidates begin where at most this part of the labels changed, and are in use while they save
+# time; after so many E-steps in which they do not, not for some, twice as many each time.
+CHANGED, TRIES, WAIT = 0.08, 3, 8
 
 # Margins begin where they promise to take no longer than plain scans when so many rows are open, on
 # average of a fit, and are in doubt after that (blobs and noise of 16 and 32 columns: 0.4 to 0.56,
@@ -45,10 +53,15 @@ class MarginAssignment(DenseAssignment):
             and LEAST_COLUMNS <= rows.d <= MOST_COLUMNS
             and ScoreMargins.serves(rows)
             and self.length < MOST_LENGTH
+            and k <= MOST_CENTERS
             and rows.n * self._dense_cost() >= LEAST_NANOSECONDS
         )
         self.margins, self.margin_steps, self.lost = None, 0, 0
         self.scans, self.scan_steps, self.scans_lost = None, 0, 0
+        self.places = ScoreMargins.places(k, int(memory // rows.n) - ROW_BYTES)
+        if self._few_cost() > self._open_cost():
+            self.places = 0
+        self.few, self.few_steps, self.few_lost, self.wait, self.next_wait = False, 0, 0, 0, WAIT
         self.serving = (
             possible
             and algorithm == "auto"
@@ -68,6 +81,7 @@ class MarginAssignment(DenseAssignment):
             self.margins = ScoreMargins(self.rows, self.k, self.length)
         self.margins.move(centers)
         self.margin_steps += 1
+        self.few_steps += self.few
         return self.fresh
 
     def _centers_met(self, fresh):
@@ -95,10 +109,40 @@ class MarginAssignment(DenseAssignment):
 
     def _margin_cost(self, rows_open, rows_scanned):
         """Nanoseconds of a row where these parts of all rows are open, and scanned."""
-        d = self.rows.d
-        met = OPEN_ROW + OPEN_COLUMN * d * self.rows.dtype.itemsize / 4
-        met += (OPEN_CENTER + OPEN_PRODUCT * d) * self.k
-        return MARGIN_ROW + met * rows_open + (SCANNED_ROW + self._plain_cost()) * rows_scanned
+        scanned = SCANNED_ROW + self._plain_cost()
+        return MARGIN_ROW + self._open_cost() * rows_open + scanned * rows_scanned
+
+    def _open_cost(self):
+        """The same of a row that meets all centres."""
+        center = OPEN_CENTER + OPEN_PRODUCT * self.rows.d
+        return OPEN_ROW + self._columns_cost() + center * self.k
+
+    def _few_cost(self):
+        """The same of a row that meets its candidates."""
+        return FEW_ROW + self._columns_cost() + CANDIDATE * self.places
+
+    def _columns_cost(self):
+        return OPEN_COLUMN * self.rows.d * self.rows.dtype.itemsize / 4
+
+    def _saved(self):
+        """How much of a row candidates saved in this E-step."""
+        margins = self.margins
+        kept = (KEPT_ROW + KEPT_CENTER * self.k) * margins.rows_met
+        saved = self._open_cost() * (margins.rows_open - margins.rows_met)
+        return (saved - kept - self._few_cost() * margins.rows_few) / self.rows.n
+
+    def _decide_on_candidates(self):
+        """Whether the next E-step uses candidates."""
+        self.wait = max(0, self.wait - 1)
+        if not self.few:
+            if self.places and not self.wait and self.changed <= CHANGED * self.rows.n:
+                self.few, self.few_lost = True, -1  # at first no row has any
+                self.margins.keep_candidates(self.places)
+            return
+        self.few_lost = max(0, self.few_lost + (1 if self._saved() < 0 else -1))
+        if self.few_lost > TRIES:
+            self.few, self.wait, self.next_wait = False, self.next_wait, 2 * self.next_wait
+            self.margins.keep_candidates(0)
 
     def _count(self, fresh):
         n = self.rows.n
@@ -116,10 +160,13 @@ class MarginAssignment(DenseAssignment):
         self.rows_scanned += margins.rows_open
         self.rows_shortlisted += margins.rows_open - margins.rows_scanned
         cost = self._margin_cost(margins.rows_open / n, margins.rows_scanned / n)
+        if self.few:
+            cost -= self._saved()
+        self._decide_on_candidates()
         self.share = min(1.0, max(0.2, 2 * cost / self._plain_cost()))
         self.lost += 1 if cost > self._dense_cost() else -1
         if self.lost > PATIENCE:
-            self.serving, self.margins = False, None
+            self.serving, self.few, self.margins = False, False, None
 
     @property
     def algorithm(self):
@@ -131,6 +178,8 @@ class MarginAssignment(DenseAssignment):
         why = super().reason()
         if self.margin_steps:
             margins = f"margins of scores in {self.margin_steps} of {self.steps} E-steps"
+            if self.few_steps:
+                margins += f", candidates in {self.few_steps}"
             why = margins if self.serving else f"{margins}; then {why}"
         if self.scan_steps:
             why += f"; scans in whole numbers in {self.scan_steps} of {self.steps} E-steps"

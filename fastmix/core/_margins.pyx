@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """E-steps by scores in whole numbers, of all rows or only of those whose label the margin of its
-score does not prove.
+score does not prove; and these may meet a few centres only.
 
 The labels are those of a plain scan: what is skipped is proven (src/kernels/margins.inc.h), and
 what scores in whole numbers leave in doubt is scanned.
@@ -10,36 +10,47 @@ import numpy as np
 
 cimport cython
 from cython.parallel cimport prange, threadid
-from libc.stdint cimport int32_t
+from libc.stdint cimport int16_t, int32_t, uint16_t
 
 from fastmix.core._kernels cimport (
-    FM_MARGIN_LENGTH, FM_MARGIN_SCRATCH, FM_MARGIN_WIDTH, address, fm_block, fm_margin_kernels,
-    fm_margins,
+    FM_CANDIDATE_COLUMNS, FM_MARGIN_LENGTH, FM_MARGIN_SCRATCH,
+    FM_MARGIN_WIDTH, FM_MOST_CANDIDATES, address, fm_block, fm_margin_kernels, fm_margins,
 )
 from fastmix.core._threads cimport Locks, enter, leave
-from fastmix.core._tiles cimport Scratch, TileRows, take
+from fastmix.core._tiles cimport Scratch, TileRows, piece_of, take
 
 from fastmix.core._kernels import aligned_empty
 
-__all__ = ["MOST_LENGTH", "ScoreMargins"]
+__all__ = ["MOST_CENTERS", "MOST_LENGTH", "ScoreMargins"]
 
-# Codes of longer rows do not fit floats on the way.
-MOST_LENGTH = 2.0**100
+# Codes of longer rows do not fit floats on the way; numbers of more centres take bits that scores
+# need.
+MOST_LENGTH, MOST_CENTERS = 2.0**100, 2**15
 
-# Rows of one piece of work, a block of the plain scan's at most: so few that the threads end at
-# about the same time.
-cdef Py_ssize_t MIN_PIECE_ROWS = 512, THREAD_PIECES = 8
+# Candidates of a row at least, and the part of all centres that they are at most.
+LEAST_PLACES, MOST_PART = 6, 4
+
+# Rows of one piece of work: so many that the last tile of those that are scanned counts for little
+# (1M x 32, K=256: 1,024 took 10 to 15 ns a row more), so few that the threads end at about the same
+# time.
+cdef Py_ssize_t MIN_PIECE_ROWS = 512, MAX_PIECE_ROWS = 4096, THREAD_PIECES = 8
 
 
 cdef struct Work:
     # A thread's memory, carved out of one allocation.
     int32_t *list
+    int32_t *few
     int32_t *left
+    int32_t *at
     int32_t *labels
     int32_t *found
     float *leads
     Py_ssize_t *rows
+    Py_ssize_t *rows_met
     Py_ssize_t *rows_left
+    Py_ssize_t *changed
+    int32_t *added
+    int32_t *removed
     char *codes
     Py_ssize_t bytes
 
@@ -53,22 +64,27 @@ cdef class ScoreMargins:
     rows : TileRows
         With ``serves(rows)``.
     k : int
+        At most MOST_CENTERS.
     length : float
         Bounds the length of a framed row; less than MOST_LENGTH.
     keep : bool
         Whether margins are kept; without, every E-step scans all rows.
     """
 
-    cdef readonly Py_ssize_t rows_open, rows_scanned
+    # Rows of the E-step so far: whose label margins do not prove; that met their candidates, and
+    # for how many of these that was not enough; that met all centres; that kernel assign scanned.
+    cdef readonly Py_ssize_t rows_open, rows_few, rows_failed, rows_met, rows_scanned
     cdef TileRows rows
     cdef const fm_margin_kernels *kernels
     cdef fm_margins p
-    cdef Py_ssize_t k
+    cdef Py_ssize_t k, piece_rows
     cdef void *panel
     cdef void *bias
     # Sizes and margins of the rows; what moves so far take off them, by label.
     cdef readonly object numbers, tables
-    cdef object memory, panels, starts, kept
+    # Candidates of the rows, and how far their labels are ahead of all others, as margins.
+    cdef readonly object candidates, beyond
+    cdef object memory, panels, codes, starts, kept
 
     def __init__(self, TileRows rows, Py_ssize_t k, double length, bint keep=True):
         cdef Py_ssize_t padded_k = (k + FM_MARGIN_WIDTH - 1) // FM_MARGIN_WIDTH * FM_MARGIN_WIDTH
@@ -76,7 +92,8 @@ cdef class ScoreMargins:
         self.kernels = rows.isa.margins_f32 if rows.kernels.itemsize == 4 else rows.isa.margins_f64
         self.numbers = np.empty((2, rows.n if keep else 0), dtype=np.float32)
         self.panels = np.zeros(padded_k * ((rows.d + 1) // 2), dtype=np.int32)
-        self.starts = np.zeros(padded_k, dtype=np.int32)
+        self.codes = np.zeros((k + 1, FM_CANDIDATE_COLUMNS(rows.d)), dtype=np.int16)
+        self.starts = np.zeros(padded_k + 1, dtype=np.int32)
         self.kept = np.zeros((rows.d + 3, k))
         self.tables = np.zeros((2, padded_k), dtype=np.float32)
         self.p.k, self.p.d = k, rows.d
@@ -84,8 +101,10 @@ cdef class ScoreMargins:
         if keep:
             self.p.sizes = <float *>address(self.numbers)
             self.p.margins = self.p.sizes + rows.n
+        self.p.numbers = 2 ** int(padded_k).bit_length() - 1
         self.p.unit = max(length, 1e-30) / FM_MARGIN_LENGTH
         self.p.panels = <int32_t *>address(self.panels)
+        self.p.codes = <int16_t *>address(self.codes)
         self.p.starts = <int32_t *>address(self.starts)
         self.p.depths = <double *>address(self.kept)
         self.p.moved, self.p.bias_moved = self.p.depths + k, self.p.depths + 2 * k
@@ -98,17 +117,42 @@ cdef class ScoreMargins:
         """Whether kernels for such rows are in use."""
         return rows.short.kernels != NULL
 
+    @staticmethod
+    def places(Py_ssize_t k, Py_ssize_t row_bytes):
+        """How many candidates of a row to keep in so much memory; 0 where they are of no use."""
+        cdef Py_ssize_t fit = (row_bytes - sizeof(float)) // sizeof(uint16_t)
+        cdef Py_ssize_t places = min(FM_MOST_CANDIDATES, fit)
+        return places if places >= LEAST_PLACES and MOST_PART * places <= k else 0
+
+    def keep_candidates(self, Py_ssize_t places):
+        """From now on so many of every row that meets all centres; 0: no more."""
+        self.p.places = places
+        if not places:
+            self.candidates = self.beyond = None
+            self.p.candidates, self.p.beyond = NULL, NULL
+            return
+        self.candidates = np.empty((self.rows.n, places), dtype=np.uint16)
+        self.beyond = np.full(self.rows.n, -np.inf, dtype=np.float32)
+        self.p.candidates = <uint16_t *>address(self.candidates)
+        self.p.beyond = <float *>address(self.beyond)
+
     cdef Work _work(self, char *memory) noexcept nogil:
         cdef Work w
-        cdef Py_ssize_t n = self.rows.block_rows
+        cdef Py_ssize_t n = self.piece_rows
         cdef char *at = memory
         w.list = <int32_t *>take(&at, 4 * (n + 16))
+        w.few = <int32_t *>take(&at, 4 * (n + 16))
         w.left = <int32_t *>take(&at, 4 * (n + 1))
+        w.at = <int32_t *>take(&at, 4 * n)
         w.labels = <int32_t *>take(&at, 4 * n)
         w.found = <int32_t *>take(&at, 4 * n)
         w.leads = <float *>take(&at, 4 * n)
         w.rows = <Py_ssize_t *>take(&at, sizeof(Py_ssize_t) * n)
+        w.rows_met = <Py_ssize_t *>take(&at, sizeof(Py_ssize_t) * n)
         w.rows_left = <Py_ssize_t *>take(&at, sizeof(Py_ssize_t) * n)
+        w.changed = <Py_ssize_t *>take(&at, sizeof(Py_ssize_t) * n)
+        w.added = <int32_t *>take(&at, 4 * n)
+        w.removed = <int32_t *>take(&at, 4 * n)
         w.codes = take(&at, FM_MARGIN_SCRATCH(self.rows.d))
         w.bytes = at - memory
         return w
@@ -117,14 +161,15 @@ cdef class ScoreMargins:
         """The centres of the next E-step, (k, d) float64 in the frame."""
         self.panel = self.rows._panel(centers, self.rows.kernels.panel_width, &self.bias)
         self.kernels.move(&centers[0, 0], self.bias, &self.p)
-        self.rows_open = self.rows_scanned = 0
+        self.rows_open = self.rows_few = self.rows_failed = self.rows_met = self.rows_scanned = 0
 
     def assign(self, Py_ssize_t start, Py_ssize_t stop, int32_t[::1] labels, int n_threads,
                double[:, :, :, ::1] sums=None, const double[::1] weights=None, bint fresh=False):
         """As DenseRows.assign for rows start .. stop, with the centres of the last move(); fresh:
         rows of which nothing is known."""
         cdef Py_ssize_t most = max(MIN_PIECE_ROWS, (stop - start) // (THREAD_PIECES * n_threads))
-        cdef Py_ssize_t size = min(self.rows.block_rows, most), piece
+        cdef Py_ssize_t size = min(MAX_PIECE_ROWS, most), piece
+        self.piece_rows = size
         cdef Py_ssize_t n_pieces = (stop - start + size - 1) // size
         cdef Py_ssize_t bytes = self._work(NULL).bytes, n_changed = 0
         if self.memory is None or self.memory.size < bytes * n_threads:
@@ -141,8 +186,12 @@ cdef class ScoreMargins:
             n_changed += self._assign(start + piece * size, min(stop, start + (piece + 1) * size),
                                       &labels[0], memory, shared, w, to, locks, fresh, count)
         leave()
-        self.rows_open += counts[:, 0].sum()
-        self.rows_scanned += counts[:, 1].sum()
+        n_open, few, met, scanned = counts.sum(axis=0)[:4]
+        self.rows_open += n_open
+        self.rows_few += few
+        self.rows_failed += few + met - n_open
+        self.rows_met += met
+        self.rows_scanned += scanned
         return n_changed
 
     cdef Py_ssize_t _assign(self, Py_ssize_t start, Py_ssize_t stop, int32_t *labels, char *memory,
@@ -150,36 +199,70 @@ cdef class ScoreMargins:
                             bint fresh, Py_ssize_t *counts) noexcept nogil:
         cdef Work w = self._work(memory + threadid() * self._work(NULL).bytes)
         cdef Scratch s = self.rows._of_thread(shared, 0)
-        cdef Py_ssize_t n = stop - start, i, left, changed
+        cdef Py_ssize_t n = stop - start, few = 0, met, i, left, changed
+        cdef Py_ssize_t *count = counts + 8 * threadid()
         cdef fm_block b
         b.rows, b.start, b.count = NULL, start, n
         if not fresh and self.p.margins != NULL:
-            b.count = n = self.kernels.open(&self.p, labels, start, n, w.list)
-            b.rows = w.rows
+            n = self.kernels.open(&self.p, labels, start, n, w.list, w.few, &few)
+            for i in range(few):
+                w.rows[i] = start + w.few[i]
             for i in range(n):
-                w.rows[i] = start + w.list[i]
-        left = self.kernels.scan(&self.p, &self.rows.x, &b, self.rows.pack_offset,
-                                 self.rows.scale, fresh, w.labels, w.left, w.codes)
+                w.rows[few + i] = start + w.list[i]
+            b.rows, b.count = w.rows, few + n
+        met = n
+        if few:
+            left = self._choose(&b, &w, few, labels, &met)
+        else:
+            left = self.kernels.scan(&self.p, &self.rows.x, &b, self.rows.pack_offset,
+                                     self.rows.scale, fresh, w.labels, w.left, w.codes)
         self._scan(&b, &w, &s, left)
-        counts[8 * threadid()] += n
-        counts[8 * threadid() + 1] += left
-        changed = self.rows.isa.exact.changes(w.labels, &b, labels, s.changed, s.added, s.removed)
-        self.rows._move_rows(s.changed, changed, s.added, s.removed, weights, sums, self.k, locks,
+        count[0] += b.count
+        count[1] += few
+        count[2] += met
+        count[3] += left
+        changed = self.rows.isa.exact.changes(w.labels, &b, labels, w.changed, w.added, w.removed)
+        self.rows._move_rows(w.changed, changed, w.added, w.removed, weights, sums, self.k, locks,
                              s.sums)
         return changed
 
+    cdef Py_ssize_t _choose(self, const fm_block *b, Work *w, Py_ssize_t few,
+                            const int32_t *labels, Py_ssize_t *met) noexcept nogil:
+        """Labels of the block, whose first rows may have theirs from few candidates: how many rows
+        are in doubt, and w.left; met: how many met all centres."""
+        cdef Py_ssize_t i, left, n
+        cdef fm_block part
+        part.rows, part.start, part.count = b.rows, 0, few
+        n = self.kernels.choose(&self.p, &self.rows.x, &part, self.rows.pack_offset,
+                                self.rows.scale, labels, w.labels, w.at, w.codes)
+        for i in range(few, b.count):
+            w.at[n] = i
+            n += 1
+        for i in range(n):
+            w.rows_met[i] = b.rows[w.at[i]]
+        part.rows, part.count = w.rows_met, n
+        left = self.kernels.scan(&self.p, &self.rows.x, &part, self.rows.pack_offset,
+                                 self.rows.scale, False, w.found, w.left, w.codes)
+        for i in range(n):
+            w.labels[w.at[i]] = w.found[i]
+        for i in range(left):
+            w.left[i] = w.at[w.left[i]]
+        met[0] = n
+        return left
+
     cdef void _scan(self, const fm_block *b, Work *w, Scratch *s, Py_ssize_t left) noexcept nogil:
         """Labels of the block's rows w.left, which are in doubt."""
-        cdef Py_ssize_t i
-        cdef fm_block rest
-        if left == 0:
-            return
+        cdef Py_ssize_t at = 0, i
+        cdef fm_block all, rest
         for i in range(left):
             w.rows_left[i] = b.start + w.left[i] if b.rows == NULL else b.rows[w.left[i]]
-        rest.rows, rest.start, rest.count = w.rows_left, 0, left
-        self.rows._pack(&rest, s)
-        self.rows.kernels.assign_leads(s.tiles, left, self.rows.d, self.panel, self.bias, self.k,
-                                       w.found, w.leads, s.assign)
+        all.rows, all.start, all.count = w.rows_left, 0, left
+        while at < left:
+            rest = piece_of(&all, at, self.rows.block_rows)
+            self.rows._pack(&rest, s)
+            self.rows.kernels.assign_leads(s.tiles, rest.count, self.rows.d, self.panel, self.bias,
+                                           self.k, w.found + at, w.leads + at, s.assign)
+            at += rest.count
         if self.p.margins != NULL:
             self.kernels.settle(&self.p, w.rows_left, left, w.found, w.leads)
         for i in range(left):

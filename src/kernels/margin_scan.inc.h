@@ -60,7 +60,7 @@ FM_INLINE void FM_NAME(margin_rows)(const fm_margins *p, const fm_matrix *x, con
                                     ptrdiff_t count, const real *offset, real scale, int16_t *to,
                                     void *scratch)
 {
-    const ptrdiff_t d = p->d, size = (ptrdiff_t)sizeof(real), ahead = 24, bytes = d * size;
+    const ptrdiff_t d = p->d, size = (ptrdiff_t)sizeof(real), ahead = 48, bytes = d * size;
     const int by_row = x->type == FM_REAL_TYPE && !x->swapped && x->col_stride == size;
     const float inverse = (float)(1 / p->unit);
     for (ptrdiff_t i = 0; i < count; i++, to += FM_MARGIN_COLUMNS(d)) {
@@ -84,6 +84,78 @@ FM_INLINE void FM_NAME(margin_rows)(const fm_margins *p, const fm_matrix *x, con
     }
 }
 
+static ptrdiff_t FM_NAME(margins_choose)(const fm_margins *p, const fm_matrix *x,
+                                         const fm_block *block, const void *offset, double scale,
+                                         const int32_t *before, int32_t *labels, int32_t *left,
+                                         void *scratch)
+{
+    const ptrdiff_t columns = FM_MARGIN_COLUMNS(p->d), wide = FM_CANDIDATE_COLUMNS(p->d);
+    const ptrdiff_t places = p->places;
+    /* Vectors of codes are read beyond the last row, and multiplied by zeros. */
+    int16_t *const codes = scratch;
+    void *const row = codes + columns * FM_MARGIN_ROWS + 64;
+    const ptrdiff_t ahead = 48;
+    ptrdiff_t found = 0;
+    for (ptrdiff_t at = 0; at < block->count; at += 16) {
+        const ptrdiff_t here = block->count - at, some = here < 16 ? here : 16;
+        const fm_block rows = {block->rows + at, 0, here};
+        int32_t number[16 * FM_MOST_CANDIDATES], label[16], changed[16];
+        float size[16], kept[16], margin[16], lead[16], over[16];
+        fm_short_floats first, second;
+        fm_short_counts best, own;
+        FM_NAME(margin_rows)(p, x, &rows, some, offset, (real)scale, codes, row);
+        for (ptrdiff_t r = 0; r < 16; r++) {
+            const ptrdiff_t i = rows.rows[r < some ? r : 0];
+            const uint16_t *from = p->candidates + i * places;
+            if (r + ahead < here)
+                __builtin_prefetch(p->candidates + rows.rows[r + ahead] * places, 0, 3);
+            for (ptrdiff_t place = 0; place < places; place++)
+                number[16 * place + r] = from[place];
+            label[r] = before[i], size[r] = p->sizes[i], kept[r] = p->beyond[i];
+        }
+        const fm_short_counts was = *(const fm_short_counts *)label;
+        const fm_short_floats sizes = *(const fm_short_floats *)size;
+        if (wide <= 32)
+            candidate_scores(codes, columns, some, 32, p, number, was, &first, &second, &best,
+                             &own);
+        else if (wide <= 64)
+            candidate_scores(codes, columns, some, 64, p, number, was, &first, &second, &best,
+                             &own);
+        else
+            candidate_scores(codes, columns, some, wide, p, number, was, &first, &second, &best,
+                             &own);
+        const fm_short_floats error = sizes * p->size_error + p->error;
+        const fm_short_floats before_others = __builtin_convertvector(
+            (fm_short_counts)first - (fm_short_counts)second, fm_short_floats);
+        const fm_short_floats gain =
+            __builtin_convertvector((fm_short_counts)first - own, fm_short_floats);
+        const fm_short_counts other = best != was;
+        fm_short_floats needed,
+            now = beyond_left(p, *(const fm_short_floats *)kept, sizes, label, &needed);
+        /* Those beyond are as far behind the new label as behind the old one, and what that is. */
+        now += (fm_short_floats)(other & (fm_short_counts)(gain * p->score_unit - 2 * error));
+        const fm_short_floats clear = before_others * p->score_unit - 2 * error;
+        const fm_short_counts found_own = own != 0;
+        *(fm_short_counts *)changed = other;
+        *(fm_short_counts *)label = best;
+        *(fm_short_floats *)margin = margin_kept(p, fm_short_min(clear, now), sizes, label);
+        *(fm_short_floats *)kept = margin_kept(p, now, sizes, label);
+        *(fm_short_floats *)lead = (fm_short_floats)(found_own & (fm_short_counts)clear);
+        *(fm_short_floats *)over = now - needed;
+        for (ptrdiff_t r = 0; r < some; r++) {
+            if (!(lead[r] > 0 && over[r] >= 0)) {
+                left[found++] = (int32_t)(at + r);
+                continue;
+            }
+            labels[at + r] = label[r];
+            p->margins[rows.rows[r]] = margin[r];
+            if (changed[r])
+                p->beyond[rows.rows[r]] = kept[r];
+        }
+    }
+    return found;
+}
+
 static ptrdiff_t FM_NAME(margins_scan)(const fm_margins *p, const fm_matrix *x,
                                        const fm_block *block, const void *offset, double scale,
                                        int fresh, int32_t *labels, int32_t *left, void *scratch)
@@ -92,24 +164,37 @@ static ptrdiff_t FM_NAME(margins_scan)(const fm_margins *p, const fm_matrix *x,
     int32_t *const tile = scratch;
     int16_t *const codes = (int16_t *)(tile + columns / 2 * FM_MARGIN_ROWS);
     /* Codes are written a vector at a time. */
-    void *const row = codes + columns * FM_MARGIN_ROWS + 16;
+    void *const row = codes + columns * FM_MARGIN_ROWS + 64;
     ptrdiff_t found = 0;
     for (ptrdiff_t at = 0; at < block->count; at += FM_MARGIN_ROWS) {
         const ptrdiff_t here = block->count - at;
         const ptrdiff_t some = here < FM_MARGIN_ROWS ? here : FM_MARGIN_ROWS;
         const fm_block rows = {block->rows ? block->rows + at : NULL, block->start + at, here};
         fm_short_floats first[FM_MARGIN_VECTORS], second[FM_MARGIN_VECTORS];
+        fm_short_floats parts[FM_MARGIN_VECTORS][2][FM_CANDIDATE_PARTS], others[FM_MARGIN_VECTORS];
         fm_short_counts label[FM_MARGIN_VECTORS];
         float size[FM_MARGIN_ROWS], margin[FM_MARGIN_ROWS], ahead[FM_MARGIN_ROWS];
+        float more[FM_MARGIN_ROWS];
+        ptrdiff_t index[FM_MARGIN_ROWS];
         FM_NAME(margin_rows)(p, x, &rows, some, offset, (real)scale, codes, row);
         for (ptrdiff_t r = 0; r < FM_MARGIN_ROWS; r += 16)
             for (ptrdiff_t t = 0; t < columns; t += 8)
                 margin_columns(codes + r * columns + t, columns, tile + t / 2 * FM_MARGIN_ROWS + r,
                                FM_MARGIN_ROWS);
-        margin_scores(tile, p, first, second, label);
+        for (ptrdiff_t r = 0; r < some; r++)
+            index[r] = rows.rows ? rows.rows[r] : rows.start + r;
+        if (p->places)
+            margin_keys(tile, p, 1, first, second, parts, others);
+        else
+            margin_keys(tile, p, 0, first, second, parts, others);
         for (int v = 0; v < FM_MARGIN_VECTORS; v++) {
-            const fm_short_floats lead = __builtin_convertvector(
-                (fm_short_counts)first[v] - (fm_short_counts)second[v], fm_short_floats);
+            const ptrdiff_t those = some > 16 * v ? some - 16 * v : 0;
+            fm_short_floats beyond = {0};
+            if (p->places)
+                beyond = candidates_find(p, parts[v], others[v], index + 16 * v,
+                                         those < 16 ? those : 16, &first[v], &second[v]);
+            label[v] = (fm_short_counts)first[v] & p->numbers;
+            const fm_short_floats lead = margin_lead(p, first[v], second[v]);
             const fm_short_floats sizes = margin_sizes(tile + 16 * v, p);
             const fm_short_floats error = sizes * p->size_error + p->error;
             const fm_short_floats over = lead * p->score_unit - 2 * error;
@@ -118,14 +203,18 @@ static ptrdiff_t FM_NAME(margins_scan)(const fm_margins *p, const fm_matrix *x,
             if (p->margins)
                 *(fm_short_floats *)(margin + 16 * v) =
                     margin_kept(p, over, sizes, (const int32_t *)(label + v));
+            if (p->places)
+                *(fm_short_floats *)(more + 16 * v) =
+                    margin_kept(p, margin_lead(p, first[v], beyond) * p->score_unit - 2 * error,
+                                sizes, (const int32_t *)(label + v));
         }
-        if (p->margins)
-            for (ptrdiff_t r = 0; r < some; r++) {
-                const ptrdiff_t i = rows.rows ? rows.rows[r] : rows.start + r;
-                p->margins[i] = margin[r];
-                if (fresh)
-                    p->sizes[i] = size[r];
-            }
+        for (ptrdiff_t r = 0; p->margins && r < some; r++) {
+            p->margins[index[r]] = margin[r];
+            if (fresh)
+                p->sizes[index[r]] = size[r];
+            if (p->places)
+                p->beyond[index[r]] = more[r];
+        }
         memcpy(labels + at, label, (size_t)some * sizeof *labels);
         for (ptrdiff_t r = 0; r < some; r++) {
             left[found] = (int32_t)(at + r);
@@ -182,9 +271,11 @@ static void FM_NAME(margin_centers)(const double *c, const void *biases, fm_marg
             const double z = (value + round) - round;
             rest += (value - z) * (value - z);
             to[t / 2 * 2 * FM_MARGIN_WIDTH + t % 2] = (int16_t)z;
+            if (p->codes && j < k)
+                p->codes[j * FM_CANDIDATE_COLUMNS(d) + t] = (int16_t)z;
         }
         error = rest > error ? rest : error;
-        p->starts[j] = 0; /* below all that there are */
+        p->starts[j] = FM_MARGIN_NONE;
         if (j < k) {
             const double shift = usable ? -p->depths[j] / s * inverse : 0;
             p->starts[j] = (1 << 30) + (int32_t)((shift + round) - round);

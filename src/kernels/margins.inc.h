@@ -12,38 +12,58 @@
  */
 /* Covers the roundings of a few float operations, relative to the largest number that enters. */
 #define FM_MARGIN_ROUNDING 0x1p-20f
+/* Rows that are scanned at a time. */
+#define FM_MARGIN_VECTORS 4
+#define FM_MARGIN_ROWS (16 * FM_MARGIN_VECTORS)
+/* A score below all that there are, and a normal float. */
+#define FM_MARGIN_NONE (1 << 24)
 
-/* Bit r of 16: whether the label of a row is not proven. */
+/* Bit r of 16: whether the label of a row is not proven; few, where it has candidates: and whether
+ * it is one of these. */
 FM_INLINE uint32_t margin_flags(const fm_margins *p, const int32_t *label, const float *size,
-                                const float *margin)
+                                const float *margin, const float *beyond, uint32_t *few)
 {
     const fm_short_floats moved = fm_short_take(p->size_needed, label) + p->size_hidden;
     const fm_short_floats more = fm_short_take(p->needed, label) + p->hidden;
     const fm_short_floats needed = *(const fm_short_floats *)size * moved + more;
-    return 0xffff ^ (uint32_t)fm_short_reach(*(const fm_short_floats *)margin,
-                                             needed * (1 + FM_MARGIN_ROUNDING));
+    const fm_short_floats limit = needed * (1 + FM_MARGIN_ROUNDING);
+    const uint32_t open =
+        0xffff ^ (uint32_t)fm_short_reach(*(const fm_short_floats *)margin, limit);
+    if (p->places)
+        *few = open & (uint32_t)fm_short_reach(*(const fm_short_floats *)beyond, limit);
+    return open;
 }
 
 static ptrdiff_t margins_open(const fm_margins *p, const int32_t *labels, ptrdiff_t start,
-                              ptrdiff_t count, int32_t *list)
+                              ptrdiff_t count, int32_t *list, int32_t *few, ptrdiff_t *n_few)
 {
     const ptrdiff_t whole = count / 16 * 16, left = count - whole;
-    ptrdiff_t found = 0;
+    const float *const beyond = p->places ? p->beyond + start : NULL;
+    ptrdiff_t found = 0, chosen = 0;
+    uint32_t some = 0;
     for (ptrdiff_t at = 0; at < whole; at += 16) {
         const ptrdiff_t x = start + at;
-        const uint32_t open = margin_flags(p, labels + x, p->sizes + x, p->margins + x);
-        found += fm_list_flags(open, (int32_t)at, list + found);
+        const uint32_t open = margin_flags(p, labels + x, p->sizes + x, p->margins + x,
+                                           p->places ? beyond + at : NULL, &some);
+        found += fm_list_flags(open & ~some, (int32_t)at, list + found);
+        if (some)
+            chosen += fm_list_flags(some, (int32_t)at, few + chosen);
     }
     if (left) {
         const ptrdiff_t x = start + whole;
+        const uint32_t all = (1u << left) - 1;
         int32_t label[16] = {0};
-        float size[16] = {0}, margin[16] = {0};
+        float size[16] = {0}, margin[16] = {0}, more[16] = {0};
         memcpy(label, labels + x, (size_t)left * sizeof *label);
         memcpy(size, p->sizes + x, (size_t)left * sizeof *size);
         memcpy(margin, p->margins + x, (size_t)left * sizeof *margin);
-        const uint32_t open = margin_flags(p, label, size, margin) & ((1u << left) - 1);
-        found += fm_list_flags(open, (int32_t)whole, list + found);
+        if (p->places)
+            memcpy(more, beyond + whole, (size_t)left * sizeof *more);
+        const uint32_t open = margin_flags(p, label, size, margin, more, &some) & all;
+        found += fm_list_flags(open & ~some, (int32_t)whole, list + found);
+        chosen += fm_list_flags(some & all, (int32_t)whole, few + chosen);
     }
+    *n_few = chosen;
     return found;
 }
 
@@ -75,6 +95,9 @@ static void margins_settle(const fm_margins *p, const ptrdiff_t *rows, ptrdiff_t
         const fm_short_floats margin = margin_kept(p, ahead - hidden, sizes, label);
         for (ptrdiff_t i = 0; i < some; i++)
             p->margins[rows[at + i]] = margin[i];
+        /* The label may be none of its candidates. */
+        for (ptrdiff_t i = 0; p->places && i < some; i++)
+            p->beyond[rows[at + i]] = -FLT_MAX;
     }
 }
 
@@ -109,9 +132,6 @@ FM_INLINE void margin_columns(const int16_t *from, ptrdiff_t row, int32_t *to, p
 #endif
 }
 
-#define FM_MARGIN_VECTORS 4
-#define FM_MARGIN_ROWS (16 * FM_MARGIN_VECTORS)
-
 /* Bounds of |x| of sixteen rows from their codes, of which each is off by at most FM_MARGIN_GAP. */
 #define FM_MARGIN_GAP (0.5 + 0x1p-7)
 FM_INLINE fm_short_floats margin_sizes(const int32_t *restrict codes, const fm_margins *p)
@@ -127,17 +147,35 @@ FM_INLINE fm_short_floats margin_sizes(const int32_t *restrict codes, const fm_m
     return length * ((float)p->unit * (1 + 8 * FM_MARGIN_ROUNDING));
 }
 
-/* The two greatest scores of a tile's rows, and the first one's label.  All are positive and below
- * what is no number as a float, so that floats are in the order of whole numbers. */
-FM_INLINE void margin_scores(const int32_t *restrict codes, const fm_margins *p,
-                             fm_short_floats *restrict first, fm_short_floats *restrict second,
-                             fm_short_counts *restrict label)
+/* By how many units at least the score of one key is above that of another. */
+FM_INLINE fm_short_floats margin_lead(const fm_margins *p, fm_short_floats one,
+                                      fm_short_floats other)
 {
+    const fm_short_counts lead =
+        ((fm_short_counts)one & ~p->numbers) - ((fm_short_counts)other & ~p->numbers);
+    return __builtin_convertvector(lead - (p->numbers + 1), fm_short_floats);
+}
+
+/* The two greatest keys of a tile's rows.  A key is a score with the centre's number in place of its
+ * lowest bits, p->numbers, which are far less than the score's error.  All are positive and below
+ * what is no number as a float, so that floats are in the order of whole numbers.
+ *
+ * in_parts, a constant: the two greatest of each part of the centres instead, and in others the
+ * greatest third of one. */
+FM_INLINE void margin_keys(const int32_t *restrict codes, const fm_margins *p, int in_parts,
+                           fm_short_floats *restrict first, fm_short_floats *restrict second,
+                           fm_short_floats (*restrict parts)[2][FM_CANDIDATE_PARTS],
+                           fm_short_floats *restrict others)
+{
+    const fm_short_counts numbers = p->numbers - (fm_short_counts){0};
+    const fm_short_floats none =
+        (fm_short_floats)((int32_t)(FM_MARGIN_NONE + p->k) - (fm_short_counts){0});
     const ptrdiff_t pairs = (p->d + 1) / 2;
     const int32_t *panel = p->panels;
     for (int v = 0; v < FM_MARGIN_VECTORS; v++) {
-        first[v] = second[v] = (fm_short_floats){0};
-        label[v] = (fm_short_counts){0};
+        first[v] = second[v] = others[v] = none;
+        for (int part = 0; in_parts && part < FM_CANDIDATE_PARTS; part++)
+            parts[v][0][part] = parts[v][1][part] = none;
     }
     for (ptrdiff_t j = 0; j < p->k; j += FM_MARGIN_WIDTH) {
         fm_short_counts acc[FM_MARGIN_WIDTH][FM_MARGIN_VECTORS];
@@ -158,16 +196,22 @@ FM_INLINE void margin_scores(const int32_t *restrict codes, const fm_margins *p,
         }
         FM_UNROLL
         for (int v = 0; v < FM_MARGIN_VECTORS; v++) {
-            fm_short_floats most = first[v], next = second[v];
-            fm_short_counts at = label[v];
+            const size_t part = (size_t)j / FM_MARGIN_WIDTH % FM_CANDIDATE_PARTS;
+            fm_short_floats *const greatest = in_parts ? &parts[v][0][part] : &first[v];
+            fm_short_floats *const greater = in_parts ? &parts[v][1][part] : &second[v];
+            fm_short_floats most = *greatest, next = *greater, third = others[v];
             FM_UNROLL
             for (int i = 0; i < FM_MARGIN_WIDTH; i++) {
-                const fm_short_floats score = (fm_short_floats)acc[i][v];
-                at = fm_short_replace(score, most, (int32_t)(j + i), at);
-                next = fm_short_max(next, fm_short_min(most, score));
-                most = fm_short_max(most, score);
+                const fm_short_counts number = (int32_t)(j + i) - (fm_short_counts){0};
+                const fm_short_floats key =
+                    (fm_short_floats)((acc[i][v] & ~numbers) | (number & numbers));
+                const fm_short_floats less = fm_short_min(most, key);
+                most = fm_short_max(most, key);
+                if (in_parts)
+                    third = fm_short_max(third, fm_short_min(next, less));
+                next = fm_short_max(next, less);
             }
-            first[v] = most, second[v] = next, label[v] = at;
+            *greatest = most, *greater = next, others[v] = third;
         }
     }
 }
