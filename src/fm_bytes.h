@@ -123,6 +123,20 @@ fm_short_sums(const fm_short_counts vectors[16])
 #endif
 }
 
+/* a where the bit of a lane is set, else b. */
+static inline __attribute__((always_inline)) fm_short_floats fm_short_pick(uint64_t bits,
+                                                                           fm_short_floats a,
+                                                                           fm_short_floats b)
+{
+#ifdef __AVX512F__
+    return (fm_short_floats)_mm512_mask_mov_ps((__m512)b, (__mmask16)bits, (__m512)a);
+#else
+    for (int lane = 0; lane < 16; lane++)
+        b[lane] = bits >> lane & 1 ? a[lane] : b[lane];
+    return b;
+#endif
+}
+
 /* table[at[l]] in lane l. */
 static inline __attribute__((always_inline)) fm_short_floats fm_short_take(const float *table,
                                                                            const int32_t *at)

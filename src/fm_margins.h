@@ -7,9 +7,9 @@
 /* Of rows and centres (kernels/margins.inc.h). */
 typedef struct {
     ptrdiff_t k, d;
-    /* Rows (n): |x|, or more; and what the margin was when the label was proven and centres had not
-     * moved, or less.  NULL where none are kept. */
-    float *sizes, *margins;
+    /* Rows (n): the distance to their centre, and their margin, or less, as if centres had not moved
+     * since.  NULL where none are kept. */
+    float *nears, *margins;
     /* Candidates of the rows, [row][places]: centres whose scores were the greatest when all were
      * known, k in free places; and what the margin was over all others.  places is 0 where there are
      * none. */
@@ -19,19 +19,19 @@ typedef struct {
     double unit; /* of their codes */
     /* Centres: codes [group][pair of columns][FM_MARGIN_WIDTH] two of 16 bits each; the same
      * [centre][FM_CANDIDATE_COLUMNS(d)], zeros for number k; what a sum of products starts from; as
-     * they are, and -bias; how far they have moved, and their biases. */
+     * they are, and -bias; how far they have moved. */
     int32_t *panels;
     int16_t *codes;
     int32_t *starts;
-    double *centers, *depths, *moved, *bias_moved;
-    double most_moved, most_bias_moved; /* the sums of what the farthest have in each E-step */
+    double *centers, *depths, *moved;
+    double most_moved; /* the sum of how far the farthest of each E-step have */
     int started;
     int32_t numbers; /* the lowest bits, so many as all numbers of centres and k have */
-    /* Of one E-step: a unit of codes' scores, their error for a unit of size and for any row, and
-     * what rounding may hide of a margin. */
-    float score_unit, size_error, error, size_hidden, hidden;
-    float *size_needed,
-        *needed; /* (k) what moves so far take off the margin of a row with a label */
+    /* Of one E-step: a unit of codes' scores, their error for a unit of size and for any row, what
+     * rounding may hide of a difference of squared distances, and by how much sizes are off. */
+    float score_unit, size_error, error, hidden, size_gap;
+    /* (k) What moves so far take off the distance to the centre of a label, and off its margin. */
+    float *own_moved, *needed;
 } fm_margins;
 #define FM_MARGIN_WIDTH 6
 /* Codes of rows and of centres are vectors no longer than this, but for their roundings, so that a
@@ -51,12 +51,12 @@ typedef struct {
                         const void *offset, double scale, const int32_t *before, int32_t *labels,
                         int32_t *left, void *scratch);
     /* Labels of the block's rows, and their margins; returns how many are not proven, and which of
-     * the block's; and candidates, where there are places.  offset and scale as of kernel pack;
-     * fresh: nothing is known of the rows.  scratch: FM_MARGIN_SCRATCH(d) bytes, aligned to 64. */
+     * the block's; and candidates, where there are places.  offset and scale as of kernel pack.
+     * scratch: FM_MARGIN_SCRATCH(d) bytes, aligned to 64. */
     ptrdiff_t (*scan)(const fm_margins *p, const fm_matrix *x, const fm_block *block,
-                      const void *offset, double scale, int fresh, int32_t *labels, int32_t *left,
+                      const void *offset, double scale, int32_t *labels, int32_t *left,
                       void *scratch);
-    /* Margins of rows from what kernel assign_leads found. */
+    /* Margins of rows that scan left, from what kernel assign_leads found. */
     void (*settle)(const fm_margins *p, const ptrdiff_t *rows, ptrdiff_t count,
                    const int32_t *labels, const float *leads);
 } fm_margin_kernels;

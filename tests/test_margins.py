@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+import scipy.spatial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -89,24 +90,28 @@ def steps(rows, Y, centers, move, n_steps=5):
 
 
 def assert_margins_hold(margins, Y, centers, labels, dtype):
-    """No margin is more than that by which the label's score leads, in exact scores of what the
-    kernels see: all others, and those that are no candidates."""
+    """No margin is more than that by which a row is nearer to its centre than to others, in exact
+    distances of what the kernels see: all others, and those that are no candidates; and no row is
+    nearer to its centre than it is said to be at least."""
     c = centers.astype(dtype).astype(np.float64)
-    scores = Y @ c.T - np.square(c).sum(axis=1) / 2
+    scale = 2.0 ** -np.frexp(max(np.abs(Y).max(), np.abs(c).max()))[1]
+    distances = scipy.spatial.distance.cdist(Y * scale, c * scale) / scale
     rows, k = np.arange(len(Y)), len(c)
-    own = scores[rows, labels]
-    scores[rows, labels] = -np.inf
-    (sizes, kept), (moved, bias_moved) = margins.numbers.astype(np.float64), margins.tables
-    slack = 1e-13 * (np.abs(own) + np.square(c).sum(axis=1).max())
-    assert (sizes >= np.sqrt(np.square(Y).sum(axis=1))).all()
+    own = distances[rows, labels]
+    distances[rows, labels] = np.inf
+    (nears, kept), (own_moved, moved) = margins.numbers.astype(np.float64), margins.tables
+    slack = 1e-13 * distances[np.isfinite(distances)].max()
 
     def assert_holds(kept, others):
         with np.errstate(invalid="ignore"):
-            left = kept - sizes * moved[labels] - bias_moved[labels]
+            left = kept - moved[labels]
         # What float32 cannot hold is no number, and proves nothing.
-        assert ((left <= own - others + slack) | np.isnan(left)).all()
+        assert ((left <= others - own + slack) | np.isnan(left) | (left <= 0)).all()
 
-    assert_holds(kept, scores.max(axis=1))
+    with np.errstate(invalid="ignore"):
+        near = nears - own_moved[labels]
+    assert ((near <= own + slack) | np.isnan(near) | (near <= 0)).all()
+    assert_holds(kept, distances.min(axis=1))
     if margins.candidates is None:
         return
     with_any = np.isfinite(margins.beyond) & (margins.beyond > np.finfo("f4").min)
@@ -116,9 +121,9 @@ def assert_margins_hold(margins, Y, centers, labels, dtype):
     for each in candidates:
         assert len(set(each[each < k])) == (each < k).sum()
         assert (each <= k).all()
-    beyond = np.hstack([scores, np.zeros((len(Y), 1))])
-    beyond[np.flatnonzero(with_any)[:, np.newaxis], candidates] = -np.inf
-    assert_holds(margins.beyond.astype(np.float64), beyond[:, :k].max(axis=1))
+    beyond = np.hstack([distances, np.full((len(Y), 1), np.inf)])
+    beyond[np.flatnonzero(with_any)[:, np.newaxis], candidates] = np.inf
+    assert_holds(margins.beyond.astype(np.float64), beyond.min(axis=1))
 
 
 def drift(rng, shift):

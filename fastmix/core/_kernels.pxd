@@ -391,7 +391,7 @@ cdef extern from "fm_kernels.h" nogil:
 
     ctypedef struct fm_margins:
         Py_ssize_t k, d
-        float *sizes
+        float *nears
         float *margins
         uint16_t *candidates
         float *beyond
@@ -403,8 +403,7 @@ cdef extern from "fm_kernels.h" nogil:
         double *centers
         double *depths
         double *moved
-        double *bias_moved
-        float *size_needed
+        float *own_moved
         float *needed
         int32_t numbers
 
@@ -423,8 +422,8 @@ cdef extern from "fm_kernels.h" nogil:
                              const void *offset, double scale, const int32_t *before,
                              int32_t *labels, int32_t *left, void *scratch) noexcept nogil
         Py_ssize_t (*scan)(const fm_margins *p, const fm_matrix *x, const fm_block *block,
-                           const void *offset, double scale, int fresh, int32_t *labels,
-                           int32_t *left, void *scratch) noexcept nogil
+                           const void *offset, double scale, int32_t *labels, int32_t *left,
+                           void *scratch) noexcept nogil
         void (*settle)(const fm_margins *p, const Py_ssize_t *rows, Py_ssize_t count,
                        const int32_t *labels, const float *leads) noexcept nogil
 

@@ -80,7 +80,7 @@ cdef class ScoreMargins:
     cdef Py_ssize_t k, piece_rows
     cdef void *panel
     cdef void *bias
-    # Sizes and margins of the rows; what moves so far take off them, by label.
+    # Distances of the rows to their centres, and margins; what moves take off them, by label.
     cdef readonly object numbers, tables
     # Candidates of the rows, and how far their labels are ahead of all others, as margins.
     cdef readonly object candidates, beyond
@@ -94,23 +94,22 @@ cdef class ScoreMargins:
         self.panels = np.zeros(padded_k * ((rows.d + 1) // 2), dtype=np.int32)
         self.codes = np.zeros((k + 1, FM_CANDIDATE_COLUMNS(rows.d)), dtype=np.int16)
         self.starts = np.zeros(padded_k + 1, dtype=np.int32)
-        self.kept = np.zeros((rows.d + 3, k))
+        self.kept = np.zeros((rows.d + 2, k))
         self.tables = np.zeros((2, padded_k), dtype=np.float32)
         self.p.k, self.p.d = k, rows.d
-        self.p.sizes = self.p.margins = NULL
+        self.p.nears = self.p.margins = NULL
         if keep:
-            self.p.sizes = <float *>address(self.numbers)
-            self.p.margins = self.p.sizes + rows.n
+            self.p.nears = <float *>address(self.numbers)
+            self.p.margins = self.p.nears + rows.n
         self.p.numbers = 2 ** int(padded_k).bit_length() - 1
         self.p.unit = max(length, 1e-30) / FM_MARGIN_LENGTH
         self.p.panels = <int32_t *>address(self.panels)
         self.p.codes = <int16_t *>address(self.codes)
         self.p.starts = <int32_t *>address(self.starts)
         self.p.depths = <double *>address(self.kept)
-        self.p.moved, self.p.bias_moved = self.p.depths + k, self.p.depths + 2 * k
-        self.p.centers = self.p.depths + 3 * k
-        self.p.size_needed = <float *>address(self.tables)
-        self.p.needed = self.p.size_needed + padded_k
+        self.p.moved, self.p.centers = self.p.depths + k, self.p.depths + 2 * k
+        self.p.own_moved = <float *>address(self.tables)
+        self.p.needed = self.p.own_moved + padded_k
 
     @staticmethod
     def serves(TileRows rows):
@@ -215,7 +214,7 @@ cdef class ScoreMargins:
             left = self._choose(&b, &w, few, labels, &met)
         else:
             left = self.kernels.scan(&self.p, &self.rows.x, &b, self.rows.pack_offset,
-                                     self.rows.scale, fresh, w.labels, w.left, w.codes)
+                                     self.rows.scale, w.labels, w.left, w.codes)
         self._scan(&b, &w, &s, left)
         count[0] += b.count
         count[1] += few
@@ -242,7 +241,7 @@ cdef class ScoreMargins:
             w.rows_met[i] = b.rows[w.at[i]]
         part.rows, part.count = w.rows_met, n
         left = self.kernels.scan(&self.p, &self.rows.x, &part, self.rows.pack_offset,
-                                 self.rows.scale, False, w.found, w.left, w.codes)
+                                 self.rows.scale, w.found, w.left, w.codes)
         for i in range(n):
             w.labels[w.at[i]] = w.found[i]
         for i in range(left):

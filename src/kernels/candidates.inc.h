@@ -9,13 +9,29 @@
  * the first that is none.
  */
 
+/* Sizes of sixteen rows from their codes, zeros to the end of their vectors. */
+FM_INLINE fm_short_floats candidate_sizes(const int16_t *restrict codes, ptrdiff_t stride,
+                                          const fm_margins *p)
+{
+    fm_short_counts sums[16];
+    FM_UNROLL
+    for (int r = 0; r < 16; r++) {
+        sums[r] = (fm_short_counts){0};
+        for (ptrdiff_t t = 0; t < stride; t += 32) {
+            const fm_short_counts row = *(const fm_short_counts *)(codes + r * stride + t);
+            sums[r] = fm_short_add_pairs(sums[r], row, row);
+        }
+    }
+    return margin_length(__builtin_convertvector(fm_short_sums(sums), fm_short_floats), p);
+}
+
 /* The two greatest scores of sixteen rows among their candidates, number [place][row], the first
- * one's label, and the score of the label before, or 0.  columns: FM_CANDIDATE_COLUMNS(d). */
-FM_INLINE void candidate_scores(const int16_t *restrict codes, ptrdiff_t stride, ptrdiff_t some,
-                                ptrdiff_t columns, const fm_margins *p,
-                                const int32_t *restrict number, fm_short_counts before,
-                                fm_short_floats *first, fm_short_floats *second,
-                                fm_short_counts *label, fm_short_counts *own)
+ * one's label, and the score of the label before, or 0.  stride: of codes, FM_CANDIDATE_COLUMNS(d). */
+FM_INLINE void candidate_scores(const int16_t *restrict codes, ptrdiff_t stride,
+                                const fm_margins *p, const int32_t *restrict number,
+                                fm_short_counts before, fm_short_floats *first,
+                                fm_short_floats *second, fm_short_counts *label,
+                                fm_short_counts *own)
 {
     fm_short_floats most = {0}, next = {0};
     fm_short_counts at = {0}, mine = {0};
@@ -23,11 +39,11 @@ FM_INLINE void candidate_scores(const int16_t *restrict codes, ptrdiff_t stride,
         fm_short_counts sums[16];
         FM_UNROLL
         for (int r = 0; r < 16; r++) {
-            const int16_t *row = codes + (r < some ? r : 0) * stride;
-            const int16_t *center = p->codes + number[r] * columns;
+            const int16_t *row = codes + r * stride;
+            const int16_t *center = p->codes + number[r] * stride;
             sums[r] =
                 fm_short_pairs(*(const fm_short_counts *)row, *(const fm_short_counts *)center);
-            for (ptrdiff_t t = 32; t < columns; t += 32)
+            for (ptrdiff_t t = 32; t < stride; t += 32)
                 sums[r] = fm_short_add_pairs(sums[r], *(const fm_short_counts *)(row + t),
                                              *(const fm_short_counts *)(center + t));
         }
@@ -40,20 +56,6 @@ FM_INLINE void candidate_scores(const int16_t *restrict codes, ptrdiff_t stride,
         most = fm_short_max(most, (fm_short_floats)score);
     }
     *first = most, *second = next, *label = at, *own = mine;
-}
-
-/* What of the candidates' lead sixteen rows with these labels have left, and how much that must be
- * for the label to be proven. */
-FM_INLINE fm_short_floats beyond_left(const fm_margins *p, fm_short_floats kept,
-                                      fm_short_floats size, const int32_t *label,
-                                      fm_short_floats *needed)
-{
-    const fm_short_floats spent =
-        size * fm_short_take(p->size_needed, label) + fm_short_take(p->needed, label);
-    const fm_short_floats left = kept - spent;
-    const fm_short_floats rounding = FM_MARGIN_ROUNDING * (spent + fm_short_max(kept, -kept));
-    *needed = (size * p->size_hidden + p->hidden) * (1 + FM_MARGIN_ROUNDING);
-    return left - rounding;
 }
 
 /* Orders vectors i and i + step lane by lane, the greater first, where they are in one of the runs

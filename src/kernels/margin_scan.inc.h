@@ -54,16 +54,16 @@ FM_INLINE FM_NAME(some_codes)
     return __builtin_convertvector((FM_NAME(some_wholes))code, FM_NAME(some_codes));
 }
 
-/* Codes of the first rows of a block, [row][columns], with up to 16 more behind the last; fetches
+/* Codes of the first rows of a block, [row][stride], with up to 16 more behind the last; fetches
  * more. */
 FM_INLINE void FM_NAME(margin_rows)(const fm_margins *p, const fm_matrix *x, const fm_block *block,
                                     ptrdiff_t count, const real *offset, real scale, int16_t *to,
-                                    void *scratch)
+                                    ptrdiff_t stride, void *scratch)
 {
     const ptrdiff_t d = p->d, size = (ptrdiff_t)sizeof(real), ahead = 48, bytes = d * size;
     const int by_row = x->type == FM_REAL_TYPE && !x->swapped && x->col_stride == size;
     const float inverse = (float)(1 / p->unit);
-    for (ptrdiff_t i = 0; i < count; i++, to += FM_MARGIN_COLUMNS(d)) {
+    for (ptrdiff_t i = 0; i < count; i++, to += stride) {
         const char *row = block_row(x, block, i);
         ptrdiff_t t = 0;
         if (by_row && i + ahead < block->count)
@@ -89,21 +89,19 @@ static ptrdiff_t FM_NAME(margins_choose)(const fm_margins *p, const fm_matrix *x
                                          const int32_t *before, int32_t *labels, int32_t *left,
                                          void *scratch)
 {
-    const ptrdiff_t columns = FM_MARGIN_COLUMNS(p->d), wide = FM_CANDIDATE_COLUMNS(p->d);
-    const ptrdiff_t places = p->places;
-    /* Vectors of codes are read beyond the last row, and multiplied by zeros. */
+    const ptrdiff_t stride = FM_CANDIDATE_COLUMNS(p->d), places = p->places, ahead = 48;
     int16_t *const codes = scratch;
-    void *const row = codes + columns * FM_MARGIN_ROWS + 64;
-    const ptrdiff_t ahead = 48;
+    void *const row = codes + stride * 16 + 32;
     ptrdiff_t found = 0;
+    memset(codes, 0, (size_t)(stride * 16) * sizeof *codes); /* what is no column stays zero */
     for (ptrdiff_t at = 0; at < block->count; at += 16) {
         const ptrdiff_t here = block->count - at, some = here < 16 ? here : 16;
         const fm_block rows = {block->rows + at, 0, here};
         int32_t number[16 * FM_MOST_CANDIDATES], label[16], changed[16];
-        float size[16], kept[16], margin[16], lead[16], over[16];
-        fm_short_floats first, second;
+        float kept[16], margin[16], near[16];
+        fm_short_floats first, second, least;
         fm_short_counts best, own;
-        FM_NAME(margin_rows)(p, x, &rows, some, offset, (real)scale, codes, row);
+        FM_NAME(margin_rows)(p, x, &rows, some, offset, (real)scale, codes, stride, row);
         for (ptrdiff_t r = 0; r < 16; r++) {
             const ptrdiff_t i = rows.rows[r < some ? r : 0];
             const uint16_t *from = p->candidates + i * places;
@@ -111,44 +109,52 @@ static ptrdiff_t FM_NAME(margins_choose)(const fm_margins *p, const fm_matrix *x
                 __builtin_prefetch(p->candidates + rows.rows[r + ahead] * places, 0, 3);
             for (ptrdiff_t place = 0; place < places; place++)
                 number[16 * place + r] = from[place];
-            label[r] = before[i], size[r] = p->sizes[i], kept[r] = p->beyond[i];
+            label[r] = before[i], kept[r] = p->beyond[i];
         }
         const fm_short_counts was = *(const fm_short_counts *)label;
-        const fm_short_floats sizes = *(const fm_short_floats *)size;
-        if (wide <= 32)
-            candidate_scores(codes, columns, some, 32, p, number, was, &first, &second, &best,
-                             &own);
-        else if (wide <= 64)
-            candidate_scores(codes, columns, some, 64, p, number, was, &first, &second, &best,
-                             &own);
+        if (stride <= 32)
+            candidate_scores(codes, 32, p, number, was, &first, &second, &best, &own);
+        else if (stride <= 64)
+            candidate_scores(codes, 64, p, number, was, &first, &second, &best, &own);
         else
-            candidate_scores(codes, columns, some, wide, p, number, was, &first, &second, &best,
-                             &own);
+            candidate_scores(codes, stride, p, number, was, &first, &second, &best, &own);
+        const fm_short_floats sizes = candidate_sizes(codes, stride, p);
         const fm_short_floats error = sizes * p->size_error + p->error;
-        const fm_short_floats before_others = __builtin_convertvector(
-            (fm_short_counts)first - (fm_short_counts)second, fm_short_floats);
+        const fm_short_floats square = margin_square(p, sizes, first, error, &least);
+        const fm_short_floats clear =
+            __builtin_convertvector((fm_short_counts)first - (fm_short_counts)second,
+                                    fm_short_floats) *
+                p->score_unit -
+            2 * error;
         const fm_short_floats gain =
-            __builtin_convertvector((fm_short_counts)first - own, fm_short_floats);
-        const fm_short_counts other = best != was;
-        fm_short_floats needed,
-            now = beyond_left(p, *(const fm_short_floats *)kept, sizes, label, &needed);
+            __builtin_convertvector((fm_short_counts)first - own, fm_short_floats) * p->score_unit -
+            2 * error;
         /* Those beyond are as far behind the new label as behind the old one, and what that is. */
-        now += (fm_short_floats)(other & (fm_short_counts)(gain * p->score_unit - 2 * error));
-        const fm_short_floats clear = before_others * p->score_unit - 2 * error;
-        const fm_short_counts found_own = own != 0;
+        const fm_short_counts other = best != was;
+        const fm_short_floats spent = fm_short_take(p->needed, label);
+        const fm_short_floats kept_before = *(const fm_short_floats *)kept;
+        fm_short_floats now = kept_before - spent;
+        now += (fm_short_floats)(other & (fm_short_counts)margin_ahead(gain, square));
+        now -= FM_MARGIN_ROUNDING *
+               (spent + fm_short_max(kept_before, -kept_before) + fm_short_max(now, -now));
+        const uint32_t proven =
+            margin_proves(p, now, least) &
+            (uint32_t)fm_short_reach(clear, FLT_MIN - (fm_short_floats){0}) &
+            (uint32_t)fm_short_reach((fm_short_floats)own, FLT_MIN - (fm_short_floats){0});
         *(fm_short_counts *)changed = other;
         *(fm_short_counts *)label = best;
-        *(fm_short_floats *)margin = margin_kept(p, fm_short_min(clear, now), sizes, label);
-        *(fm_short_floats *)kept = margin_kept(p, now, sizes, label);
-        *(fm_short_floats *)lead = (fm_short_floats)(found_own & (fm_short_counts)clear);
-        *(fm_short_floats *)over = now - needed;
+        *(fm_short_floats *)margin =
+            margin_kept(p->needed, fm_short_min(margin_ahead(clear, square), now), label);
+        *(fm_short_floats *)kept = margin_kept(p->needed, now, label);
+        *(fm_short_floats *)near = margin_kept(p->own_moved, least, label);
         for (ptrdiff_t r = 0; r < some; r++) {
-            if (!(lead[r] > 0 && over[r] >= 0)) {
+            if (!(proven >> r & 1)) {
                 left[found++] = (int32_t)(at + r);
                 continue;
             }
             labels[at + r] = label[r];
             p->margins[rows.rows[r]] = margin[r];
+            p->nears[rows.rows[r]] = near[r];
             if (changed[r])
                 p->beyond[rows.rows[r]] = kept[r];
         }
@@ -158,13 +164,13 @@ static ptrdiff_t FM_NAME(margins_choose)(const fm_margins *p, const fm_matrix *x
 
 static ptrdiff_t FM_NAME(margins_scan)(const fm_margins *p, const fm_matrix *x,
                                        const fm_block *block, const void *offset, double scale,
-                                       int fresh, int32_t *labels, int32_t *left, void *scratch)
+                                       int32_t *labels, int32_t *left, void *scratch)
 {
     const ptrdiff_t d = p->d, columns = FM_MARGIN_COLUMNS(d);
     int32_t *const tile = scratch;
     int16_t *const codes = (int16_t *)(tile + columns / 2 * FM_MARGIN_ROWS);
     /* Codes are written a vector at a time. */
-    void *const row = codes + columns * FM_MARGIN_ROWS + 64;
+    void *const row = codes + columns * FM_MARGIN_ROWS + 16;
     ptrdiff_t found = 0;
     for (ptrdiff_t at = 0; at < block->count; at += FM_MARGIN_ROWS) {
         const ptrdiff_t here = block->count - at;
@@ -173,10 +179,11 @@ static ptrdiff_t FM_NAME(margins_scan)(const fm_margins *p, const fm_matrix *x,
         fm_short_floats first[FM_MARGIN_VECTORS], second[FM_MARGIN_VECTORS];
         fm_short_floats parts[FM_MARGIN_VECTORS][2][FM_CANDIDATE_PARTS], others[FM_MARGIN_VECTORS];
         fm_short_counts label[FM_MARGIN_VECTORS];
-        float size[FM_MARGIN_ROWS], margin[FM_MARGIN_ROWS], ahead[FM_MARGIN_ROWS];
-        float more[FM_MARGIN_ROWS];
+        /* near and margin: those of rows in doubt are as settle takes them. */
+        float near[FM_MARGIN_ROWS], margin[FM_MARGIN_ROWS], more[FM_MARGIN_ROWS];
+        uint64_t clear = 0;
         ptrdiff_t index[FM_MARGIN_ROWS];
-        FM_NAME(margin_rows)(p, x, &rows, some, offset, (real)scale, codes, row);
+        FM_NAME(margin_rows)(p, x, &rows, some, offset, (real)scale, codes, columns, row);
         for (ptrdiff_t r = 0; r < FM_MARGIN_ROWS; r += 16)
             for (ptrdiff_t t = 0; t < columns; t += 8)
                 margin_columns(codes + r * columns + t, columns, tile + t / 2 * FM_MARGIN_ROWS + r,
@@ -189,36 +196,42 @@ static ptrdiff_t FM_NAME(margins_scan)(const fm_margins *p, const fm_matrix *x,
             margin_keys(tile, p, 0, first, second, parts, others);
         for (int v = 0; v < FM_MARGIN_VECTORS; v++) {
             const ptrdiff_t those = some > 16 * v ? some - 16 * v : 0;
-            fm_short_floats beyond = {0};
+            fm_short_floats beyond = {0}, least;
             if (p->places)
                 beyond = candidates_find(p, parts[v], others[v], index + 16 * v,
                                          those < 16 ? those : 16, &first[v], &second[v]);
             label[v] = (fm_short_counts)first[v] & p->numbers;
-            const fm_short_floats lead = margin_lead(p, first[v], second[v]);
+            const int32_t *const labels_here = (const int32_t *)(label + v);
             const fm_short_floats sizes = margin_sizes(tile + 16 * v, p);
             const fm_short_floats error = sizes * p->size_error + p->error;
-            const fm_short_floats over = lead * p->score_unit - 2 * error;
-            *(fm_short_floats *)(size + 16 * v) = sizes;
-            *(fm_short_floats *)(ahead + 16 * v) = over;
-            if (p->margins)
-                *(fm_short_floats *)(margin + 16 * v) =
-                    margin_kept(p, over, sizes, (const int32_t *)(label + v));
+            const fm_short_floats gap =
+                margin_lead(p, first[v], second[v]) * p->score_unit - 2 * error;
+            const uint64_t sure = fm_short_reach(gap, FLT_MIN - (fm_short_floats){0});
+            clear |= sure << 16 * v;
+            if (!p->margins)
+                continue;
+            const fm_short_floats square = margin_square(p, sizes, first[v], error, &least);
+            *(fm_short_floats *)(margin + 16 * v) = fm_short_pick(
+                sure, margin_kept(p->needed, margin_ahead(gap, square), labels_here), square);
+            *(fm_short_floats *)(near + 16 * v) =
+                fm_short_pick(sure, margin_kept(p->own_moved, least, labels_here), least);
             if (p->places)
-                *(fm_short_floats *)(more + 16 * v) =
-                    margin_kept(p, margin_lead(p, first[v], beyond) * p->score_unit - 2 * error,
-                                sizes, (const int32_t *)(label + v));
+                *(fm_short_floats *)(more + 16 * v) = margin_kept(
+                    p->needed,
+                    margin_ahead(margin_lead(p, first[v], beyond) * p->score_unit - 2 * error,
+                                 square),
+                    labels_here);
         }
         for (ptrdiff_t r = 0; p->margins && r < some; r++) {
             p->margins[index[r]] = margin[r];
-            if (fresh)
-                p->sizes[index[r]] = size[r];
+            p->nears[index[r]] = near[r];
             if (p->places)
                 p->beyond[index[r]] = more[r];
         }
         memcpy(labels + at, label, (size_t)some * sizeof *labels);
         for (ptrdiff_t r = 0; r < some; r++) {
             left[found] = (int32_t)(at + r);
-            found += !(ahead[r] > 0);
+            found += !(clear >> r & 1);
         }
     }
     return found;
@@ -231,7 +244,7 @@ static void FM_NAME(margin_centers)(const double *c, const void *biases, fm_marg
     const real *bias = biases;
     const ptrdiff_t k = p->k, d = p->d, pairs = (d + 1) / 2;
     const double more = 1 + 0x1p-40, s = p->unit;
-    double norm = 0, most_bias = 0, moved = 0, bias_moved = 0, error = 0;
+    double norm = 0, most_bias = 0, moved = 0, error = 0;
     for (ptrdiff_t j = 0; j < k; j++) {
         const double depth = -(double)bias[j];
         double square = 0, shift = 0, *before = p->centers + j * d;
@@ -241,20 +254,17 @@ static void FM_NAME(margin_centers)(const double *c, const void *biases, fm_marg
             shift += gap * gap;
             before[t] = now;
         }
-        const double length = __builtin_sqrt(square) * more, gap = depth - p->depths[j];
+        const double length = __builtin_sqrt(square) * more;
         norm = length > norm ? length : norm;
         most_bias = depth > most_bias ? depth : most_bias;
         p->depths[j] = depth;
         if (!p->started)
             continue;
-        const double far = __builtin_sqrt(shift) * more, off = gap < 0 ? -gap : gap;
+        const double far = __builtin_sqrt(shift) * more;
         p->moved[j] = (p->moved[j] + far) * more;
-        p->bias_moved[j] = (p->bias_moved[j] + off) * more;
         moved = far > moved ? far : moved;
-        bias_moved = off > bias_moved ? off : bias_moved;
     }
     p->most_moved = (p->most_moved + moved) * more;
-    p->most_bias_moved = (p->most_bias_moved + bias_moved) * more;
     p->started = 1;
     /* Scores of at most 2^29, and biases of at most 2^28, about a middle of 2^30; and the unit of a
      * score is no subnormal float. */
@@ -279,9 +289,8 @@ static void FM_NAME(margin_centers)(const double *c, const void *biases, fm_marg
         if (j < k) {
             const double shift = usable ? -p->depths[j] / s * inverse : 0;
             p->starts[j] = (1 << 30) + (int32_t)((shift + round) - round);
-            p->size_needed[j] = (float)(p->moved[j] + p->most_moved) * (1 + FM_MARGIN_ROUNDING);
-            p->needed[j] =
-                (float)(p->bias_moved[j] + p->most_bias_moved) * (1 + FM_MARGIN_ROUNDING);
+            p->own_moved[j] = (float)p->moved[j] * (1 + FM_MARGIN_ROUNDING);
+            p->needed[j] = (float)(p->moved[j] + p->most_moved) * (1 + FM_MARGIN_ROUNDING);
         }
     }
     /* A score of kernel assign is off by so much of |bias| + |x| |c|, or where it underflows.  A
@@ -294,6 +303,7 @@ static void FM_NAME(margin_centers)(const double *c, const void *biases, fm_marg
     p->score_unit = (float)(s * unit);
     p->size_error = (float)(gap + rounding * norm) * up;
     p->error = usable ? (float)(rest * s * (gap + norm) + s * unit + any) * up : INFINITY;
-    p->size_hidden = (float)(2 * rounding * norm) * up;
-    p->hidden = (float)(2 * any) * up;
+    /* Twice what two scores may be off, of any row. */
+    p->hidden = (float)(4 * (rounding * norm * s * FM_MARGIN_LENGTH + any)) * up;
+    p->size_gap = (float)(2 * rest * s) * up;
 }

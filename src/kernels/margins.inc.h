@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Labels that stay proven while centres move little: the lower bound of Hamerly (2010), one for
- * each row, of scores instead of distances.  What of it does not depend on the dtype.
+/* Labels that stay proven while centres move little: the bounds of Hamerly (2010), as one number for
+ * each row.  What of it does not depend on the dtype.
  *
- * The margin of a row is the least by which the score of its label, s_j = x . c_j - |c_j|^2 / 2, is
- * above all others.  A centre that moves by m, and its bias by n, changes its score by |x| m + n at
- * most: a label stays proven until the moves of its own centre and the greatest of all have used up
- * the margin, but for what rounding may hide from kernel assign.
+ * The margin of a row is the least by which it is nearer to the centre of its label than to all
+ * others, D_2 - D_1.  A centre that moves by m changes its distance by m at most: a label stays
+ * proven until the moves of its own centre and the greatest of all have used up the margin, but for
+ * what rounding may hide from kernel assign, which compares scores, s_j = x . c_j - |c_j|^2 / 2:
+ *
+ *     s_1 - s_2  =  (D_2^2 - D_1^2) / 2  =  (D_2 - D_1) (D_2 - D_1 + 2 D_1) / 2.
+ *
+ * With D_1 at most u, scores that differ by g or more are of distances that differ by
+ * 2 g / (u + (u^2 + 2 g)^(1/2)) at least.
  *
  * Rows whose margin is used up are scanned in whole numbers (margin_scan.inc.h), those that these
  * leave in doubt by kernel assign_leads.
@@ -18,19 +23,30 @@
 /* A score below all that there are, and a normal float. */
 #define FM_MARGIN_NONE (1 << 24)
 
+/* Whether distances differ by so much, for sixteen rows at least as far from their centres as near,
+ * that no rounding hides it: in the bits of the result. */
+FM_INLINE uint32_t margin_proves(const fm_margins *p, fm_short_floats left, fm_short_floats near)
+{
+    const fm_short_floats zero = {0};
+    left = fm_short_max(left, zero); /* and of what is no number */
+    const fm_short_floats gap = left * (left + 2 * fm_short_max(near, zero));
+    return (uint32_t)fm_short_reach(gap, p->hidden - zero);
+}
+
 /* Bit r of 16: whether the label of a row is not proven; few, where it has candidates: and whether
  * it is one of these. */
-FM_INLINE uint32_t margin_flags(const fm_margins *p, const int32_t *label, const float *size,
+FM_INLINE uint32_t margin_flags(const fm_margins *p, const int32_t *label, const float *near,
                                 const float *margin, const float *beyond, uint32_t *few)
 {
-    const fm_short_floats moved = fm_short_take(p->size_needed, label) + p->size_hidden;
-    const fm_short_floats more = fm_short_take(p->needed, label) + p->hidden;
-    const fm_short_floats needed = *(const fm_short_floats *)size * moved + more;
-    const fm_short_floats limit = needed * (1 + FM_MARGIN_ROUNDING);
+    const fm_short_floats needed = fm_short_take(p->needed, label);
+    const fm_short_floats close =
+        *(const fm_short_floats *)near - fm_short_take(p->own_moved, label);
     const uint32_t open =
-        0xffff ^ (uint32_t)fm_short_reach(*(const fm_short_floats *)margin, limit);
-    if (p->places)
-        *few = open & (uint32_t)fm_short_reach(*(const fm_short_floats *)beyond, limit);
+        0xffff ^ margin_proves(p, *(const fm_short_floats *)margin - needed, close);
+    if (p->places && open)
+        *few = open & margin_proves(p, *(const fm_short_floats *)beyond - needed, close);
+    else
+        *few = 0;
     return open;
 }
 
@@ -43,7 +59,7 @@ static ptrdiff_t margins_open(const fm_margins *p, const int32_t *labels, ptrdif
     uint32_t some = 0;
     for (ptrdiff_t at = 0; at < whole; at += 16) {
         const ptrdiff_t x = start + at;
-        const uint32_t open = margin_flags(p, labels + x, p->sizes + x, p->margins + x,
+        const uint32_t open = margin_flags(p, labels + x, p->nears + x, p->margins + x,
                                            p->places ? beyond + at : NULL, &some);
         found += fm_list_flags(open & ~some, (int32_t)at, list + found);
         if (some)
@@ -53,13 +69,13 @@ static ptrdiff_t margins_open(const fm_margins *p, const int32_t *labels, ptrdif
         const ptrdiff_t x = start + whole;
         const uint32_t all = (1u << left) - 1;
         int32_t label[16] = {0};
-        float size[16] = {0}, margin[16] = {0}, more[16] = {0};
+        float near[16] = {0}, margin[16] = {0}, more[16] = {0};
         memcpy(label, labels + x, (size_t)left * sizeof *label);
-        memcpy(size, p->sizes + x, (size_t)left * sizeof *size);
+        memcpy(near, p->nears + x, (size_t)left * sizeof *near);
         memcpy(margin, p->margins + x, (size_t)left * sizeof *margin);
         if (p->places)
             memcpy(more, beyond + whole, (size_t)left * sizeof *more);
-        const uint32_t open = margin_flags(p, label, size, margin, more, &some) & all;
+        const uint32_t open = margin_flags(p, label, near, margin, more, &some) & all;
         found += fm_list_flags(open & ~some, (int32_t)whole, list + found);
         chosen += fm_list_flags(some & all, (int32_t)whole, few + chosen);
     }
@@ -68,36 +84,49 @@ static ptrdiff_t margins_open(const fm_margins *p, const int32_t *labels, ptrdif
 }
 
 /* What a margin of so much now is kept as: moves so far are added. */
-FM_INLINE fm_short_floats margin_kept(const fm_margins *p, fm_short_floats ahead,
-                                      fm_short_floats size, const int32_t *label)
+FM_INLINE fm_short_floats margin_kept(const float *spent, fm_short_floats now, const int32_t *label)
 {
-    const fm_short_floats spent =
-        size * fm_short_take(p->size_needed, label) + fm_short_take(p->needed, label);
-    return ahead + spent - FM_MARGIN_ROUNDING * (spent + fm_short_max(ahead, -ahead));
+    const fm_short_floats more = fm_short_take(spent, label);
+    return now + more - FM_MARGIN_ROUNDING * (more + fm_short_max(now, -now));
 }
 
+/* The least difference of distances, the smaller of which has a square of at most `square`, of
+ * scores that differ by so much. */
+FM_INLINE fm_short_floats margin_ahead(fm_short_floats gap, fm_short_floats square)
+{
+    gap = fm_short_max(gap, (fm_short_floats){0});
+    return 2 * gap / (fm_short_root(square) + fm_short_root(square + 2 * gap)) *
+           (1 - FM_MARGIN_ROUNDING);
+}
+
+/* Margins of rows from what kernel assign_leads found; those kept so far are the greatest squares of
+ * their distances, and of their least distances no moves are kept. */
 static void margins_settle(const fm_margins *p, const ptrdiff_t *rows, ptrdiff_t count,
                            const int32_t *labels, const float *leads)
 {
     for (ptrdiff_t at = 0; at < count; at += 16) {
         const ptrdiff_t some = count - at < 16 ? count - at : 16;
-        float size[16] = {0}, lead[16] = {0};
+        float near[16] = {0}, square[16] = {0}, lead[16] = {0};
         int32_t label[16] = {0};
         for (ptrdiff_t i = 0; i < some; i++) {
-            size[i] = p->sizes[rows[at + i]];
+            near[i] = p->nears[rows[at + i]];
+            square[i] = p->margins[rows[at + i]];
             lead[i] = leads[at + i] < FLT_MAX ? leads[at + i] : FLT_MAX / 4;
             label[i] = labels[at + i];
         }
-        const fm_short_floats sizes = *(const fm_short_floats *)size;
-        const fm_short_floats hidden =
-            (sizes * p->size_hidden + p->hidden) * (1 + FM_MARGIN_ROUNDING);
-        const fm_short_floats ahead = *(const fm_short_floats *)lead * (1 - FM_MARGIN_ROUNDING);
-        const fm_short_floats margin = margin_kept(p, ahead - hidden, sizes, label);
-        for (ptrdiff_t i = 0; i < some; i++)
+        const fm_short_floats gap =
+            *(const fm_short_floats *)lead * (1 - FM_MARGIN_ROUNDING) - p->hidden;
+        const fm_short_floats ahead =
+            margin_ahead(gap, *(const fm_short_floats *)square + 2 * p->hidden);
+        const fm_short_floats margin = margin_kept(p->needed, ahead, label);
+        const fm_short_floats close =
+            margin_kept(p->own_moved, *(const fm_short_floats *)near, label);
+        for (ptrdiff_t i = 0; i < some; i++) {
             p->margins[rows[at + i]] = margin[i];
-        /* The label may be none of its candidates. */
-        for (ptrdiff_t i = 0; p->places && i < some; i++)
-            p->beyond[rows[at + i]] = -FLT_MAX;
+            p->nears[rows[at + i]] = close[i];
+            if (p->places) /* the label may be none of its candidates */
+                p->beyond[rows[at + i]] = -FLT_MAX;
+        }
     }
 }
 
@@ -132,8 +161,15 @@ FM_INLINE void margin_columns(const int16_t *from, ptrdiff_t row, int32_t *to, p
 #endif
 }
 
-/* Bounds of |x| of sixteen rows from their codes, of which each is off by at most FM_MARGIN_GAP. */
+/* At least |x| of sixteen rows from the squares of their codes, of which each is off by at most
+ * FM_MARGIN_GAP. */
 #define FM_MARGIN_GAP (0.5 + 0x1p-7)
+FM_INLINE fm_short_floats margin_length(fm_short_floats squares, const fm_margins *p)
+{
+    const float rest = (float)(FM_MARGIN_GAP * __builtin_sqrt((double)p->d));
+    return (fm_short_root(squares) + rest) * ((float)p->unit * (1 + 8 * FM_MARGIN_ROUNDING));
+}
+
 FM_INLINE fm_short_floats margin_sizes(const int32_t *restrict codes, const fm_margins *p)
 {
     fm_short_counts square = {0};
@@ -141,10 +177,27 @@ FM_INLINE fm_short_floats margin_sizes(const int32_t *restrict codes, const fm_m
         const fm_short_counts two = *(const fm_short_counts *)(codes + t * FM_MARGIN_ROWS);
         square = fm_short_add_pairs(square, two, two);
     }
-    const float rest = (float)(FM_MARGIN_GAP * __builtin_sqrt((double)p->d));
-    const fm_short_floats length =
-        fm_short_root(__builtin_convertvector(square, fm_short_floats)) + rest;
-    return length * ((float)p->unit * (1 + 8 * FM_MARGIN_ROUNDING));
+    return margin_length(__builtin_convertvector(square, fm_short_floats), p);
+}
+
+/* Bounds of the distances of sixteen rows from the keys of their centres: the square at most, and
+ * the distance at least.  error: of their scores. */
+FM_INLINE fm_short_floats margin_square(const fm_margins *p, fm_short_floats size,
+                                        fm_short_floats key, fm_short_floats error,
+                                        fm_short_floats *least)
+{
+    const fm_short_floats zero = {0};
+    const fm_short_floats score =
+        __builtin_convertvector(((fm_short_counts)key & ~p->numbers) - (1 << 30), fm_short_floats) *
+        p->score_unit;
+    const fm_short_floats more = error + (float)(p->numbers + 1) * p->score_unit;
+    const fm_short_floats small = fm_short_max(size - p->size_gap, zero);
+    const fm_short_floats square = size * size;
+    const fm_short_floats rounding =
+        FM_MARGIN_ROUNDING * (square + fm_short_max(score, -score) + more) + 8 * FLT_MIN;
+    const fm_short_floats low = small * small - 2 * (score + more) - rounding;
+    *least = fm_short_root(fm_short_max(low, zero)) * (1 - FM_MARGIN_ROUNDING);
+    return fm_short_max(square - 2 * (score - error), zero) + rounding;
 }
 
 /* By how many units at least the score of one key is above that of another. */
