@@ -72,7 +72,7 @@ def steps(rows, Y, centers, move, n_steps=5):
     labels = np.full(rows.n, -1, dtype=np.int32)
     for step in range(n_steps):
         if step in (1, 4):
-            few.keep_candidates(6 + 5 * (step == 1))  # which begin anew
+            few.keep_candidates(6 + 10 * (step == 1))  # which begin anew
         plain, others, changed = labels.copy(), (labels.copy(), labels.copy()), []
         changed.append(rows.assign(0, rows.n, centers, plain, 1))
         for each, of_each in (margins, labels), (few, others[0]), (without, others[1]):

@@ -10,11 +10,11 @@
  */
 
 /* Sizes of sixteen rows from their codes, zeros to the end of their vectors. */
-FM_INLINE fm_short_floats candidate_sizes(const int16_t *restrict codes, ptrdiff_t stride,
-                                          const fm_margins *p)
+FM_MARGIN_INLINE fm_short_floats candidate_sizes(const int16_t *restrict codes, ptrdiff_t stride,
+                                                 const fm_margins *p)
 {
     fm_short_counts sums[16];
-    FM_UNROLL
+    FM_MARGIN_UNROLL
     for (int r = 0; r < 16; r++) {
         sums[r] = (fm_short_counts){0};
         for (ptrdiff_t t = 0; t < stride; t += 32) {
@@ -27,17 +27,17 @@ FM_INLINE fm_short_floats candidate_sizes(const int16_t *restrict codes, ptrdiff
 
 /* The two greatest scores of sixteen rows among their candidates, number [place][row], the first
  * one's label, and the score of the label before, or 0.  stride: of codes, FM_CANDIDATE_COLUMNS(d). */
-FM_INLINE void candidate_scores(const int16_t *restrict codes, ptrdiff_t stride,
-                                const fm_margins *p, const int32_t *restrict number,
-                                fm_short_counts before, fm_short_floats *first,
-                                fm_short_floats *second, fm_short_counts *label,
-                                fm_short_counts *own)
+FM_MARGIN_INLINE void candidate_scores(const int16_t *restrict codes, ptrdiff_t stride,
+                                       const fm_margins *p, const int32_t *restrict number,
+                                       fm_short_counts before, fm_short_floats *first,
+                                       fm_short_floats *second, fm_short_counts *label,
+                                       fm_short_counts *own)
 {
     fm_short_floats most = {0}, next = {0};
     fm_short_counts at = {0}, mine = {0};
     for (ptrdiff_t place = 0; place < p->places; place++, number += 16) {
         fm_short_counts sums[16];
-        FM_UNROLL
+        FM_MARGIN_UNROLL
         for (int r = 0; r < 16; r++) {
             const int16_t *row = codes + r * stride;
             const int16_t *center = p->codes + number[r] * stride;
@@ -60,10 +60,10 @@ FM_INLINE void candidate_scores(const int16_t *restrict codes, ptrdiff_t stride,
 
 /* Orders vectors i and i + step lane by lane, the greater first, where they are in one of the runs
  * of 2 `sorted` vectors: a step of Batcher's odd-even merge of runs of `sorted`, a constant. */
-FM_INLINE void candidates_order(fm_short_floats keys[16], int sorted, int step)
+FM_MARGIN_INLINE void candidates_order(fm_short_floats keys[16], int sorted, int step)
 {
     const int first = step % sorted, run = 2 * sorted;
-    FM_UNROLL
+    FM_MARGIN_UNROLL
     for (int i = 0; i < 16 - step; i++) {
         const int starts = i % (2 * step) >= first && (i - first) % (2 * step) < step;
         if (starts && i / run == (i + step) / run) {
@@ -74,7 +74,7 @@ FM_INLINE void candidates_order(fm_short_floats keys[16], int sorted, int step)
     }
 }
 
-FM_INLINE void candidates_sort(fm_short_floats keys[16])
+FM_MARGIN_INLINE void candidates_sort(fm_short_floats keys[16])
 {
     candidates_order(keys, 1, 1);
     candidates_order(keys, 2, 2);
@@ -89,9 +89,9 @@ FM_INLINE void candidates_sort(fm_short_floats keys[16])
 }
 
 /* The same of all vectors `step` apart in runs of 2 `step`, a constant. */
-FM_INLINE void candidates_halve(fm_short_floats keys[16], int step)
+FM_MARGIN_INLINE void candidates_halve(fm_short_floats keys[16], int step)
 {
-    FM_UNROLL
+    FM_MARGIN_UNROLL
     for (int i = 0; i < 16; i++)
         if (i % (2 * step) < step) {
             const fm_short_floats low = fm_short_min(keys[i], keys[i + step]);
@@ -102,10 +102,11 @@ FM_INLINE void candidates_halve(fm_short_floats keys[16], int step)
 
 /* The sixteen greatest of twice sixteen sorted vectors, the greatest first; returns the greatest of
  * the others. */
-FM_INLINE fm_short_floats candidates_merge(fm_short_floats keys[16], const fm_short_floats more[16])
+FM_MARGIN_INLINE fm_short_floats candidates_merge(fm_short_floats keys[16],
+                                                  const fm_short_floats more[16])
 {
     fm_short_floats beyond = {0};
-    FM_UNROLL
+    FM_MARGIN_UNROLL
     for (int i = 0; i < 16; i++) {
         beyond = fm_short_max(beyond, fm_short_min(keys[i], more[15 - i]));
         keys[i] = fm_short_max(keys[i], more[15 - i]);
@@ -120,11 +121,10 @@ FM_INLINE fm_short_floats candidates_merge(fm_short_floats keys[16], const fm_sh
 /* Candidates of the `some` rows row[0], ... of sixteen, from the two greatest keys of the parts of
  * the centres and the greatest of the others in any part.  Returns the greatest key of all that are
  * none; first and second: the greatest of all. */
-FM_INLINE fm_short_floats candidates_find(const fm_margins *p,
-                                          fm_short_floats (*restrict parts)[FM_CANDIDATE_PARTS],
-                                          fm_short_floats others, const ptrdiff_t *row,
-                                          ptrdiff_t some, fm_short_floats *first,
-                                          fm_short_floats *second)
+FM_MARGIN_INLINE fm_short_floats
+candidates_find(const fm_margins *p, fm_short_floats (*restrict parts)[FM_CANDIDATE_PARTS],
+                fm_short_floats others, const ptrdiff_t *row, ptrdiff_t some,
+                fm_short_floats *first, fm_short_floats *second)
 {
     int32_t number[FM_MOST_CANDIDATES][16];
     candidates_sort(parts[0]);

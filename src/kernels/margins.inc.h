@@ -17,6 +17,14 @@
  */
 /* Covers the roundings of a few float operations, relative to the largest number that enters. */
 #define FM_MARGIN_ROUNDING 0x1p-20f
+#ifdef __AVX512F__
+#define FM_MARGIN_UNROLL FM_UNROLL
+#define FM_MARGIN_INLINE FM_INLINE
+#else
+/* Tables of shorter vectors serve tests only, and this takes minutes to compile for them. */
+#define FM_MARGIN_UNROLL
+#define FM_MARGIN_INLINE static __attribute__((noinline))
+#endif
 /* Rows that are scanned at a time. */
 #define FM_MARGIN_VECTORS 4
 #define FM_MARGIN_ROWS (16 * FM_MARGIN_VECTORS)
@@ -215,10 +223,10 @@ FM_INLINE fm_short_floats margin_lead(const fm_margins *p, fm_short_floats one,
  *
  * in_parts, a constant: the two greatest of each part of the centres instead, and in others the
  * greatest third of one. */
-FM_INLINE void margin_keys(const int32_t *restrict codes, const fm_margins *p, int in_parts,
-                           fm_short_floats *restrict first, fm_short_floats *restrict second,
-                           fm_short_floats (*restrict parts)[2][FM_CANDIDATE_PARTS],
-                           fm_short_floats *restrict others)
+FM_MARGIN_INLINE void margin_keys(const int32_t *restrict codes, const fm_margins *p, int in_parts,
+                                  fm_short_floats *restrict first, fm_short_floats *restrict second,
+                                  fm_short_floats (*restrict parts)[2][FM_CANDIDATE_PARTS],
+                                  fm_short_floats *restrict others)
 {
     const fm_short_counts numbers = p->numbers - (fm_short_counts){0};
     const fm_short_floats none =
@@ -232,7 +240,7 @@ FM_INLINE void margin_keys(const int32_t *restrict codes, const fm_margins *p, i
     }
     for (ptrdiff_t j = 0; j < p->k; j += FM_MARGIN_WIDTH) {
         fm_short_counts acc[FM_MARGIN_WIDTH][FM_MARGIN_VECTORS];
-        FM_UNROLL
+        FM_MARGIN_UNROLL
         for (int i = 0; i < FM_MARGIN_WIDTH; i++)
             for (int v = 0; v < FM_MARGIN_VECTORS; v++)
                 acc[i][v] = p->starts[j + i] - (fm_short_counts){0};
@@ -240,20 +248,20 @@ FM_INLINE void margin_keys(const int32_t *restrict codes, const fm_margins *p, i
             fm_short_counts row[FM_MARGIN_VECTORS];
             for (int v = 0; v < FM_MARGIN_VECTORS; v++)
                 row[v] = *(const fm_short_counts *)(codes + t * FM_MARGIN_ROWS + 16 * v);
-            FM_UNROLL
+            FM_MARGIN_UNROLL
             for (int i = 0; i < FM_MARGIN_WIDTH; i++) {
                 const fm_short_counts center = panel[i] - (fm_short_counts){0};
                 for (int v = 0; v < FM_MARGIN_VECTORS; v++)
                     acc[i][v] = fm_short_add_pairs(acc[i][v], row[v], center);
             }
         }
-        FM_UNROLL
+        FM_MARGIN_UNROLL
         for (int v = 0; v < FM_MARGIN_VECTORS; v++) {
             const size_t part = (size_t)j / FM_MARGIN_WIDTH % FM_CANDIDATE_PARTS;
             fm_short_floats *const greatest = in_parts ? &parts[v][0][part] : &first[v];
             fm_short_floats *const greater = in_parts ? &parts[v][1][part] : &second[v];
             fm_short_floats most = *greatest, next = *greater, third = others[v];
-            FM_UNROLL
+            FM_MARGIN_UNROLL
             for (int i = 0; i < FM_MARGIN_WIDTH; i++) {
                 const fm_short_counts number = (int32_t)(j + i) - (fm_short_counts){0};
                 const fm_short_floats key =
