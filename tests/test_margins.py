@@ -153,6 +153,16 @@ def test_margins_hold_on_data_of_every_kind(rng, isa, dtype, make, d):
 
 
 @on_every_table
+@pytest.mark.parametrize("spread", [1e-1, 1e-3, 1e-5])
+def test_margins_hold_where_clusters_are_far_apart(rng, isa, dtype, spread):
+    # Squared distances are small differences of squared lengths.
+    middles = rng.normal(size=(15, 12))
+    X = middles[rng.integers(15, size=900)] + rng.normal(size=(900, 12)) * spread
+    rows, Y = framed(X.astype(dtype), isa)
+    steps(rows, Y, Y[:60].copy(), drift(rng, spread / 10), 6)
+
+
+@on_every_table
 def test_ties_go_to_the_lowest_center(rng, isa, dtype):
     rows, Y = framed(rng.integers(-2, 3, size=(400, 8)).astype(dtype), isa)
     steps(rows, Y, rng.integers(-2, 3, size=(40, 8)) / 2, lambda c, labels: c[rng.permutation(40)])

@@ -199,7 +199,8 @@ FM_INLINE fm_short_floats margin_square(const fm_margins *p, fm_short_floats siz
         __builtin_convertvector(((fm_short_counts)key & ~p->numbers) - (1 << 30), fm_short_floats) *
         p->score_unit;
     const fm_short_floats more = error + (float)(p->numbers + 1) * p->score_unit;
-    const fm_short_floats small = fm_short_max(size - p->size_gap, zero);
+    const fm_short_floats small =
+        fm_short_max(size * (1 - 16 * FM_MARGIN_ROUNDING) - p->size_gap, zero);
     const fm_short_floats square = size * size;
     const fm_short_floats rounding =
         FM_MARGIN_ROUNDING * (square + fm_short_max(score, -score) + more) + 8 * FLT_MIN;
