@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""E-steps by scores in whole numbers, of all rows or only of those whose label the margin of its
-score does not prove; and these may meet a few centres only.
+"""E-steps by scores in whole numbers, of all rows or only of those whose label their margin does
+not prove; and these may meet a few centres only.
 
 The labels are those of a plain scan: what is skipped is proven (src/kernels/margins.inc.h), and
 what scores in whole numbers leave in doubt is scanned.
@@ -71,9 +71,9 @@ cdef class ScoreMargins:
         Whether margins are kept; without, every E-step scans all rows.
     """
 
-    # Rows of the E-step so far: whose label margins do not prove; that met their candidates, and
-    # for how many of these that was not enough; that met all centres; that kernel assign scanned.
-    cdef readonly Py_ssize_t rows_open, rows_few, rows_failed, rows_met, rows_scanned
+    # Rows of the E-step so far: whose label margins do not prove; that met their candidates; that
+    # met all centres, some of those among them; that kernel assign scanned.
+    cdef readonly Py_ssize_t rows_open, rows_few, rows_met, rows_scanned
     cdef TileRows rows
     cdef const fm_margin_kernels *kernels
     cdef fm_margins p
@@ -160,7 +160,7 @@ cdef class ScoreMargins:
         """The centres of the next E-step, (k, d) float64 in the frame."""
         self.panel = self.rows._panel(centers, self.rows.kernels.panel_width, &self.bias)
         self.kernels.move(&centers[0, 0], self.bias, &self.p)
-        self.rows_open = self.rows_few = self.rows_failed = self.rows_met = self.rows_scanned = 0
+        self.rows_open = self.rows_few = self.rows_met = self.rows_scanned = 0
 
     def assign(self, Py_ssize_t start, Py_ssize_t stop, int32_t[::1] labels, int n_threads,
                double[:, :, :, ::1] sums=None, const double[::1] weights=None, bint fresh=False):
@@ -188,7 +188,6 @@ cdef class ScoreMargins:
         n_open, few, met, scanned = counts.sum(axis=0)[:4]
         self.rows_open += n_open
         self.rows_few += few
-        self.rows_failed += few + met - n_open
         self.rows_met += met
         self.rows_scanned += scanned
         return n_changed

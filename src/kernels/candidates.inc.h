@@ -58,6 +58,14 @@ FM_MARGIN_INLINE void candidate_scores(const int16_t *restrict codes, ptrdiff_t 
     *first = most, *second = next, *label = at, *own = mine;
 }
 
+/* The greater of two vectors first, lane by lane. */
+FM_INLINE void candidates_swap(fm_short_floats keys[16], int i, int j)
+{
+    const fm_short_floats low = fm_short_min(keys[i], keys[j]);
+    keys[i] = fm_short_max(keys[i], keys[j]);
+    keys[j] = low;
+}
+
 /* Orders vectors i and i + step lane by lane, the greater first, where they are in one of the runs
  * of 2 `sorted` vectors: a step of Batcher's odd-even merge of runs of `sorted`, a constant. */
 FM_MARGIN_INLINE void candidates_order(fm_short_floats keys[16], int sorted, int step)
@@ -66,11 +74,8 @@ FM_MARGIN_INLINE void candidates_order(fm_short_floats keys[16], int sorted, int
     FM_MARGIN_UNROLL
     for (int i = 0; i < 16 - step; i++) {
         const int starts = i % (2 * step) >= first && (i - first) % (2 * step) < step;
-        if (starts && i / run == (i + step) / run) {
-            const fm_short_floats low = fm_short_min(keys[i], keys[i + step]);
-            keys[i] = fm_short_max(keys[i], keys[i + step]);
-            keys[i + step] = low;
-        }
+        if (starts && i / run == (i + step) / run)
+            candidates_swap(keys, i, i + step);
     }
 }
 
@@ -93,11 +98,8 @@ FM_MARGIN_INLINE void candidates_halve(fm_short_floats keys[16], int step)
 {
     FM_MARGIN_UNROLL
     for (int i = 0; i < 16; i++)
-        if (i % (2 * step) < step) {
-            const fm_short_floats low = fm_short_min(keys[i], keys[i + step]);
-            keys[i] = fm_short_max(keys[i], keys[i + step]);
-            keys[i + step] = low;
-        }
+        if (i % (2 * step) < step)
+            candidates_swap(keys, i, i + step);
 }
 
 /* The sixteen greatest of twice sixteen sorted vectors, the greatest first; returns the greatest of
