@@ -26,7 +26,7 @@
 #define FM_MOMENT_LIST 128
 #define FM_MOMENT_SCRATCH (24 * FM_MOMENT_LIST)
 /* Bytes of scratch of the bounds, of blocks of at most `rows` rows. */
-#define FM_BOUND_SCRATCH(rows, d) (16 * ((rows) + 64) + 2 * 2 * 64 * ((d) + 1))
+#define FM_BOUND_SCRATCH(rows, d) (28 * ((rows) + 64) + 2 * 2 * 64 * ((d) + 1))
 /* Doubles of the lanes of a component with d <= 4 columns. */
 #define FM_FEW_SIZE(d) (16 * (1 + (d) + (d) * ((d) + 1) / 2))
 
@@ -34,7 +34,7 @@
  * word are by component. */
 typedef struct {
     uint8_t *codes; /* [block][component][row of the block, rounded up to 64] */
-    int32_t *best;  /* of every row: a component of about its largest term */
+    int32_t *best;  /* of every row: the component of its largest term */
     float *upper;   /* of every row: of the distance to that component, as it was then */
     ptrdiff_t k;
     const float *low_scale, *low_shift;     /* code -> a lower bound now */
@@ -46,6 +46,15 @@ typedef struct {
     const float *renew_up_scale, *renew_up_shift;
     const uint8_t *renewed; /* NULL: none */
 } fm_mixture_bounds;
+
+/* The pairs of a block's rows and components that are computed, the others having no share. */
+typedef struct {
+    int32_t *rows;      /* [component][stride], in order */
+    void *shares;       /* [component][stride], reals */
+    ptrdiff_t *found;   /* of every component: how many, in the end those with a share */
+    ptrdiff_t stride;   /* at least count, rounded up to 64 */
+    ptrdiff_t computed; /* of all components */
+} fm_open_pairs;
 
 /* E-step on packed tiles, one table per dtype; `void *` are reals. */
 typedef struct {
@@ -85,26 +94,27 @@ typedef struct {
                          const void *constants, double greatest, ptrdiff_t expected,
                          double *log_prob, double *entropy);
 
-    /* In place of mahalanobis for every component: squared distances of the pairs that bounds leave
-     * open, infinity for the others, and the bounds of what was computed.  rows (count, d) are the
-     * block's as packed, row_stride reals apart; scratch: FM_BOUND_SCRATCH.  Returns the pairs
-     * computed. */
-    ptrdiff_t (*bounds_prune)(const fm_mixture_bounds *b, ptrdiff_t start, ptrdiff_t count,
-                              const void *rows, ptrdiff_t row_stride, ptrdiff_t d,
-                              const char *panels, ptrdiff_t panel_bytes, void *terms,
-                              ptrdiff_t stride, void *scratch);
+    /* In place of mahalanobis for every component and softmax: responsibilities of the pairs that
+     * bounds leave open, log_prob (count), and the bounds of what was computed.  rows (count, d) are
+     * the block's as packed, row_stride reals apart; next is fetched meanwhile; scratch:
+     * FM_BOUND_SCRATCH.  Returns the pairs
+     * with a share, or -1 as softmax does. */
+    ptrdiff_t (*bounds_expect)(const fm_mixture_bounds *b, ptrdiff_t start, ptrdiff_t count,
+                               const void *rows, ptrdiff_t row_stride, ptrdiff_t d,
+                               const char *panels, ptrdiff_t panel_bytes, const void *constants,
+                               double greatest, fm_open_pairs *pairs, double *log_prob,
+                               fm_memory next, void *scratch);
     /* Bounds of a block from the squared distances of all its pairs. */
     void (*bounds_take)(const fm_mixture_bounds *b, ptrdiff_t start, ptrdiff_t count,
                         const void *terms, ptrdiff_t stride, void *scratch);
-    /* After softmax: another component for the rows in which the present one has little. */
-    void (*bounds_relabel)(const fm_mixture_bounds *b, ptrdiff_t start, ptrdiff_t count,
-                           const void *shares, ptrdiff_t stride, const double *log_prob,
-                           double greatest);
 
     /* The list of rows with r w > 0 (w indexed as r, NULL: 1), their r w, and how many; both arrays
      * have room for eight more than the rows. */
     ptrdiff_t (*select_rows)(const void *r, const double *w, ptrdiff_t count, int32_t *list,
                              double *out);
+    /* The same of the pairs of one component: their rows, and r w, w indexed by row. */
+    ptrdiff_t (*weigh_pairs)(const void *shares, const int32_t *rows, ptrdiff_t count,
+                             const double *w, int32_t *list, double *out);
     /* out[i] = r w of all rows, zero from count to a multiple of 16. */
     void (*widen)(const void *r, const double *w, ptrdiff_t count, double *out);
 

@@ -58,9 +58,9 @@
      .spherical = FM_NAME(spherical),                                                              \
      .pack_constants = FM_NAME(pack_constants),                                                    \
      .softmax = FM_NAME(softmax),                                                                  \
-     .bounds_prune = FM_NAME(bounds_prune),                                                        \
+     .bounds_expect = FM_NAME(bounds_expect),                                                      \
      .bounds_take = FM_NAME(bounds_take),                                                          \
-     .bounds_relabel = FM_NAME(bounds_relabel),                                                    \
+     .weigh_pairs = FM_NAME(weigh_pairs),                                                          \
      .select_rows = FM_NAME(select_rows),                                                          \
      .widen = FM_NAME(widen),                                                                      \
      .exp_all = FM_NAME(exp_all),                                                                  \

@@ -16,6 +16,7 @@
 #include "kernels/diagonal.inc.h"
 #include "kernels/exponentials.inc.h"
 #include "kernels/softmax.inc.h"
+#include "kernels/listed_squares.inc.h"
 #include "kernels/mixture_bounds.inc.h"
 const fm_mixture_kernels FM_TABLE(fm_mixture_f32) = FM_MIXTURE_TABLE;
 
@@ -28,6 +29,7 @@ const fm_mixture_kernels FM_TABLE(fm_mixture_f32) = FM_MIXTURE_TABLE;
 #include "kernels/diagonal.inc.h"
 #include "kernels/exponentials.inc.h"
 #include "kernels/softmax.inc.h"
+#include "kernels/listed_squares.inc.h"
 #include "kernels/mixture_bounds.inc.h"
 #include "kernels/frame_rows.inc.h"
 #include "kernels/moments.inc.h"

@@ -270,6 +270,13 @@ cdef extern from "fm_kernels.h" nogil:
         const float *renew_up_shift
         const uint8_t *renewed
 
+    ctypedef struct fm_open_pairs:
+        int32_t *rows
+        void *shares
+        Py_ssize_t *found
+        Py_ssize_t stride
+        Py_ssize_t computed
+
     ctypedef struct fm_mixture_kernels:
         Py_ssize_t diagonal_width
         void (*pack_factor)(const double *factor, const double *mean, Py_ssize_t d,
@@ -291,17 +298,18 @@ cdef extern from "fm_kernels.h" nogil:
         Py_ssize_t (*softmax)(void *terms, Py_ssize_t count, Py_ssize_t k, Py_ssize_t stride,
                               const void *constants, double greatest, Py_ssize_t expected,
                               double *log_prob, double *entropy) noexcept nogil
-        Py_ssize_t (*bounds_prune)(const fm_mixture_bounds *b, Py_ssize_t start, Py_ssize_t count,
-                                   const void *rows, Py_ssize_t row_stride, Py_ssize_t d,
-                                   const char *panels, Py_ssize_t panel_bytes, void *terms,
-                                   Py_ssize_t stride, void *scratch) noexcept nogil
+        Py_ssize_t (*bounds_expect)(const fm_mixture_bounds *b, Py_ssize_t start, Py_ssize_t count,
+                                    const void *rows, Py_ssize_t row_stride, Py_ssize_t d,
+                                    const char *panels, Py_ssize_t panel_bytes,
+                                    const void *constants, double greatest, fm_open_pairs *pairs,
+                                    double *log_prob, fm_memory next,
+                                    void *scratch) noexcept nogil
         void (*bounds_take)(const fm_mixture_bounds *b, Py_ssize_t start, Py_ssize_t count,
                             const void *terms, Py_ssize_t stride, void *scratch) noexcept nogil
-        void (*bounds_relabel)(const fm_mixture_bounds *b, Py_ssize_t start, Py_ssize_t count,
-                               const void *shares, Py_ssize_t stride, const double *log_prob,
-                               double greatest) noexcept nogil
         Py_ssize_t (*select_rows)(const void *r, const double *w, Py_ssize_t count, int32_t *list,
                                   double *out) noexcept nogil
+        Py_ssize_t (*weigh_pairs)(const void *shares, const int32_t *rows, Py_ssize_t count,
+                                  const double *w, int32_t *list, double *out) noexcept nogil
         void (*widen)(const void *r, const double *w, Py_ssize_t count, double *out) noexcept nogil
         void (*exp_all)(void *x, Py_ssize_t count) noexcept nogil
 

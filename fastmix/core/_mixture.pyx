@@ -98,12 +98,13 @@ cdef class MixtureRows(MixtureMoments):
         responsibilities (n, k) and labels (n,) int32 where given: C-contiguous, indexed by row less
         origin.
         The M-step needs no entropy, which the moments can go without.  Pairs that bounds prove to
-        have no share are left out, to the same bits; with take, bounds of all pairs are taken.
+        have no share are left out, to the same bits, for the moments without their entropy and
+        ln p(x) only; with take, bounds of all pairs are taken.
         """
         cdef Pass p
         memset(&p, 0, sizeof(Pass))
         p.kind, p.source, p.k = KINDS[factors.covariance_type], MIXTURE, len(factors.means)
-        p.entropy = moments is not None and entropy
+        p.entropy = moments is not None and entropy and bounds is None
         self._pack_factors(factors, &p)
         if bounds is not None:
             self._set_bounds(bounds, take, &p)
@@ -187,7 +188,7 @@ cdef class MixtureRows(MixtureMoments):
                     char *slot_memory) noexcept nogil:
         cdef Memory m = self._memory(memory, p)
         cdef Sums s
-        cdef Py_ssize_t rows = self._block_rows(p.k), end = min(stop, start + self.slot_rows)
+        cdef Py_ssize_t rows = self.block_rows, end = min(stop, start + self.slot_rows)
         cdef Py_ssize_t j, second
         cdef fm_block b
         if p.moments:
@@ -213,14 +214,17 @@ cdef class MixtureRows(MixtureMoments):
 
     cdef void _expect(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil:
         """Responsibilities of a block, and what the caller wants of its rows."""
-        cdef Py_ssize_t stride = self._share_stride(p.k)
-        if p.bounded == PRUNES:
-            m.counts[0] += self._prune(b, p, m)
-        else:
-            self._distances(b, p, m)
-            m.counts[0] += b.count * p.k
-            if p.bounded == TAKES_BOUNDS:
-                self.mixture.bounds_take(&p.bounds, b.start, b.count, m.shares, stride, m.bounds)
+        cdef Py_ssize_t stride = self.share_stride
+        m.paired = p.bounded == PRUNES and self._prune(b, p, m)
+        if m.paired:
+            m.counts[0] += m.pairs.computed
+            m.counts[1] += m.live
+            self._write_log_prob(b, p, m)
+            return
+        self._distances(b, p, m)
+        m.counts[0] += b.count * p.k
+        if p.bounded == TAKES_BOUNDS:
+            self.mixture.bounds_take(&p.bounds, b.start, b.count, m.shares, stride, m.bounds)
         if p.log_joint != NULL:
             self._write_joint(b, p, m)
         m.live = self.mixture.softmax(m.shares, b.count, p.k, stride, p.constants, p.greatest,
@@ -228,14 +232,11 @@ cdef class MixtureRows(MixtureMoments):
         if m.live < 0:
             self._place_far(b, p, m)
         m.counts[1] += m.live if m.live >= 0 else b.count * p.k
-        if p.bounded == PRUNES:
-            self.mixture.bounds_relabel(&p.bounds, b.start, b.count, m.shares, stride, m.log_prob,
-                                        p.greatest)
         self._write(b, p, m)
 
     cdef void _distances(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil:
         """Squared Mahalanobis distances of a block to all components, into the shares."""
-        cdef Py_ssize_t stride = self._share_stride(p.k), size = self.kernels.itemsize, j
+        cdef Py_ssize_t stride = self.share_stride, size = self.kernels.itemsize, j
         cdef fm_memory upcoming = self._rows_memory(b.start + b.count, b.count), nothing
         nothing.start, nothing.bytes = NULL, 0
         # The next rows are fetched between groups of components where there are any: the few tiles

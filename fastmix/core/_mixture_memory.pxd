@@ -3,7 +3,7 @@
 
 from libc.stdint cimport int32_t
 
-from fastmix.core._kernels cimport fm_block, fm_mixture_bounds, fm_mixture_kernels
+from fastmix.core._kernels cimport fm_block, fm_mixture_bounds, fm_mixture_kernels, fm_open_pairs
 from fastmix.core._tiles cimport TileRows
 
 cdef enum:
@@ -44,8 +44,12 @@ cdef struct Memory:
     double *wide
     double *scratch
     int32_t *list
+    const int32_t *visited  # rows that the sums of a component visit
+    const double *visited_share
     int32_t *everyone
     Py_ssize_t live  # responsibilities that are not zero, in the block before
+    bint paired  # whether the block's are in pairs, which takes the place of shares
+    fm_open_pairs pairs
     char *framed
     char *bounds
     Py_ssize_t *counts  # of the thread: pairs computed, and pairs that are live
@@ -96,22 +100,20 @@ cdef struct Pass:
 
 cdef class MixtureMemory(TileRows):
     cdef readonly Py_ssize_t slot_rows
-    cdef Py_ssize_t block_bytes
+    cdef Py_ssize_t block_rows, share_stride, wide_stride
     cdef const fm_mixture_kernels *mixture
     cdef object panels, log_factors
 
-    cdef Py_ssize_t _block_rows(self, Py_ssize_t k) noexcept nogil
-    cdef Py_ssize_t _share_stride(self, Py_ssize_t k) noexcept nogil
-    cdef Py_ssize_t _wide_stride(self, Py_ssize_t k) noexcept nogil
     cdef Memory _memory(self, char *memory, const Pass *p) noexcept nogil
     cdef Sums _sums(self, char *memory, const Pass *p) noexcept nogil
     cdef bint _few(self, const Pass *p) noexcept nogil
     cdef int _pack_factors(self, factors, Pass *p) except -1
     cdef void _size_blocks(self, const Pass *p) noexcept
     cdef int _set_bounds(self, bounds, bint takes, Pass *p) except -1
-    cdef Py_ssize_t _prune(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil
+    cdef bint _prune(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil
     cdef void _place_far(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil
     cdef double _share(self, const Memory *m, Py_ssize_t at) noexcept nogil
+    cdef void _write_log_prob(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil
     cdef void _write(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil
     cdef int _sized(self, Py_ssize_t row, Memory *m) noexcept nogil
     cdef void _write_joint(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil

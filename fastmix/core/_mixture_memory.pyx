@@ -24,9 +24,10 @@ __all__ = ["MixtureMemory"]
 cdef Py_ssize_t BLOCK_BYTES = 65536
 
 # With bounds, a component's open rows of a block are computed side by side, and fewer than a tile
-# of them take as long as a tile: 55 instead of 65 ms of processor time an iteration (500k x 16,
-# K=32, f64, separated).
-cdef Py_ssize_t BOUNDED_BLOCK_BYTES = 262144
+# of them take as long as a tile: as many rows as the second-level cache holds.  Of the shares, room
+# for all, few are used.
+cdef Py_ssize_t BOUNDED_ROW_BYTES = 262144
+cdef Py_ssize_t BOUNDED_SHARE_BYTES = 2097152
 
 cdef double HALF_LOG_2PI = 0.91893853320467274178
 
@@ -40,40 +41,38 @@ cdef class MixtureMemory(TileRows):
     def __init__(self, X, dtype, isa=None):
         super().__init__(X, dtype, isa)
         self.slot_rows = LONG_SLOT_ROWS if self.n >= LONG_SLOTS * LONG_SLOT_ROWS else SLOT_ROWS
-        self.block_bytes = BLOCK_BYTES
         self.mixture = self.isa.mixture_f32 if self.kernels.itemsize == 4 else self.isa.mixture_f64
 
     # ------------------------------------------------------------ memory
 
-    cdef Py_ssize_t _block_rows(self, Py_ssize_t k) noexcept nogil:
+    cdef void _size_blocks(self, const Pass *p) noexcept:
         """Rows of a block: a multiple of 64, which every tile and the lanes divide."""
-        cdef Py_ssize_t size = self.kernels.itemsize
-        cdef Py_ssize_t rows = self.block_bytes // (k * size + self.d * (size + 8)) // 64 * 64
-        return min(max(rows, 64), MAX_BLOCK_ROWS)
-
-    cdef Py_ssize_t _share_stride(self, Py_ssize_t k) noexcept nogil:
-        """Rows between the shares of two components: an odd number of cache lines."""
-        return self._block_rows(k) + 64 // self.kernels.itemsize
-
-    cdef Py_ssize_t _wide_stride(self, Py_ssize_t k) noexcept nogil:
-        """The same of shares as float64."""
-        return self._block_rows(k) + 8
+        cdef Py_ssize_t size = self.kernels.itemsize, rows
+        if p.bounded == UNBOUNDED:
+            rows = BLOCK_BYTES // (p.k * size + self.d * (size + 8))
+        else:
+            rows = min(BOUNDED_ROW_BYTES // (self.d * (size + 8)),
+                       BOUNDED_SHARE_BYTES // (p.k * size))
+        self.block_rows = min(max(rows // 64 * 64, 64), MAX_BLOCK_ROWS)
+        # Rows between the shares of two components: an odd number of cache lines.
+        self.share_stride = self.block_rows + 64 // size
+        self.wide_stride = self.block_rows + 8
 
     cdef Memory _memory(self, char *memory, const Pass *p) noexcept nogil:
         cdef Memory m
-        cdef Py_ssize_t rows = self._block_rows(p.k), size = self.kernels.itemsize
+        cdef Py_ssize_t rows = self.block_rows, size = self.kernels.itemsize
         cdef char *at = memory
         m.tiles = take(&at, rows * self.d * size)
         m.white = take(&at, rows * self.d * size if p.kind == TIED else 0)
         m.pack = take(&at, self.kernels.tile_rows * self.d * size)
-        m.shares = take(&at, p.k * self._share_stride(p.k) * size)
+        m.shares = take(&at, p.k * self.share_stride * size)
         m.y = <double *>take(&at, rows * FM_MOMENT_STRIDE(self.d) * sizeof(double))
         m.squares = <double *>take(&at, rows * sizeof(double))
         m.log_prob = <double *>take(&at, rows * sizeof(double))
         m.entropy = <double *>take(&at, rows * sizeof(double))
         m.mass = <double *>take(&at, rows * sizeof(double))
         m.share = <double *>take(&at, (rows + 8) * sizeof(double))
-        m.wide = <double *>take(&at, TOGETHER * self._wide_stride(p.k) * sizeof(double)
+        m.wide = <double *>take(&at, TOGETHER * self.wide_stride * sizeof(double)
                                 if p.kind == DIAG else 0)
         m.scratch = <double *>take(&at, FM_MOMENT_SCRATCH * sizeof(double))
         m.list = <int32_t *>take(&at, (rows + 8) * sizeof(int32_t))
@@ -83,8 +82,11 @@ cdef class MixtureMemory(TileRows):
         if p.bounded != UNBOUNDED:
             m.bounds = take(&at, FM_BOUND_SCRATCH(rows, self.d))
             m.framed = take(&at, rows * self.d * size)
+            m.pairs.rows = <int32_t *>take(&at, p.k * self.share_stride * sizeof(int32_t))
+            m.pairs.found = <Py_ssize_t *>take(&at, p.k * sizeof(Py_ssize_t))
+            m.pairs.shares, m.pairs.stride = m.shares, self.share_stride
         m.bytes = at - memory
-        m.live = 0
+        m.live = m.paired = 0
         return m
 
     cdef Sums _sums(self, char *memory, const Pass *p) noexcept nogil:
@@ -153,9 +155,6 @@ cdef class MixtureMemory(TileRows):
 
     # ------------------------------------------------------------ bounds
 
-    cdef void _size_blocks(self, const Pass *p) noexcept:
-        self.block_bytes = BLOCK_BYTES if p.bounded == UNBOUNDED else BOUNDED_BLOCK_BYTES
-
     cdef int _set_bounds(self, bounds, bint takes, Pass *p) except -1:
         """The bounds of a pass, valid as long as they are."""
         p.bounded = TAKES_BOUNDS if takes else PRUNES
@@ -183,9 +182,9 @@ cdef class MixtureMemory(TileRows):
             p.bounds.renew_up_shift = <const float *>address(up_shift)
         return 0
 
-    cdef Py_ssize_t _prune(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil:
-        """Squared distances of the pairs of a block that its bounds leave open, into the shares,
-        infinity for the others; returns how many were computed."""
+    cdef bint _prune(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil:
+        """E-step of the pairs of a block that its bounds leave open; false where a row's ln p is
+        not finite."""
         cdef Py_ssize_t stride = self.d
         cdef const char *rows = m.framed
         if self.kernels.itemsize == sizeof(double):
@@ -195,9 +194,11 @@ cdef class MixtureMemory(TileRows):
         else:
             self.kernels.gather(&self.x, b, self.pack_offset, self.scale, NULL, m.framed,
                                 m.squares, m.pack)
-        return self.mixture.bounds_prune(&p.bounds, b.start, b.count, rows, stride, self.d,
-                                         p.panel, p.panel_bytes, m.shares,
-                                         self._share_stride(p.k), m.bounds)
+        m.live = self.mixture.bounds_expect(
+            &p.bounds, b.start, b.count, rows, stride, self.d, p.panel, p.panel_bytes,
+            p.constants, p.greatest, &m.pairs, m.log_prob,
+            self._rows_memory(b.start + b.count, b.count), m.bounds)
+        return m.live >= 0
 
     # ------------------------------------------------------------ what the caller wants of a row
 
@@ -206,13 +207,17 @@ cdef class MixtureMemory(TileRows):
             return (<float *>m.shares)[at]
         return (<double *>m.shares)[at]
 
-    cdef void _write(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil:
-        """What the caller wants of every row of a block."""
-        cdef Py_ssize_t stride = self._share_stride(p.k), i, j
-        cdef double most, value
+    cdef void _write_log_prob(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil:
+        cdef Py_ssize_t i
         if p.log_prob != NULL:
             for i in range(b.count):
                 p.log_prob[b.start + i] = m.log_prob[i]
+
+    cdef void _write(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil:
+        """What the caller wants of every row of a block."""
+        cdef Py_ssize_t stride = self.share_stride, i, j
+        cdef double most, value
+        self._write_log_prob(b, p, m)
         if p.responsibilities != NULL:
             for i in range(b.count):
                 for j in range(p.k):
@@ -228,7 +233,7 @@ cdef class MixtureMemory(TileRows):
 
     cdef void _write_joint(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil:
         """ln p(x, z_k = 1) of a block, whose shares are squared distances yet."""
-        cdef Py_ssize_t stride = self._share_stride(p.k), i, j
+        cdef Py_ssize_t stride = self.share_stride, i, j
         cdef double square, value
         cdef int exponent
         for i in range(b.count):
@@ -257,7 +262,7 @@ cdef class MixtureMemory(TileRows):
                 self._place(b.start + i, i, p, m)
 
     cdef void _place(self, Py_ssize_t row, Py_ssize_t i, const Pass *p, Memory *m) noexcept nogil:
-        cdef Py_ssize_t stride = self._share_stride(p.k), j, best = -1
+        cdef Py_ssize_t stride = self.share_stride, j, best = -1
         cdef double least = INFINITY, square
         cdef int exponent = self._sized(row, m)
         for j in range(p.k):

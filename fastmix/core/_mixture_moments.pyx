@@ -7,7 +7,7 @@ from fastmix.core._kernels cimport (
     FM_FEW_SIZE, FM_MOMENT_STRIDE, FM_SECOND_SIZE, address, fm_block,
 )
 from fastmix.core._mixture_memory cimport (
-    DIAG, FULL, GIVEN, LABELS, MIXTURE, PRUNES, SPHERICAL, TIED, TOGETHER, Memory, MixtureMemory,
+    DIAG, FULL, GIVEN, LABELS, MIXTURE, SPHERICAL, TIED, TOGETHER, Memory, MixtureMemory,
     Pass, Sums,
 )
 from fastmix.core._threads cimport enter, leave
@@ -27,7 +27,7 @@ cdef class MixtureMoments(MixtureMemory):
 
     cdef void _add(self, const fm_block *b, const Pass *p, Memory *m, Sums *s) noexcept nogil:
         """The moments of a block."""
-        cdef Py_ssize_t d = self.d, stride = FM_MOMENT_STRIDE(d), rows = self._block_rows(p.k)
+        cdef Py_ssize_t d = self.d, stride = FM_MOMENT_STRIDE(d), rows = self.block_rows
         cdef Py_ssize_t j, found
         cdef bint few = self._few(p)
         cdef const double *w = NULL if p.weights == NULL else p.weights + b.start
@@ -39,7 +39,7 @@ cdef class MixtureMoments(MixtureMemory):
                 self.isa.moments.add_lanes(m.entropy, w, b.count, s.entropy)
         if few:
             self.isa.moments.frame_columns(&self.x, b, self.grid.offset, self.scale, m.y, rows)
-        elif p.bounded != PRUNES or self.kernels.itemsize != sizeof(double):  # else they are there
+        elif not m.paired or self.kernels.itemsize != sizeof(double):  # else they are there
             self.isa.moments.frame_rows(&self.x, b, self.grid.offset, self.scale, m.y)
         if p.kind == SPHERICAL:
             self.isa.moments.square_rows(m.y, d, b.count, m.squares)
@@ -63,14 +63,14 @@ cdef class MixtureMoments(MixtureMemory):
                 self.isa.moments.few(m.y, rows, d, self._shares_of_all(b, p, j, w, m), b.count,
                                      s.few + j * FM_FEW_SIZE(d))
             elif p.kind == FULL:
-                self.isa.moments.full(m.y, d, m.list, m.share, found, s.weight + j,
+                self.isa.moments.full(m.y, d, m.visited, m.visited_share, found, s.weight + j,
                                       s.first + j * stride, s.second + j * FM_SECOND_SIZE(d),
                                       m.scratch)
             elif p.kind == DIAG:
-                self.isa.moments.diagonal(m.y, d, m.list, m.share, found, s.first + j * stride,
-                                          s.second + j * stride)
+                self.isa.moments.diagonal(m.y, d, m.visited, m.visited_share, found,
+                                          s.first + j * stride, s.second + j * stride)
             else:
-                self.isa.moments.spherical(m.y, d, m.list, m.share, found,
+                self.isa.moments.spherical(m.y, d, m.visited, m.visited_share, found,
                                            NULL if p.kind == TIED else m.squares, s.weight + j,
                                            s.first + j * stride, s.second + j)
 
@@ -78,8 +78,8 @@ cdef class MixtureMoments(MixtureMemory):
                          Sums *s) noexcept nogil:
         """Diagonal moments of a block in which nearly every pair has a share: without lists, which
         change no bit."""
-        cdef Py_ssize_t share_stride = self._share_stride(p.k), some, i, j = 0
-        cdef Py_ssize_t stride = FM_MOMENT_STRIDE(self.d), wide_stride = self._wide_stride(p.k)
+        cdef Py_ssize_t share_stride = self.share_stride, some, i, j = 0
+        cdef Py_ssize_t stride = FM_MOMENT_STRIDE(self.d), wide_stride = self.wide_stride
         if w == NULL and self.kernels.itemsize == sizeof(double):
             self.isa.moments.diagonal_every(m.y, self.d, <const double *>m.shares, share_stride,
                                             p.k, b.count, s.shares, s.first, s.second)
@@ -114,9 +114,16 @@ cdef class MixtureMoments(MixtureMemory):
 
     cdef Py_ssize_t _select(self, const fm_block *b, const Pass *p, Py_ssize_t j, const double *w,
                             Memory *m) noexcept nogil:
-        """The rows with a positive weighted share of component j, these, and how many."""
-        cdef const char *r = m.shares + j * self._share_stride(p.k) * self.kernels.itemsize
+        """visited: the rows with a positive weighted share of component j, and these; how many."""
+        cdef const char *r = m.shares + j * self.share_stride * self.kernels.itemsize
         cdef Py_ssize_t i, found = 0
+        if m.paired and w == NULL and self.kernels.itemsize == sizeof(double):
+            m.visited, m.visited_share = m.pairs.rows + j * m.pairs.stride, <const double *>r
+            return m.pairs.found[j]
+        m.visited, m.visited_share = m.list, m.share
+        if m.paired:
+            return self.mixture.weigh_pairs(r, m.pairs.rows + j * m.pairs.stride,
+                                            m.pairs.found[j], w, m.list, m.share)
         if p.source == MIXTURE:
             return self.mixture.select_rows(r, w, b.count, m.list, m.share)
         for i in range(b.count):
@@ -128,7 +135,7 @@ cdef class MixtureMoments(MixtureMemory):
     cdef const double *_shares_of_all(self, const fm_block *b, const Pass *p, Py_ssize_t j,
                                       const double *w, Memory *m) noexcept nogil:
         """Weighted shares of component j in all rows, zero up to a multiple of 16."""
-        cdef const char *r = m.shares + j * self._share_stride(p.k) * self.kernels.itemsize
+        cdef const char *r = m.shares + j * self.share_stride * self.kernels.itemsize
         cdef Py_ssize_t i
         if p.source == MIXTURE:
             if w == NULL and self.kernels.itemsize == sizeof(double):

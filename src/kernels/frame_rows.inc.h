@@ -10,10 +10,15 @@ FM_INLINE void frame_row(const fm_matrix *x, const char *from, ptrdiff_t d,
                          const double *restrict offset, double scale, double *restrict y)
 {
     const ptrdiff_t step = x->col_stride;
-    if (x->type == FM_F64 && !x->swapped && step == 8)
-        for (ptrdiff_t t = 0; t < d; t++)
+    if (x->type == FM_F64 && !x->swapped && step == 8) {
+        ptrdiff_t t = 0;
+        for (; t + 4 <= d; t += 4) {
+            const quad row = fm_user_quad(from + 8 * t);
+            *(quad *)(y + t) = row * scale - fm_user_quad(offset + t);
+        }
+        for (; t < d; t++)
             y[t] = ((const user_f64 *)from)[t] * scale - offset[t];
-    else if (x->type == FM_F32 && !x->swapped && step == 4)
+    } else if (x->type == FM_F32 && !x->swapped && step == 4)
         for (ptrdiff_t t = 0; t < d; t++)
             y[t] = (double)((const user_f32 *)from)[t] * scale - offset[t];
     else {

@@ -16,7 +16,8 @@
  * What must be proven is that the *computed* log term l_j = c_j - q_j / 2 is below the row's greatest
  * by the cut-off.  A computed root of q is m within a factor 1 +- e (mahalanobis.inc.h; e <= d u |P|
  * |P^-1|, which the maps include).  Rounding is monotonic, so that l_j is at most c_j - low^2 / 2,
- * rounded, and the greatest term at least that of any component b, c_b - up^2 / 2, rounded.  Hence
+ * rounded, and the greatest term at least that of any component b, c_b - up^2 / 2, rounded; b is the one whose
+ * term was the greatest before.  Hence
  *
  *     low_ij^2 >= (2 * 41.45 + up_ib^2 - 2 c_b) (1 + FM_BOUND_SLACK) + 2 c_j
  *
@@ -26,8 +27,6 @@
 #ifndef FM_BOUND_SLACK
 #define FM_BOUND_SLACK 0x1p-17f
 #define FM_TWICE_CUTOFF 82.9f
-/* A row gets another component b where the present one has a smaller share. */
-#define FM_LEAST_SHARE 0.0625f
 #define FM_BOUND_PADDED(count) (((count) + 63) / 64 * 64)
 
 FM_INLINE float bounds_root(double square)
@@ -42,7 +41,8 @@ FM_INLINE uint8_t bounds_code(float root, float scale, float shift)
     return (uint8_t)(int)(code > 0 ? code < 255 ? code : 255 : 0);
 }
 
-/* The rows of a component that are open, as a list with room for 16 more; and how many. */
+/* The rows of a component that are open, as a list with room for count rounded up to 16; and how
+ * many. */
 FM_INLINE ptrdiff_t bounds_open_rows(const uint8_t *restrict codes, const float *restrict least,
                                      ptrdiff_t count, float scale, float shift, float twice,
                                      int32_t *restrict list)
@@ -92,58 +92,19 @@ static void bounds_renew(const fm_mixture_bounds *b, ptrdiff_t start, ptrdiff_t 
 }
 #endif
 
-/* Four columns of four rows: to[t * width + r] = row[r][t]. */
-FM_INLINE void FM_NAME(turn_strip)(const real *const row[4], ptrdiff_t at, ptrdiff_t width,
-                                   real *restrict to)
+/* The pairs of a block that are open, component by component: their rows and squared distances q;
+ * the greatest term of every row, its component, and the bound of the distance to that. */
+static void FM_NAME(open_pairs)(const fm_mixture_bounds *b, ptrdiff_t start, ptrdiff_t count,
+                                const real *rows, ptrdiff_t row_stride, ptrdiff_t d,
+                                const char *panels, ptrdiff_t panel_bytes, const real *constants,
+                                fm_open_pairs *pairs, real *restrict top, fm_memory next,
+                                void *scratch)
 {
-    const quad a = *(const quad *)(row[0] + at), b = *(const quad *)(row[1] + at);
-    const quad c = *(const quad *)(row[2] + at), d = *(const quad *)(row[3] + at);
-    const quad ab0 = fm_shuffle(a, b, 0, 4, 2, 6), ab1 = fm_shuffle(a, b, 1, 5, 3, 7);
-    const quad cd0 = fm_shuffle(c, d, 0, 4, 2, 6), cd1 = fm_shuffle(c, d, 1, 5, 3, 7);
-    *(quad *)to = fm_shuffle(ab0, cd0, 0, 1, 4, 5);
-    *(quad *)(to + width) = fm_shuffle(ab1, cd1, 0, 1, 4, 5);
-    *(quad *)(to + 2 * width) = fm_shuffle(ab0, cd0, 2, 3, 6, 7);
-    *(quad *)(to + 3 * width) = fm_shuffle(ab1, cd1, 2, 3, 6, 7);
-}
-
-/* |P (x - mu)|^2 of 1 or 2 (a constant) vectors of listed rows, into q. */
-FM_INLINE void FM_NAME(listed_squares)(const real *rows, ptrdiff_t row_stride, const int32_t *list,
-                                       ptrdiff_t left, ptrdiff_t d, const real *panel, int vectors,
-                                       real *restrict x, real *restrict z, real *q)
-{
-    const ptrdiff_t width = vectors * FM_LANES;
-    const ptrdiff_t step = width < 4 ? width : 4;
-    for (ptrdiff_t r = 0; r < width; r += step) {
-        const real *row[4];
-        ptrdiff_t t = 0;
-        for (ptrdiff_t i = 0; i < step; i++)
-            row[i] = rows + list[r + i < left ? r + i : left - 1] * row_stride;
-        for (; step == 4 && t + 4 <= d; t += 4)
-            FM_NAME(turn_strip)(row, t, width, x + t * width + r);
-        for (; t < d; t++)
-            for (ptrdiff_t i = 0; i < step; i++)
-                x[t * width + r + i] = row[i][t];
-    }
-    vec square[FM_TILE_VECTORS];
-    for (int v = 0; v < vectors; v++)
-        square[v] = fm_broadcast(fm_opaque(0));
-    FM_NAME(factor_tile)(x, z, d, panel, panel + d, vectors, 0, square, NULL);
-    for (int v = 0; v < vectors; v++)
-        fm_store(q + v * FM_LANES, square[v]);
-}
-
-static ptrdiff_t FM_NAME(bounds_prune)(const fm_mixture_bounds *b, ptrdiff_t start, ptrdiff_t count,
-                                       const void *rows, ptrdiff_t row_stride, ptrdiff_t d,
-                                       const char *panels, ptrdiff_t panel_bytes, void *terms,
-                                       ptrdiff_t stride, void *scratch)
-{
-    const ptrdiff_t room = FM_BOUND_PADDED(count), end = FM_PADDED(count);
-    float *restrict least = scratch;
-    int32_t *restrict list = (int32_t *)(least + room);
-    real *restrict x = (real *)(list + room + 16), *restrict z = x + 2 * FM_LANES * d;
-    ptrdiff_t total = 0;
-    if (b->renewed)
-        bounds_renew(b, start, count);
+    const ptrdiff_t room = FM_BOUND_PADDED(count), spare = room;
+    float *restrict least = scratch, *restrict square = least + room;
+    int32_t *restrict best = (int32_t *)(square + room + 16);
+    real *restrict x = (real *)(best + room + 16), *restrict z = x + 2 * FM_LANES * d;
+    fetch upcoming = start_fetch(next, next.bytes / 1024 + 1);
     for (ptrdiff_t i = 0; i < count; i++) {
         const int32_t j = b->best[start + i];
         const float up = b->upper[start + i] * b->up_scale[j] + b->up_shift[j];
@@ -152,41 +113,185 @@ static ptrdiff_t FM_NAME(bounds_prune)(const fm_mixture_bounds *b, ptrdiff_t sta
     }
     for (ptrdiff_t i = count; i < room; i++)
         least[i] = -INFINITY;
+    for (ptrdiff_t i = 0; i < room; i++) {
+        top[i] = -(real)INFINITY;
+        square[i] = INFINITY;
+        best[i] = 0;
+    }
+    pairs->computed = 0;
     for (ptrdiff_t j = 0; j < b->k; j++) {
-        uint8_t *codes = b->codes + start * b->k + j * room;
-        real *to = (real *)terms + j * stride;
+        const uint8_t *codes = b->codes + start * b->k + j * room;
+        int32_t *restrict list = pairs->rows + j * pairs->stride;
+        real *restrict q = (real *)pairs->shares + j * pairs->stride;
         const real *panel = (const real *)(panels + j * panel_bytes);
-        for (ptrdiff_t i = 0; i < end; i += FM_LANES)
-            fm_store(to + i, fm_broadcast((real)INFINITY));
-        for (ptrdiff_t i = count; i < end; i++)
-            to[i] = 0;
         const ptrdiff_t found = bounds_open_rows(codes, least, count, b->low_scale[j],
                                                  b->low_shift[j], b->twice[j], list);
-        const float scale = b->code_scale[j], shift = b->code_shift[j];
+        const vec half = fm_broadcast((real)-0.5), constant = fm_broadcast(constants[j]);
         for (ptrdiff_t i = 0; i < found; i += 2 * FM_LANES) {
-            const ptrdiff_t left = found - i;
-            real q[2 * FM_LANES];
-            int32_t code[2 * FM_LANES];
+            const ptrdiff_t left = found - i, some = left < 2 * FM_LANES ? left : 2 * FM_LANES;
+            real terms[2 * FM_LANES];
             if (left > FM_LANES)
-                FM_NAME(listed_squares)(rows, row_stride, list + i, left, d, panel, 2, x, z, q);
+                FM_NAME(listed_squares)(rows, row_stride, list + i, left, d, panel, 2, x, z, q + i);
             else
-                FM_NAME(listed_squares)(rows, row_stride, list + i, left, d, panel, 1, x, z, q);
-            const ptrdiff_t some = left < 2 * FM_LANES ? left : 2 * FM_LANES;
-            for (int r = 0; r < 2 * FM_LANES; r++)
-                code[r] = bounds_code(bounds_root(q[r]), scale, shift);
+                FM_NAME(listed_squares)(rows, row_stride, list + i, left, d, panel, 1, x, z, q + i);
+            for (int v = 0; v * FM_LANES < some; v++)
+                fm_store(terms + v * FM_LANES, half * fm_load(q + i + v * FM_LANES) + constant);
+            /* Which terms are the greatest yet is unpredictable: those that are not go to a place
+             * behind the rows. */
             for (ptrdiff_t r = 0; r < some; r++) {
-                to[list[i + r]] = q[r];
-                codes[list[i + r]] = (uint8_t)code[r];
+                const int32_t row = list[i + r];
+                const real term = terms[r], before = top[row];
+                const ptrdiff_t place = spare + ((row - spare) & -(ptrdiff_t)(term > before));
+                top[row] = term > before ? term : before;
+                square[place] = (float)q[i + r];
+                best[place] = (int32_t)j;
             }
+            fetch_some(&upcoming);
         }
-        total += found;
+        fetch_some(&upcoming);
+        pairs->found[j] = found;
+        pairs->computed += found;
     }
     for (ptrdiff_t i = 0; i < count; i++) {
-        const int32_t j = b->best[start + i];
-        const float root = bounds_root(((const real *)terms)[j * stride + i]);
-        b->upper[start + i] = root * b->upper_scale[j] - b->upper_shift[j];
+        const int32_t j = best[i];
+        b->best[start + i] = j;
+        b->upper[start + i] = bounds_root(square[i]) * b->upper_scale[j] - b->upper_shift[j];
     }
-    return total;
+}
+
+/* From squared distances exp(l - m) of 2 or 4 (a constant) vectors of pairs of component j, of which
+ * `some` count, or exactly 0 below the cut-off, in place; added to the sums of their rows.  A pair
+ * that has a share is open the next time as well: only those without get a bound. */
+FM_INLINE void FM_NAME(pair_exponentials)(const fm_mixture_bounds *b, ptrdiff_t j, real constant,
+                                          real *restrict terms, const int32_t *restrict list,
+                                          ptrdiff_t some, int vectors, const real *restrict top,
+                                          real *restrict sum, uint8_t *restrict codes)
+{
+    const float scale = b->code_scale[j], shift = b->code_shift[j];
+    const vec cutoff = fm_broadcast(FM_CUTOFF);
+    real tops[4 * FM_LANES], shares[4 * FM_LANES];
+    vec below[4], power[4];
+    for (ptrdiff_t i = 0; i < some; i++)
+        tops[i] = top[list[i]];
+    for (ptrdiff_t i = some; i < vectors * FM_LANES; i++)
+        tops[i] = 0;
+    for (int v = 0; v < vectors; v++) {
+        const vec most = fm_load(tops + v * FM_LANES);
+        below[v] = FM_NAME(below_top)(terms + v * FM_LANES, constant, most);
+        power[v] = fm_max(below[v], cutoff);
+    }
+    FM_NAME(exps)(power, vectors);
+    for (int v = 0; v < vectors; v++) {
+        const fm_live live = fm_not_below(below[v], cutoff);
+        fm_store(shares + v * FM_LANES, fm_keep(live, power[v]));
+    }
+    for (ptrdiff_t i = 0; i < some; i++) {
+        sum[list[i]] += shares[i];
+        if (!(shares[i] > 0))
+            codes[list[i]] = bounds_code(bounds_root(terms[i]), scale, shift);
+        terms[i] = shares[i];
+    }
+}
+
+/* Responsibilities of the pairs of one component, those that are zero left out; how many. */
+FM_INLINE ptrdiff_t FM_NAME(pairs_with_share)(real *restrict terms, int32_t *restrict list,
+                                              ptrdiff_t count, const real *restrict inverse)
+{
+    ptrdiff_t found = 0, i = 0;
+#if defined(FM_PACKS_LANES) && defined(FM_DOUBLE)
+    for (; i + 8 <= count; i += 8) {
+        const __m256i row = _mm256_loadu_si256((const __m256i *)(list + i));
+        const __m512d share =
+            _mm512_loadu_pd(terms + i) * _mm512_i32gather_pd(row, inverse, sizeof(double));
+        const __mmask8 positive = _mm512_cmp_pd_mask(share, _mm512_setzero_pd(), _CMP_GT_OQ);
+        _mm256_storeu_si256((__m256i *)(list + found), _mm256_maskz_compress_epi32(positive, row));
+        _mm512_storeu_pd(terms + found, _mm512_maskz_compress_pd(positive, share));
+        found += __builtin_popcount(positive);
+    }
+#endif
+    for (; i < count; i++) {
+        const int32_t row = list[i];
+        const real share = terms[i] * inverse[row];
+        list[found] = row;
+        terms[found] = share;
+        found += share > 0;
+    }
+    return found;
+}
+
+/* softmax.inc.h of the pairs of a block alone, the others having no share: the same operations in
+ * the same order, and so the same bits. */
+static ptrdiff_t FM_NAME(bounds_expect)(const fm_mixture_bounds *b, ptrdiff_t start,
+                                        ptrdiff_t count, const void *rows, ptrdiff_t row_stride,
+                                        ptrdiff_t d, const char *panels, ptrdiff_t panel_bytes,
+                                        const void *constants, double greatest,
+                                        fm_open_pairs *pairs, double *log_prob, fm_memory next,
+                                        void *scratch)
+{
+    const ptrdiff_t room = FM_BOUND_PADDED(count);
+    real *restrict top = scratch, *restrict sum = top + room;
+    int finite = 1;
+    ptrdiff_t live = 0;
+    if (b->renewed)
+        bounds_renew(b, start, count);
+    FM_NAME(open_pairs)(b, start, count, rows, row_stride, d, panels, panel_bytes, constants, pairs,
+                        top, next, sum + room);
+    for (ptrdiff_t i = 0; i < room; i++)
+        sum[i] = 0;
+    for (ptrdiff_t j = 0; j < b->k; j++) {
+        real *terms = (real *)pairs->shares + j * pairs->stride;
+        const int32_t *list = pairs->rows + j * pairs->stride;
+        const real constant = ((const real *)constants)[j];
+        uint8_t *codes = b->codes + start * b->k + j * room;
+        const ptrdiff_t found = pairs->found[j];
+        ptrdiff_t i = 0;
+        for (; i + 2 * FM_LANES < found; i += 4 * FM_LANES) {
+            const ptrdiff_t some = found - i < 4 * FM_LANES ? found - i : 4 * FM_LANES;
+            FM_NAME(pair_exponentials)(b, j, constant, terms + i, list + i, some, 4, top, sum,
+                                       codes);
+        }
+        if (i < found)
+            FM_NAME(pair_exponentials)(b, j, constant, terms + i, list + i, found - i, 2, top, sum,
+                                       codes);
+    }
+    for (ptrdiff_t i = 0; i < count; i += FM_TILE_ROWS) {
+        vec tops[FM_TILE_VECTORS], sums[FM_TILE_VECTORS];
+        vec log_sum[FM_TILE_VECTORS], inverse[FM_TILE_VECTORS];
+        for (int v = 0; v < FM_TILE_VECTORS; v++) {
+            tops[v] = fm_load(top + i + v * FM_LANES);
+            sums[v] = fm_load(sum + i + v * FM_LANES);
+        }
+        FM_NAME(sums_of_tile)(sums, log_sum, inverse);
+        finite &= FM_NAME(log_prob_of_tile)(tops, log_sum,
+                                            count - i < FM_TILE_ROWS ? count - i : FM_TILE_ROWS,
+                                            greatest, log_prob + i);
+        for (int v = 0; v < FM_TILE_VECTORS; v++)
+            fm_store(sum + i + v * FM_LANES, inverse[v]);
+    }
+    for (ptrdiff_t j = 0; j < b->k; j++) {
+        real *terms = (real *)pairs->shares + j * pairs->stride;
+        int32_t *list = pairs->rows + j * pairs->stride;
+        const ptrdiff_t shared = FM_NAME(pairs_with_share)(terms, list, pairs->found[j], sum);
+        pairs->found[j] = shared;
+        live += shared;
+    }
+    return finite ? live : -1;
+}
+
+/* The pairs of one component with r w > 0 (w indexed by row, NULL: 1): their rows and r w. */
+static ptrdiff_t FM_NAME(weigh_pairs)(const void *shares, const int32_t *restrict rows,
+                                      ptrdiff_t count, const double *w, int32_t *restrict list,
+                                      double *restrict out)
+{
+    const real *r = shares;
+    ptrdiff_t found = 0;
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const double value = w ? (double)r[i] * w[rows[i]] : (double)r[i];
+        list[found] = rows[i];
+        out[found] = value;
+        found += value > 0;
+    }
+    return found;
 }
 
 static void FM_NAME(bounds_take)(const fm_mixture_bounds *b, ptrdiff_t start, ptrdiff_t count,
@@ -219,30 +324,4 @@ static void FM_NAME(bounds_take)(const fm_mixture_bounds *b, ptrdiff_t start, pt
     for (ptrdiff_t i = 0; i < count; i++)
         b->upper[start + i] =
             bounds_root(square[i]) * b->upper_scale[best[i]] - b->upper_shift[best[i]];
-}
-
-static void FM_NAME(bounds_relabel)(const fm_mixture_bounds *b, ptrdiff_t start, ptrdiff_t count,
-                                    const void *shares, ptrdiff_t stride, const double *log_prob,
-                                    double greatest)
-{
-    for (ptrdiff_t i = 0; i < count; i++) {
-        const real *share = (const real *)shares + i;
-        if ((float)share[b->best[start + i] * stride] >= FM_LEAST_SHARE)
-            continue;
-        ptrdiff_t best = 0;
-        for (ptrdiff_t j = 1; j < b->k; j++)
-            best = share[j * stride] > share[best * stride] ? j : best;
-        /* q = 2 (c - ln r - ln p), and ln r is at least -0.7 for every halving above r. */
-        const float most = (float)(log_prob[i] - greatest), twice = b->twice[best];
-        float halvings = 0, at = 1;
-        for (; at > (float)share[best * stride] && halvings < 64; halvings++)
-            at /= 2;
-        const float size = __builtin_fabsf(most) + __builtin_fabsf(twice) + (float)b->k;
-        const float square = (twice - 2 * most) + halvings * 1.4f + size * FM_BOUND_SLACK;
-        b->best[start + i] = (int32_t)best;
-        b->upper[start + i] =
-            halvings < 64
-                ? bounds_root(square > 0 ? square : 0) * b->upper_scale[best] - b->upper_shift[best]
-                : INFINITY;
-    }
 }

@@ -31,6 +31,44 @@ static double FM_NAME(pack_constants)(const double *constants, ptrdiff_t k, void
     return greatest;
 }
 
+/* ln S and 1 / S of a tile's rows.  Whether S is 1 in all of them, as it is in rows far from all
+ * components but one: no logarithm, no quotient. */
+FM_INLINE int FM_NAME(sums_of_tile)(const vec *sum, vec *log_sum, vec *inverse)
+{
+    const vec one = fm_broadcast(1);
+    ivec unlike = (ivec){0};
+    for (int v = 0; v < FM_TILE_VECTORS; v++) {
+        log_sum[v] = (vec){0};
+        inverse[v] = one;
+        unlike |= sum[v] != one;
+    }
+    if (!FM_NAME(any)(unlike))
+        return 1;
+    for (int v = 0; v < FM_TILE_VECTORS; v++) {
+        log_sum[v] = sum[v];
+        inverse[v] = one / sum[v];
+    }
+    FM_NAME(logs)(log_sum, FM_TILE_VECTORS);
+    return 0;
+}
+
+/* ln p of the first rows of a tile; whether all are finite. */
+FM_INLINE int FM_NAME(log_prob_of_tile)(const vec *top, const vec *log_sum, ptrdiff_t rows,
+                                        double greatest, double *restrict log_prob)
+{
+    real kept[2][FM_TILE_ROWS];
+    for (int v = 0; v < FM_TILE_VECTORS; v++) {
+        fm_store(kept[0] + v * FM_LANES, top[v]);
+        fm_store(kept[1] + v * FM_LANES, log_sum[v]);
+    }
+    int finite = 1;
+    for (ptrdiff_t i = 0; i < rows; i++) {
+        log_prob[i] = (greatest + (double)kept[0][i]) + (double)kept[1][i];
+        finite &= log_prob[i] >= -DBL_MAX;
+    }
+    return finite;
+}
+
 /* One tile; rows > 0 of it are of the block.  mixed, whether entropies are wanted, and packs are
  * constants: a condition known only at run time may part a product from its sum, and then nothing is
  * fused.  Returns the live pairs, rows beyond the block's included. */
@@ -40,7 +78,7 @@ FM_INLINE ptrdiff_t FM_NAME(softmax_tile)(real *restrict terms, ptrdiff_t rows, 
                                           double *restrict log_prob, double *restrict entropy,
                                           int *restrict infinite)
 {
-    const vec half = fm_broadcast((real)-0.5), one = fm_broadcast(1);
+    const vec half = fm_broadcast((real)-0.5);
     vec top[FM_TILE_VECTORS], sum[FM_TILE_VECTORS], cross[FM_TILE_VECTORS];
     for (int v = 0; v < FM_TILE_VECTORS; v++) {
         top[v] = fm_broadcast(-(real)INFINITY);
@@ -53,32 +91,16 @@ FM_INLINE ptrdiff_t FM_NAME(softmax_tile)(real *restrict terms, ptrdiff_t rows, 
         }
     const ptrdiff_t live =
         FM_NAME(exponentials)(terms, k, stride, constants, mixed, packs, top, sum, cross);
-    /* Rows far from all components but one have S = 1: no logarithm, no quotient. */
-    vec log_sum[FM_TILE_VECTORS], inverse[FM_TILE_VECTORS], uncertainty[FM_TILE_VECTORS];
-    ivec unlike = (ivec){0};
-    for (int v = 0; v < FM_TILE_VECTORS; v++) {
-        log_sum[v] = (vec){0};
-        inverse[v] = one;
-        uncertainty[v] = (vec){0} - cross[v];
-        unlike |= sum[v] != one;
+    vec log_sum[FM_TILE_VECTORS], inverse[FM_TILE_VECTORS];
+    const int same = FM_NAME(sums_of_tile)(sum, log_sum, inverse);
+    if (mixed) {
+        real uncertainty[FM_TILE_ROWS];
+        for (int v = 0; v < FM_TILE_VECTORS; v++)
+            fm_store(uncertainty + v * FM_LANES, log_sum[v] - cross[v] * inverse[v]);
+        for (ptrdiff_t i = 0; i < rows; i++)
+            entropy[i] = (double)uncertainty[i];
     }
-    const int same = !FM_NAME(any)(unlike);
-    if (!same) {
-        for (int v = 0; v < FM_TILE_VECTORS; v++) {
-            log_sum[v] = sum[v];
-            inverse[v] = one / sum[v];
-        }
-        FM_NAME(logs)(log_sum, FM_TILE_VECTORS);
-        for (int v = 0; mixed && v < FM_TILE_VECTORS; v++)
-            uncertainty[v] = log_sum[v] - cross[v] * inverse[v];
-    }
-    real kept[3][FM_TILE_ROWS];
-    for (int v = 0; v < FM_TILE_VECTORS; v++) {
-        fm_store(kept[0] + v * FM_LANES, top[v]);
-        fm_store(kept[1] + v * FM_LANES, log_sum[v]);
-        if (mixed)
-            fm_store(kept[2] + v * FM_LANES, uncertainty[v]);
-    }
+    *infinite |= !FM_NAME(log_prob_of_tile)(top, log_sum, rows, greatest, log_prob);
     for (ptrdiff_t i = rows; i < FM_TILE_ROWS; i++)
         ((real *)inverse)[i] = 0;
     for (ptrdiff_t j = 0; (!same || rows < FM_TILE_ROWS) && j < k; j++)
@@ -86,14 +108,6 @@ FM_INLINE ptrdiff_t FM_NAME(softmax_tile)(real *restrict terms, ptrdiff_t rows, 
             real *to = terms + j * stride + v * FM_LANES;
             fm_store(to, fm_load(to) * inverse[v]);
         }
-    int finite = 1;
-    for (ptrdiff_t i = 0; i < rows; i++) {
-        log_prob[i] = (greatest + (double)kept[0][i]) + (double)kept[1][i];
-        finite &= log_prob[i] >= -DBL_MAX;
-    }
-    *infinite |= !finite;
-    for (ptrdiff_t i = 0; mixed && i < rows; i++)
-        entropy[i] = (double)kept[2][i];
     return live;
 }
 
