@@ -130,7 +130,7 @@ class KMeans(
     -----
     An iteration costs n K d multiply-adds on tiles with rows in the SIMD lanes, fewer where bounds
     rule centres out ("yinyang" in the report: Ding et al., ICML 2015; "hamerly": Hamerly, SDM 2010,
-    on scores; both with room for rounding).
+    the few centres that move most apart; both with room for rounding).
     Sums are exact and independent of order, so that the result has the same bits for any number of
     threads; see the README for the promises.  On Ctrl-C, fit raises KeyboardInterrupt and leaves
     the best state in the attributes, with ``fit_report_["stopped"] == "interrupt"``.

@@ -45,6 +45,7 @@
     {.move = FM_NAME(margin_centers),                                                              \
      .open = margins_open,                                                                         \
      .choose = FM_NAME(margins_choose),                                                            \
+     .meet = FM_NAME(margins_meet),                                                                \
      .scan = FM_NAME(margins_scan),                                                                \
      .settle = margins_settle}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Score margins: what they prove holds, and the labels are those of the plain scan, bit for bit."""
+"""Margins: what they prove holds, and the labels are those of the plain scan, bit for bit."""
 
 import re
 
@@ -81,8 +81,10 @@ def steps(rows, Y, centers, move, n_steps=5):
             np.testing.assert_array_equal(of_each, plain)
         assert len(set(changed)) == 1
         assert without.rows_open == rows.n
-        assert margins.rows_few == without.rows_few == 0
-        assert 0 <= failed(few) <= few.rows_few
+        assert margins.rows_few == without.rows_few == without.rows_moving == 0
+        for each in margins, few:
+            assert each.rows_only <= each.rows_moving <= each.rows_only + each.rows_few
+            assert 0 <= failed(each) <= each.rows_only + each.rows_few
         for each in margins, few:
             assert_margins_hold(each, Y, centers, labels, rows.dtype)
         centers = move(centers, labels)
@@ -90,33 +92,38 @@ def steps(rows, Y, centers, move, n_steps=5):
 
 
 def failed(margins):
-    """Rows for which their candidates were not enough."""
-    return margins.rows_few + margins.rows_met - margins.rows_open
+    """Rows for which their candidates, or movers, were not enough."""
+    return margins.rows_only + margins.rows_few + margins.rows_met - margins.rows_open
 
 
 def assert_margins_hold(margins, Y, centers, labels, dtype):
     """No margin is more than that by which a row is nearer to its centre than to others, in exact
-    distances of what the kernels see: all others, and those that are no candidates; and no row is
-    nearer to its centre than it is said to be at least."""
+    distances of what the kernels see: movers, all others, and those of them that are no candidates;
+    and no row is nearer to its centre than it is said to be at least."""
     c = centers.astype(dtype).astype(np.float64)
     scale = 2.0 ** -np.frexp(max(np.abs(Y).max(), np.abs(c).max()))[1]
     distances = scipy.spatial.distance.cdist(Y * scale, c * scale) / scale
     rows, k = np.arange(len(Y)), len(c)
     own = distances[rows, labels]
     distances[rows, labels] = np.inf
-    (nears, kept), (own_moved, moved) = margins.numbers.astype(np.float64), margins.tables
+    nears, kept, mover_margins = margins.numbers.astype(np.float64)
+    own_moved, movers = margins.own_moved[labels], margins.moving.astype(bool)
     slack = 1e-13 * distances[np.isfinite(distances)].max()
 
-    def assert_holds(kept, others):
+    def assert_holds(kept, moved, others):
         with np.errstate(invalid="ignore"):
-            left = kept - moved[labels]
+            left = kept - (own_moved + np.float32(moved)).astype(np.float64)
         # What float32 cannot hold is no number, and proves nothing.
         assert ((left <= others - own + slack) | np.isnan(left) | (left <= 0)).all()
 
     with np.errstate(invalid="ignore"):
-        near = nears - own_moved[labels]
+        near = nears - own_moved
     assert ((near <= own + slack) | np.isnan(near) | (near <= 0)).all()
-    assert_holds(kept, distances.min(axis=1))
+    others_moved, movers_moved = margins.all_moved
+    others = np.where(movers, np.inf, distances)
+    assert_holds(kept, others_moved, others.min(axis=1))
+    if movers.any():
+        assert_holds(mover_margins, movers_moved, np.where(movers, distances, np.inf).min(axis=1))
     if margins.candidates is None:
         return
     with_any = np.isfinite(margins.beyond) & (margins.beyond > np.finfo("f4").min)
@@ -126,9 +133,9 @@ def assert_margins_hold(margins, Y, centers, labels, dtype):
     for each in candidates:
         assert len(set(each[each < k])) == (each < k).sum()
         assert (each <= k).all()
-    beyond = np.hstack([distances, np.full((len(Y), 1), np.inf)])
+    beyond = np.hstack([others, np.full((len(Y), 1), np.inf)])
     beyond[np.flatnonzero(with_any)[:, np.newaxis], candidates] = np.inf
-    assert_holds(margins.beyond.astype(np.float64), beyond.min(axis=1))
+    assert_holds(margins.beyond.astype(np.float64), others_moved, beyond.min(axis=1))
 
 
 def drift(rng, shift):
@@ -254,9 +261,31 @@ def test_candidates_spare_most_rows_the_other_centers(rng, isa, dtype, d):
     rows, Y = framed(rng.normal(size=(3000, d)).astype(dtype), isa)
     _, few = steps(rows, Y, Y[:100].copy(), drift(rng, 0.02), 4)
     assert few.rows_open > 300
-    assert few.rows_few > 0.6 * few.rows_open
+    assert few.rows_few + few.rows_only > 0.6 * few.rows_open
     assert failed(few) < 0.1 * few.rows_few
     assert few.rows_met < 0.5 * few.rows_open
+
+
+@on_every_table
+@pytest.mark.parametrize("d", [8, 33, 63])
+def test_movers_spare_most_rows_the_other_centers(rng, isa, dtype, d):
+    # One center in ten moves, and others far less; then one of these does.
+    rows, Y = framed(rng.normal(size=(3000, d)).astype(dtype), isa)
+    centers, fast = Y[:100].copy(), rng.permutation(100)[:10]
+    margins, labels = margins_of(rows, Y, 100), np.full(3000, -1, dtype=np.int32)
+    for step in range(6):
+        margins.move(centers)
+        margins.assign(0, 3000, labels, 1, fresh=step == 0)
+        assert_margins_hold(margins, Y, centers, labels, rows.dtype)
+        assert set(fast) <= set(np.flatnonzero(margins.moving)) or step == 0
+        if 0 < step < 5:
+            assert margins.moving.sum() == margins.n_movers < 25
+            assert margins.rows_moving == margins.rows_only > 0.3 * 3000
+            assert margins.rows_met - failed(margins) < 0.1 * 3000
+        if step == 4:
+            fast = np.setdiff1d(np.arange(100), fast)[:1]
+        centers[fast] += rng.normal(size=(len(fast), d)) * 0.1
+        centers += rng.normal(size=centers.shape) * 1e-5
 
 
 @pytest.mark.parametrize("n_threads", [2, 3])
@@ -394,12 +423,12 @@ def test_margins_that_do_not_pay_are_given_up(every_size, monkeypatch, rng):
     auto, lloyd, plain = whole(X, "auto"), whole(X, "lloyd"), plain_fit(whole, X)
     assert_same_fit(auto, plain)
     assert_same_fit(lloyd, plain)
-    assert auto.report["reason"].startswith("margins of scores in 3 of ")
+    assert auto.report["reason"].startswith("margins in 3 of ")
     assert lloyd.report["reason"].startswith("asked for; scans in whole numbers in 3 of ")
 
 
 @pytest.mark.parametrize(
-    "memory, algorithm", [(0, "lloyd"), (3 * 3000, "lloyd"), (4 * 3000, "hamerly")]
+    "memory, algorithm", [(0, "lloyd"), (7 * 3000, "lloyd"), (8 * 3000, "hamerly")]
 )
 def test_memory_of_bounds_limits_margins(every_size, rng, memory, algorithm):
     X = rng.normal(size=(3000, 16)).astype("f4")
@@ -412,9 +441,7 @@ def test_report_counts_what_margins_left(every_size, rng):
     report = KMeans(40, init=X[:40], n_init=1, max_iter=30).fit(X).fit_report_
     assert report["algorithm"] == "hamerly"
     steps = report["e_steps"]
-    assert report["reason"].startswith(
-        f"margins of scores in {steps} of {steps} E-steps, candidates in "
-    )
+    assert report["reason"].startswith(f"margins in {steps} of {steps} E-steps, candidates in ")
     rows = 4000 * report["e_steps"]
     assert 0 < report["rows_shortlisted"] <= report["rows_scanned"] < 0.95 * rows
     doubtful = report["rows_scanned"] - report["rows_shortlisted"]

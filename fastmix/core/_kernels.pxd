@@ -401,6 +401,7 @@ cdef extern from "fm_kernels.h" nogil:
         Py_ssize_t k, d
         float *nears
         float *margins
+        float *mover_margins
         uint16_t *candidates
         float *beyond
         Py_ssize_t places
@@ -411,24 +412,38 @@ cdef extern from "fm_kernels.h" nogil:
         double *centers
         double *depths
         double *moved
+        double *steps
+        uint8_t *moving
+        int32_t *mover_panels
+        Py_ssize_t n_movers
+        Py_ssize_t most_movers
         float *own_moved
-        float *needed
+        float[2] all_moved
         int32_t numbers
+
+    ctypedef struct fm_open_rows:
+        int32_t *only
+        int32_t *few
+        int32_t *list
+        Py_ssize_t n_only, n_few, n_list
 
     const Py_ssize_t FM_MARGIN_WIDTH
     const double FM_MARGIN_LENGTH
     const Py_ssize_t FM_MOST_CANDIDATES
+    const Py_ssize_t FM_MOVER_PLACES
     Py_ssize_t FM_CANDIDATE_COLUMNS(Py_ssize_t d)
     Py_ssize_t FM_MARGIN_SCRATCH(Py_ssize_t d)
 
     ctypedef struct fm_margin_kernels:
         void (*move)(const double *c, const void *bias, fm_margins *p) noexcept nogil
-        Py_ssize_t (*open)(const fm_margins *p, const int32_t *labels, Py_ssize_t start,
-                           Py_ssize_t count, int32_t *list, int32_t *few,
-                           Py_ssize_t *n_few) noexcept nogil
+        void (*open)(const fm_margins *p, const int32_t *labels, Py_ssize_t start,
+                     Py_ssize_t count, fm_open_rows *open) noexcept nogil
         Py_ssize_t (*choose)(const fm_margins *p, const fm_matrix *x, const fm_block *block,
-                             const void *offset, double scale, const int32_t *before,
-                             int32_t *labels, int32_t *left, void *scratch) noexcept nogil
+                             const void *offset, double scale, int32_t *labels, int32_t *left,
+                             int32_t *again, Py_ssize_t *n_again, void *scratch) noexcept nogil
+        Py_ssize_t (*meet)(const fm_margins *p, const fm_matrix *x, const fm_block *block,
+                           const void *offset, double scale, int32_t *labels, int32_t *left,
+                           void *scratch) noexcept nogil
         Py_ssize_t (*scan)(const fm_margins *p, const fm_matrix *x, const fm_block *block,
                            const void *offset, double scale, int32_t *labels, int32_t *left,
                            void *scratch) noexcept nogil

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""E-steps over dense rows of few columns: score margins, where they pay."""
+"""E-steps over dense rows of few columns: margins, where they pay."""
 
 import math
 
@@ -20,8 +20,9 @@ LEAST_COLUMNS, MOST_COLUMNS = 8, 63
 MARGIN_ROW, OPEN_ROW, OPEN_COLUMN, OPEN_CENTER, OPEN_PRODUCT = 2.0, 6.0, 0.3, 0.03, 0.0125
 SCANNED_ROW = 20.0
 
-# The same of a row that meets candidates only, and of each of these (its columns are those of an
-# open row); and more of an open row that gets candidates, and of each centre that it meets.
+# The same of a row that meets candidates or movers only, and of each of these (its columns are
+# those of an open row); and more of an open row that gets candidates, and of each centre that it
+# meets.
 FEW_ROW, CANDIDATE, KEPT_ROW, KEPT_CENTER = 10.0, 1.6, 10.0, 0.05
 
 # Candidates begin where at most this part of the labels changed, and are in use while they save
@@ -38,11 +39,11 @@ USUALLY_OPEN, USUALLY_DOUBTFUL = 0.6, 0.02
 PATIENCE = 24
 
 # Bytes that they take of a row, beyond a float.
-ROW_BYTES = 4
+ROW_BYTES = 8
 
 
 class MarginAssignment(DenseAssignment):
-    """The E-steps of one run, with score margins as long as they pay, and scans in whole numbers;
+    """The E-steps of one run, with margins as long as they pay, and scans in whole numbers;
     parameters of DenseAssignment."""
 
     def __init__(self, rows, weights, k, algorithm, memory, reach):
@@ -56,10 +57,10 @@ class MarginAssignment(DenseAssignment):
             and k <= MOST_CENTERS
             and rows.n * self._dense_cost() >= LEAST_NANOSECONDS
         )
-        self.margins, self.margin_steps, self.lost = None, 0, 0
+        self.margins, self.margin_steps, self.mover_steps, self.lost = None, 0, 0, 0
         self.scans, self.scan_steps, self.scans_lost = None, 0, 0
         self.places = ScoreMargins.places(k, int(memory // rows.n) - ROW_BYTES)
-        if self._few_cost() > self._open_cost():
+        if self._few_cost(self.places) > self._open_cost():
             self.places = 0
         self.few, self.few_steps, self.few_lost, self.wait, self.next_wait = False, 0, 0, 0, WAIT
         self.serving = (
@@ -81,6 +82,7 @@ class MarginAssignment(DenseAssignment):
             self.margins = ScoreMargins(self.rows, self.k, self.length)
         self.margins.move(centers)
         self.margin_steps += 1
+        self.mover_steps += self.margins.n_movers > 0
         self.few_steps += self.few
         return self.fresh
 
@@ -107,19 +109,19 @@ class MarginAssignment(DenseAssignment):
             self.packed = True
         return self.scans.assign(start, stop, labels, threads, parts, self.weights)
 
-    def _margin_cost(self, rows_open, rows_scanned):
-        """Nanoseconds of a row where these parts of all rows are open, and scanned."""
+    def _margin_cost(self, rows_met, rows_scanned):
+        """Nanoseconds of a row where these parts of all rows meet all centres, and are scanned."""
         scanned = SCANNED_ROW + self._plain_cost()
-        return MARGIN_ROW + self._open_cost() * rows_open + scanned * rows_scanned
+        return MARGIN_ROW + self._open_cost() * rows_met + scanned * rows_scanned
 
     def _open_cost(self):
         """The same of a row that meets all centres."""
         center = OPEN_CENTER + OPEN_PRODUCT * self.rows.d
         return OPEN_ROW + self._columns_cost() + center * self.k
 
-    def _few_cost(self):
-        """The same of a row that meets its candidates."""
-        return FEW_ROW + self._columns_cost() + CANDIDATE * self.places
+    def _few_cost(self, centers):
+        """The same of a row that meets so many centres, not all."""
+        return FEW_ROW + self._columns_cost() + CANDIDATE * centers
 
     def _columns_cost(self):
         return OPEN_COLUMN * self.rows.d * self.rows.dtype.itemsize / 4
@@ -128,8 +130,8 @@ class MarginAssignment(DenseAssignment):
         """How much of a row candidates saved in this E-step."""
         margins = self.margins
         kept = (KEPT_ROW + KEPT_CENTER * self.k) * margins.rows_met
-        saved = self._open_cost() * (margins.rows_open - margins.rows_met)
-        return (saved - kept - self._few_cost() * margins.rows_few) / self.rows.n
+        saved = self._open_cost() * (margins.rows_open - margins.rows_only - margins.rows_met)
+        return (saved - kept - self._few_cost(self.places) * margins.rows_few) / self.rows.n
 
     def _decide_on_candidates(self):
         """Whether the next E-step uses candidates."""
@@ -159,7 +161,9 @@ class MarginAssignment(DenseAssignment):
         self.products += margins.rows_scanned * self.k
         self.rows_scanned += margins.rows_open
         self.rows_shortlisted += margins.rows_open - margins.rows_scanned
-        cost = self._margin_cost(margins.rows_open / n, margins.rows_scanned / n)
+        without = (margins.rows_open - margins.rows_only) / n  # would meet all
+        cost = self._margin_cost(without, margins.rows_scanned / n)
+        cost += self._few_cost(margins.n_movers + 1) * margins.rows_moving / n
         if self.few:
             cost -= self._saved()
         self._decide_on_candidates()
@@ -177,9 +181,11 @@ class MarginAssignment(DenseAssignment):
         """Why these E-steps were computed as they were."""
         why = super().reason()
         if self.margin_steps:
-            margins = f"margins of scores in {self.margin_steps} of {self.steps} E-steps"
+            margins = f"margins in {self.margin_steps} of {self.steps} E-steps"
             if self.few_steps:
                 margins += f", candidates in {self.few_steps}"
+            if self.mover_steps:
+                margins += f", movers in {self.mover_steps}"
             why = margins if self.serving else f"{margins}; then {why}"
         if self.scan_steps:
             why += f"; scans in whole numbers in {self.scan_steps} of {self.steps} E-steps"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """E-steps by scores in whole numbers, of all rows or only of those whose label their margin does
-not prove; and these may meet a few centres only.
+not prove; and these may meet a few centres only: those near them, or those that move most.
 
 The labels are those of a plain scan: what is skipped is proven (src/kernels/margins.inc.h), and
 what scores in whole numbers leave in doubt is scanned.
@@ -10,11 +10,12 @@ import numpy as np
 
 cimport cython
 from cython.parallel cimport prange, threadid
-from libc.stdint cimport int16_t, int32_t, uint16_t
+from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t
 
 from fastmix.core._kernels cimport (
     FM_CANDIDATE_COLUMNS, FM_MARGIN_LENGTH, FM_MARGIN_SCRATCH,
-    FM_MARGIN_WIDTH, FM_MOST_CANDIDATES, address, fm_block, fm_margin_kernels, fm_margins,
+    FM_MARGIN_WIDTH, FM_MOST_CANDIDATES, FM_MOVER_PLACES, address, fm_block, fm_margin_kernels,
+    fm_margins, fm_open_rows,
 )
 from fastmix.core._threads cimport Locks, enter, leave
 from fastmix.core._tiles cimport Scratch, TileRows, piece_of, take
@@ -29,6 +30,8 @@ MOST_LENGTH, MOST_CENTERS = 2.0**100, 2**15
 
 # Candidates of a row at least, and the part of all centres that they are at most.
 LEAST_PLACES, MOST_PART = 6, 4
+# Movers are at most this part of all centres.
+MOVERS_PART = 4
 
 # Rows of one piece of work: so many that the last tile of those that are scanned counts for little
 # (1M x 32, K=256: 1,024 took 10 to 15 ns a row more), so few that the threads end at about the same
@@ -38,8 +41,8 @@ cdef Py_ssize_t MIN_PIECE_ROWS = 512, MAX_PIECE_ROWS = 4096, THREAD_PIECES = 8
 
 cdef struct Work:
     # A thread's memory, carved out of one allocation.
-    int32_t *list
-    int32_t *few
+    fm_open_rows open
+    int32_t *again
     int32_t *left
     int32_t *at
     int32_t *labels
@@ -71,17 +74,19 @@ cdef class ScoreMargins:
         Whether margins are kept; without, every E-step scans all rows.
     """
 
-    # Rows of the E-step so far: whose label margins do not prove; that met their candidates; that
-    # met all centres, some of those among them; that kernel assign scanned.
-    cdef readonly Py_ssize_t rows_open, rows_few, rows_met, rows_scanned
+    # Rows of the E-step so far: whose label margins do not prove; of these, whose margin over
+    # movers alone does not; that met movers; that met their candidates; that met all centres, some
+    # of those among them; that kernel assign scanned.
+    cdef readonly Py_ssize_t rows_open, rows_only, rows_moving, rows_few, rows_met, rows_scanned
     cdef TileRows rows
     cdef const fm_margin_kernels *kernels
     cdef fm_margins p
     cdef Py_ssize_t k, piece_rows
     cdef void *panel
     cdef void *bias
-    # Distances of the rows to their centres, and margins; what moves take off them, by label.
-    cdef readonly object numbers, tables
+    # Distances of the rows to their centres, and margins over the others and movers; what moves of
+    # its own centre take off them, by label.
+    cdef readonly object numbers, own_moved, moving
     # Candidates of the rows, and how far their labels are ahead of all others, as margins.
     cdef readonly object candidates, beyond
     cdef object memory, panels, codes, starts, kept
@@ -90,26 +95,41 @@ cdef class ScoreMargins:
         cdef Py_ssize_t padded_k = (k + FM_MARGIN_WIDTH - 1) // FM_MARGIN_WIDTH * FM_MARGIN_WIDTH
         self.rows, self.k = rows, k
         self.kernels = rows.isa.margins_f32 if rows.kernels.itemsize == 4 else rows.isa.margins_f64
-        self.numbers = np.empty((2, rows.n if keep else 0), dtype=np.float32)
-        self.panels = np.zeros(padded_k * ((rows.d + 1) // 2), dtype=np.int32)
+        self.numbers = np.empty((3, rows.n if keep else 0), dtype=np.float32)
+        self.panels = np.zeros((padded_k + FM_MOVER_PLACES) * ((rows.d + 1) // 2), dtype=np.int32)
         self.codes = np.zeros((k + 1, FM_CANDIDATE_COLUMNS(rows.d)), dtype=np.int16)
         self.starts = np.zeros(padded_k + 1, dtype=np.int32)
-        self.kept = np.zeros((rows.d + 2, k))
-        self.tables = np.zeros((2, padded_k), dtype=np.float32)
+        self.kept = np.zeros((rows.d + 3, k))
+        self.own_moved = np.zeros(padded_k, dtype=np.float32)
+        self.moving = np.zeros(k, dtype=np.uint8)
         self.p.k, self.p.d = k, rows.d
-        self.p.nears = self.p.margins = NULL
+        self.p.most_movers = min(FM_MOVER_PLACES, k // MOVERS_PART)
+        self.p.nears = self.p.margins = self.p.mover_margins = NULL
         if keep:
             self.p.nears = <float *>address(self.numbers)
             self.p.margins = self.p.nears + rows.n
+            self.p.mover_margins = self.p.margins + rows.n
         self.p.numbers = 2 ** int(padded_k).bit_length() - 1
         self.p.unit = max(length, 1e-30) / FM_MARGIN_LENGTH
         self.p.panels = <int32_t *>address(self.panels)
+        self.p.mover_panels = self.p.panels + padded_k * ((rows.d + 1) // 2)
         self.p.codes = <int16_t *>address(self.codes)
         self.p.starts = <int32_t *>address(self.starts)
         self.p.depths = <double *>address(self.kept)
-        self.p.moved, self.p.centers = self.p.depths + k, self.p.depths + 2 * k
-        self.p.own_moved = <float *>address(self.tables)
-        self.p.needed = self.p.own_moved + padded_k
+        self.p.moved, self.p.steps = self.p.depths + k, self.p.depths + 2 * k
+        self.p.centers = self.p.depths + 3 * k
+        self.p.moving = <uint8_t *>address(self.moving)
+        self.p.own_moved = <float *>address(self.own_moved)
+
+    @property
+    def n_movers(self):
+        """Centres that have margins of their own."""
+        return self.p.n_movers
+
+    @property
+    def all_moved(self):
+        """What moves of all others, and of all movers, take off the margins of a row."""
+        return self.p.all_moved[0], self.p.all_moved[1]
 
     @staticmethod
     def serves(TileRows rows):
@@ -139,8 +159,10 @@ cdef class ScoreMargins:
         cdef Work w
         cdef Py_ssize_t n = self.piece_rows
         cdef char *at = memory
-        w.list = <int32_t *>take(&at, 4 * (n + 16))
-        w.few = <int32_t *>take(&at, 4 * (n + 16))
+        w.open.list = <int32_t *>take(&at, 4 * (n + 16))
+        w.open.few = <int32_t *>take(&at, 4 * (n + 16))
+        w.open.only = <int32_t *>take(&at, 4 * (n + 16))
+        w.again = <int32_t *>take(&at, 4 * n)
         w.left = <int32_t *>take(&at, 4 * (n + 1))
         w.at = <int32_t *>take(&at, 4 * n)
         w.labels = <int32_t *>take(&at, 4 * n)
@@ -160,7 +182,8 @@ cdef class ScoreMargins:
         """The centres of the next E-step, (k, d) float64 in the frame."""
         self.panel = self.rows._panel(centers, self.rows.kernels.panel_width, &self.bias)
         self.kernels.move(&centers[0, 0], self.bias, &self.p)
-        self.rows_open = self.rows_few = self.rows_met = self.rows_scanned = 0
+        self.rows_open = self.rows_only = self.rows_moving = 0
+        self.rows_few = self.rows_met = self.rows_scanned = 0
 
     def assign(self, Py_ssize_t start, Py_ssize_t stop, int32_t[::1] labels, int n_threads,
                double[:, :, :, ::1] sums=None, const double[::1] weights=None, bint fresh=False):
@@ -185,8 +208,10 @@ cdef class ScoreMargins:
             n_changed += self._assign(start + piece * size, min(stop, start + (piece + 1) * size),
                                       &labels[0], memory, shared, w, to, locks, fresh, count)
         leave()
-        n_open, few, met, scanned = counts.sum(axis=0)[:4]
+        n_open, only, moving, few, met, scanned = counts.sum(axis=0)[:6]
         self.rows_open += n_open
+        self.rows_only += only
+        self.rows_moving += moving
         self.rows_few += few
         self.rows_met += met
         self.rows_scanned += scanned
@@ -197,43 +222,62 @@ cdef class ScoreMargins:
                             bint fresh, Py_ssize_t *counts) noexcept nogil:
         cdef Work w = self._work(memory + threadid() * self._work(NULL).bytes)
         cdef Scratch s = self.rows._of_thread(shared, 0)
-        cdef Py_ssize_t n = stop - start, few = 0, met, i, left, changed
+        cdef Py_ssize_t few = 0, only = 0, i, left, changed
         cdef Py_ssize_t *count = counts + 8 * threadid()
         cdef fm_block b
-        b.rows, b.start, b.count = NULL, start, n
+        b.rows, b.start, b.count = NULL, start, stop - start
         if not fresh and self.p.margins != NULL:
-            n = self.kernels.open(&self.p, labels, start, n, w.list, w.few, &few)
+            self.kernels.open(&self.p, labels, start, b.count, &w.open)
+            few, only = w.open.n_few, w.open.n_only
             for i in range(few):
-                w.rows[i] = start + w.few[i]
-            for i in range(n):
-                w.rows[few + i] = start + w.list[i]
-            b.rows, b.count = w.rows, few + n
-        met = n
-        if few:
-            left = self._choose(&b, &w, few, labels, &met)
+                w.rows[i] = start + w.open.few[i]
+            for i in range(only):
+                w.rows[few + i] = start + w.open.only[i]
+            for i in range(w.open.n_list):
+                w.rows[few + only + i] = start + w.open.list[i]
+            b.rows, b.count = w.rows, few + only + w.open.n_list
+        if few or only:
+            left = self._choose(&b, &w, labels, count)
         else:
+            count[4] += b.count
             left = self.kernels.scan(&self.p, &self.rows.x, &b, self.rows.pack_offset,
                                      self.rows.scale, w.labels, w.left, w.codes)
         self._scan(&b, &w, &s, left)
         count[0] += b.count
-        count[1] += few
-        count[2] += met
-        count[3] += left
+        count[1] += only
+        count[3] += few
+        count[5] += left
         changed = self.rows.isa.exact.changes(w.labels, &b, labels, w.changed, w.added, w.removed)
         self.rows._move_rows(w.changed, changed, w.added, w.removed, weights, sums, self.k, locks,
                              s.sums)
         return changed
 
-    cdef Py_ssize_t _choose(self, const fm_block *b, Work *w, Py_ssize_t few,
-                            const int32_t *labels, Py_ssize_t *met) noexcept nogil:
-        """Labels of the block, whose first rows may have theirs from few candidates: how many rows
-        are in doubt, and w.left; met: how many met all centres."""
-        cdef Py_ssize_t i, left, n
+    cdef Py_ssize_t _choose(self, const fm_block *b, Work *w, const int32_t *labels,
+                            Py_ssize_t *count) noexcept nogil:
+        """Labels of the block, whose first rows may meet their candidates only, and the next ones
+        movers only: how many rows are in doubt, and w.left."""
+        cdef Py_ssize_t few = w.open.n_few, some = few + w.open.n_only, again = 0, n = 0, i, left
         cdef fm_block part
+        for i in range(some):
+            w.labels[i] = labels[b.rows[i]]
         part.rows, part.start, part.count = b.rows, 0, few
-        n = self.kernels.choose(&self.p, &self.rows.x, &part, self.rows.pack_offset,
-                                self.rows.scale, labels, w.labels, w.at, w.codes)
-        for i in range(few, b.count):
+        if few:
+            n = self.kernels.choose(&self.p, &self.rows.x, &part, self.rows.pack_offset,
+                                    self.rows.scale, w.labels, w.at, w.again, &again, w.codes)
+        for i in range(few, some):
+            w.again[again] = i
+            again += 1
+        for i in range(again):
+            w.rows_met[i], w.found[i] = b.rows[w.again[i]], w.labels[w.again[i]]
+        part.rows, part.count = w.rows_met, again
+        left = self.kernels.meet(&self.p, &self.rows.x, &part, self.rows.pack_offset,
+                                 self.rows.scale, w.found, w.left, w.codes)
+        for i in range(again):
+            w.labels[w.again[i]] = w.found[i]
+        for i in range(left):
+            w.at[n] = w.again[w.left[i]]
+            n += 1
+        for i in range(some, b.count):
             w.at[n] = i
             n += 1
         for i in range(n):
@@ -245,7 +289,8 @@ cdef class ScoreMargins:
             w.labels[w.at[i]] = w.found[i]
         for i in range(left):
             w.left[i] = w.at[w.left[i]]
-        met[0] = n
+        count[2] += again
+        count[4] += n
         return left
 
     cdef void _scan(self, const fm_block *b, Work *w, Scratch *s, Py_ssize_t left) noexcept nogil:

@@ -2,7 +2,8 @@
 /* Candidates of a row: its label, and other centres whose scores were the greatest when it last met
  * all of them.  How far its label was ahead of all that are none is kept as margins are
  * (margins.inc.h): until moves have used that up, a row whose margin is used up need only meet its
- * candidates.  What does not depend on the dtype; codes and scores are those of margin_scan.inc.h.
+ * candidates; and movers, where its margin over these is used up as well.  What does not depend on
+ * the dtype; codes and scores are those of margin_scan.inc.h.
  *
  * Which ones: a scan keeps the two greatest keys of each of FM_CANDIDATE_PARTS parts of the centres,
  * and candidates are the greatest of these.  A third centre of one part, where it is near, is then
@@ -25,17 +26,17 @@ FM_MARGIN_INLINE fm_short_floats candidate_sizes(const int16_t *restrict codes, 
     return margin_length(__builtin_convertvector(fm_short_sums(sums), fm_short_floats), p);
 }
 
-/* The two greatest scores of sixteen rows among their candidates, number [place][row], the first
+/* The two greatest scores of sixteen rows among `places` centres, number [place][row], the first
  * one's label, and the score of the label before, or 0.  stride: of codes, FM_CANDIDATE_COLUMNS(d). */
 FM_MARGIN_INLINE void candidate_scores(const int16_t *restrict codes, ptrdiff_t stride,
                                        const fm_margins *p, const int32_t *restrict number,
-                                       fm_short_counts before, fm_short_floats *first,
-                                       fm_short_floats *second, fm_short_counts *label,
-                                       fm_short_counts *own)
+                                       ptrdiff_t places, fm_short_counts before,
+                                       fm_short_floats *first, fm_short_floats *second,
+                                       fm_short_counts *label, fm_short_counts *own)
 {
     fm_short_floats most = {0}, next = {0};
     fm_short_counts at = {0}, mine = {0};
-    for (ptrdiff_t place = 0; place < p->places; place++, number += 16) {
+    for (ptrdiff_t place = 0; place < places; place++, number += 16) {
         fm_short_counts sums[16];
         FM_MARGIN_UNROLL
         for (int r = 0; r < 16; r++) {

@@ -84,84 +84,6 @@ FM_INLINE void FM_NAME(margin_rows)(const fm_margins *p, const fm_matrix *x, con
     }
 }
 
-static ptrdiff_t FM_NAME(margins_choose)(const fm_margins *p, const fm_matrix *x,
-                                         const fm_block *block, const void *offset, double scale,
-                                         const int32_t *before, int32_t *labels, int32_t *left,
-                                         void *scratch)
-{
-    const ptrdiff_t stride = FM_CANDIDATE_COLUMNS(p->d), places = p->places, ahead = 48;
-    int16_t *const codes = scratch;
-    void *const row = codes + stride * 16 + 32;
-    ptrdiff_t found = 0;
-    memset(codes, 0, (size_t)(stride * 16) * sizeof *codes); /* what is no column stays zero */
-    for (ptrdiff_t at = 0; at < block->count; at += 16) {
-        const ptrdiff_t here = block->count - at, some = here < 16 ? here : 16;
-        const fm_block rows = {block->rows + at, 0, here};
-        int32_t number[16 * FM_MOST_CANDIDATES], label[16], changed[16];
-        float kept[16], margin[16], near[16];
-        fm_short_floats first, second, least;
-        fm_short_counts best, own;
-        FM_NAME(margin_rows)(p, x, &rows, some, offset, (real)scale, codes, stride, row);
-        for (ptrdiff_t r = 0; r < 16; r++) {
-            const ptrdiff_t i = rows.rows[r < some ? r : 0];
-            const uint16_t *from = p->candidates + i * places;
-            if (r + ahead < here)
-                __builtin_prefetch(p->candidates + rows.rows[r + ahead] * places, 0, 3);
-            for (ptrdiff_t place = 0; place < places; place++)
-                number[16 * place + r] = from[place];
-            label[r] = before[i], kept[r] = p->beyond[i];
-        }
-        const fm_short_counts was = *(const fm_short_counts *)label;
-        if (stride <= 32)
-            candidate_scores(codes, 32, p, number, was, &first, &second, &best, &own);
-        else if (stride <= 64)
-            candidate_scores(codes, 64, p, number, was, &first, &second, &best, &own);
-        else
-            candidate_scores(codes, stride, p, number, was, &first, &second, &best, &own);
-        const fm_short_floats sizes = candidate_sizes(codes, stride, p);
-        const fm_short_floats error = sizes * p->size_error + p->error;
-        const fm_short_floats square = margin_square(p, sizes, first, error, &least);
-        const fm_short_floats clear =
-            __builtin_convertvector((fm_short_counts)first - (fm_short_counts)second,
-                                    fm_short_floats) *
-                p->score_unit -
-            2 * error;
-        const fm_short_floats gain =
-            __builtin_convertvector((fm_short_counts)first - own, fm_short_floats) * p->score_unit -
-            2 * error;
-        /* Those beyond are as far behind the new label as behind the old one, and what that is. */
-        const fm_short_counts other = best != was;
-        const fm_short_floats spent = fm_short_take(p->needed, label);
-        const fm_short_floats kept_before = *(const fm_short_floats *)kept;
-        fm_short_floats now = kept_before - spent;
-        now += (fm_short_floats)(other & (fm_short_counts)margin_ahead(gain, square));
-        now -= FM_MARGIN_ROUNDING *
-               (spent + fm_short_max(kept_before, -kept_before) + fm_short_max(now, -now));
-        const uint32_t proven =
-            margin_proves(p, now, least) &
-            (uint32_t)fm_short_reach(clear, FLT_MIN - (fm_short_floats){0}) &
-            (uint32_t)fm_short_reach((fm_short_floats)own, FLT_MIN - (fm_short_floats){0});
-        *(fm_short_counts *)changed = other;
-        *(fm_short_counts *)label = best;
-        *(fm_short_floats *)margin =
-            margin_kept(p->needed, fm_short_min(margin_ahead(clear, square), now), label);
-        *(fm_short_floats *)kept = margin_kept(p->needed, now, label);
-        *(fm_short_floats *)near = margin_kept(p->own_moved, least, label);
-        for (ptrdiff_t r = 0; r < some; r++) {
-            if (!(proven >> r & 1)) {
-                left[found++] = (int32_t)(at + r);
-                continue;
-            }
-            labels[at + r] = label[r];
-            p->margins[rows.rows[r]] = margin[r];
-            p->nears[rows.rows[r]] = near[r];
-            if (changed[r])
-                p->beyond[rows.rows[r]] = kept[r];
-        }
-    }
-    return found;
-}
-
 static ptrdiff_t FM_NAME(margins_scan)(const fm_margins *p, const fm_matrix *x,
                                        const fm_block *block, const void *offset, double scale,
                                        int32_t *labels, int32_t *left, void *scratch)
@@ -181,19 +103,17 @@ static ptrdiff_t FM_NAME(margins_scan)(const fm_margins *p, const fm_matrix *x,
         fm_short_counts label[FM_MARGIN_VECTORS];
         /* near and margin: those of rows in doubt are as settle takes them. */
         float near[FM_MARGIN_ROWS], margin[FM_MARGIN_ROWS], more[FM_MARGIN_ROWS];
+        float mover_margin[FM_MARGIN_ROWS];
         uint64_t clear = 0;
         ptrdiff_t index[FM_MARGIN_ROWS];
         FM_NAME(margin_rows)(p, x, &rows, some, offset, (real)scale, codes, columns, row);
-        for (ptrdiff_t r = 0; r < FM_MARGIN_ROWS; r += 16)
-            for (ptrdiff_t t = 0; t < columns; t += 8)
-                margin_columns(codes + r * columns + t, columns, tile + t / 2 * FM_MARGIN_ROWS + r,
-                               FM_MARGIN_ROWS);
+        margin_tile(codes, columns, columns, tile);
         for (ptrdiff_t r = 0; r < some; r++)
             index[r] = rows.rows ? rows.rows[r] : rows.start + r;
         if (p->places)
-            margin_keys(tile, p, 1, first, second, parts, others);
+            margin_keys(tile, p, p->panels, p->starts, p->k, 1, first, second, parts, others);
         else
-            margin_keys(tile, p, 0, first, second, parts, others);
+            margin_two(tile, p, p->panels, p->starts, p->k, first, second);
         for (int v = 0; v < FM_MARGIN_VECTORS; v++) {
             const ptrdiff_t those = some > 16 * v ? some - 16 * v : 0;
             fm_short_floats beyond = {0}, least;
@@ -211,19 +131,22 @@ static ptrdiff_t FM_NAME(margins_scan)(const fm_margins *p, const fm_matrix *x,
             if (!p->margins)
                 continue;
             const fm_short_floats square = margin_square(p, sizes, first[v], error, &least);
-            *(fm_short_floats *)(margin + 16 * v) = fm_short_pick(
-                sure, margin_kept(p->needed, margin_ahead(gap, square), labels_here), square);
+            const fm_short_floats own = fm_short_take(p->own_moved, labels_here);
+            const fm_short_floats lead = margin_ahead(gap, square), spent = own + p->all_moved[0];
+            *(fm_short_floats *)(margin + 16 * v) =
+                fm_short_pick(sure, margin_kept(spent, lead), square);
+            *(fm_short_floats *)(mover_margin + 16 * v) = margin_kept(own + p->all_moved[1], lead);
             *(fm_short_floats *)(near + 16 * v) =
-                fm_short_pick(sure, margin_kept(p->own_moved, least, labels_here), least);
+                fm_short_pick(sure, margin_kept(own, least), least);
             if (p->places)
                 *(fm_short_floats *)(more + 16 * v) = margin_kept(
-                    p->needed,
+                    spent,
                     margin_ahead(margin_lead(p, first[v], beyond) * p->score_unit - 2 * error,
-                                 square),
-                    labels_here);
+                                 square));
         }
         for (ptrdiff_t r = 0; p->margins && r < some; r++) {
             p->margins[index[r]] = margin[r];
+            p->mover_margins[index[r]] = mover_margin[r];
             p->nears[index[r]] = near[r];
             if (p->places)
                 p->beyond[index[r]] = more[r];
@@ -244,7 +167,7 @@ static void FM_NAME(margin_centers)(const double *c, const void *biases, fm_marg
     const real *bias = biases;
     const ptrdiff_t k = p->k, d = p->d, pairs = (d + 1) / 2;
     const double more = 1 + 0x1p-40, s = p->unit;
-    double norm = 0, most_bias = 0, moved = 0, error = 0;
+    double norm = 0, most_bias = 0, error = 0;
     for (ptrdiff_t j = 0; j < k; j++) {
         const double depth = -(double)bias[j];
         double square = 0, shift = 0, *before = p->centers + j * d;
@@ -258,13 +181,10 @@ static void FM_NAME(margin_centers)(const double *c, const void *biases, fm_marg
         norm = length > norm ? length : norm;
         most_bias = depth > most_bias ? depth : most_bias;
         p->depths[j] = depth;
-        if (!p->started)
-            continue;
-        const double far = __builtin_sqrt(shift) * more;
-        p->moved[j] = (p->moved[j] + far) * more;
-        moved = far > moved ? far : moved;
+        p->steps[j] = p->started ? __builtin_sqrt(shift) * more : 0;
+        p->moved[j] = (p->moved[j] + p->steps[j]) * more;
     }
-    p->most_moved = (p->most_moved + moved) * more;
+    margins_group(p);
     p->started = 1;
     /* Scores of at most 2^29, and biases of at most 2^28, about a middle of 2^30; and the unit of a
      * score is no subnormal float. */
@@ -290,8 +210,15 @@ static void FM_NAME(margin_centers)(const double *c, const void *biases, fm_marg
             const double shift = usable ? -p->depths[j] / s * inverse : 0;
             p->starts[j] = (1 << 30) + (int32_t)((shift + round) - round);
             p->own_moved[j] = (float)p->moved[j] * (1 + FM_MARGIN_ROUNDING);
-            p->needed[j] = (float)(p->moved[j] + p->most_moved) * (1 + FM_MARGIN_ROUNDING);
         }
+    }
+    for (ptrdiff_t i = 0; p->n_movers && i < FM_MOVER_PLACES; i++) {
+        const ptrdiff_t j = p->movers[i];
+        p->mover_starts[i] = p->starts[j];
+        for (ptrdiff_t t = 0; t < pairs; t++)
+            memcpy(p->mover_panels + (i / FM_MARGIN_WIDTH * pairs + t) * FM_MARGIN_WIDTH +
+                       i % FM_MARGIN_WIDTH,
+                   p->codes + j * FM_CANDIDATE_COLUMNS(d) + 2 * t, sizeof *p->mover_panels);
     }
     /* A score of kernel assign is off by so much of |bias| + |x| |c|, or where it underflows.  A
      * gap of a row's code is at most half a unit, and what floats round. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Labels that stay proven while centres move little: the bounds of Hamerly (2010), as one number for
- * each row.  What of it does not depend on the dtype.
+ * each row, or two.  What of it does not depend on the dtype.
  *
  * The margin of a row is the least by which it is nearer to the centre of its label than to all
  * others, D_2 - D_1.  A centre that moves by m changes its distance by m at most: a label stays
@@ -12,24 +12,18 @@
  * With D_1 at most u, scores that differ by g or more are of distances that differ by
  * 2 g / (u + (u^2 + 2 g)^(1/2)) at least.
  *
+ * When most centres have come to rest, a few still move far, and would use up the margins of all
+ * rows.  These, the movers, have a margin of their own: a row whose margin over the others is not
+ * used up need only meet its own centre and them.
+ *
  * Rows whose margin is used up are scanned in whole numbers (margin_scan.inc.h), those that these
  * leave in doubt by kernel assign_leads.
  */
+/* Movers are chosen anew where another centre moves farther than so many times what would be the
+ * farthest of the others then. */
+#define FM_MOVERS_RATIO 2.5
 /* Covers the roundings of a few float operations, relative to the largest number that enters. */
 #define FM_MARGIN_ROUNDING 0x1p-20f
-#ifdef __AVX512F__
-#define FM_MARGIN_UNROLL FM_UNROLL
-#define FM_MARGIN_INLINE FM_INLINE
-#else
-/* Tables of shorter vectors serve tests only, and this takes minutes to compile for them. */
-#define FM_MARGIN_UNROLL
-#define FM_MARGIN_INLINE static __attribute__((noinline))
-#endif
-/* Rows that are scanned at a time. */
-#define FM_MARGIN_VECTORS 4
-#define FM_MARGIN_ROWS (16 * FM_MARGIN_VECTORS)
-/* A score below all that there are, and a normal float. */
-#define FM_MARGIN_NONE (1 << 24)
 
 /* Whether distances differ by so much, for sixteen rows at least as far from their centres as near,
  * that no rounding hides it: in the bits of the result. */
@@ -41,61 +35,152 @@ FM_INLINE uint32_t margin_proves(const fm_margins *p, fm_short_floats left, fm_s
     return (uint32_t)fm_short_reach(gap, p->hidden - zero);
 }
 
-/* Bit r of 16: whether the label of a row is not proven; few, where it has candidates: and whether
- * it is one of these. */
-FM_INLINE uint32_t margin_flags(const fm_margins *p, const int32_t *label, const float *near,
-                                const float *margin, const float *beyond, uint32_t *few)
+/* What is left of margins of sixteen rows over the others (which: 0) or movers (1), from what is
+ * kept, and what moves of their own centres take off. */
+FM_INLINE fm_short_floats margin_left(const fm_margins *p, int which, const float *kept,
+                                      fm_short_floats own)
 {
-    const fm_short_floats needed = fm_short_take(p->needed, label);
-    const fm_short_floats close =
-        *(const fm_short_floats *)near - fm_short_take(p->own_moved, label);
-    const uint32_t open =
-        0xffff ^ margin_proves(p, *(const fm_short_floats *)margin - needed, close);
-    if (p->places && open)
-        *few = open & margin_proves(p, *(const fm_short_floats *)beyond - needed, close);
-    else
-        *few = 0;
-    return open;
+    return *(const fm_short_floats *)kept - (own + p->all_moved[which]);
 }
 
-static ptrdiff_t margins_open(const fm_margins *p, const int32_t *labels, ptrdiff_t start,
-                              ptrdiff_t count, int32_t *list, int32_t *few, ptrdiff_t *n_few)
+/* Flags of sixteen rows, bit r of 16. */
+typedef struct {
+    uint32_t only, few, rest;
+} margin_flags;
+
+FM_INLINE margin_flags margin_open(const fm_margins *p, const int32_t *label, const float *near,
+                                   const float *margin, const float *mover_margin,
+                                   const float *beyond)
+{
+    const fm_short_floats own = fm_short_take(p->own_moved, label);
+    const fm_short_floats close = *(const fm_short_floats *)near - own;
+    const uint32_t others = margin_proves(p, margin_left(p, 0, margin, own), close);
+    uint32_t movers = 0xffff, few = 0;
+    if (p->n_movers)
+        movers = margin_proves(p, margin_left(p, 1, mover_margin, own), close);
+    if (p->places && others != 0xffff)
+        few = ~others & margin_proves(p, margin_left(p, 0, beyond, own), close);
+    return (margin_flags){others & ~movers, few, 0xffff & ~others & ~few};
+}
+
+FM_INLINE void margin_list(fm_open_rows *open, margin_flags flags, uint32_t all, ptrdiff_t at)
+{
+    if (flags.only)
+        open->n_only += fm_list_flags(flags.only & all, (int32_t)at, open->only + open->n_only);
+    if (flags.few)
+        open->n_few += fm_list_flags(flags.few & all, (int32_t)at, open->few + open->n_few);
+    open->n_list += fm_list_flags(flags.rest & all, (int32_t)at, open->list + open->n_list);
+}
+
+/* Margins of sixteen rows for other movers than before: the least of both is true of both. */
+FM_INLINE void margin_merge(const fm_margins *p, const int32_t *label, float *margin,
+                            float *mover_margin, float *beyond)
+{
+    const fm_short_floats zero = {0}, own = fm_short_take(p->own_moved, label);
+    const fm_short_floats others = *(const fm_short_floats *)margin;
+    const fm_short_floats movers = *(const fm_short_floats *)mover_margin;
+    fm_short_floats size = own + (p->before[0] + p->before[1]) + fm_short_max(others, -others);
+    fm_short_floats least = others - p->before[0], further = zero + FLT_MAX;
+    if (p->had_movers) {
+        size += fm_short_max(movers, -movers);
+        further = movers - p->before[1];
+        least = fm_short_min(least, further);
+    }
+    const fm_short_floats rounding = 2 * FM_MARGIN_ROUNDING * size;
+    *(fm_short_floats *)margin = least + p->before[0] - rounding;
+    *(fm_short_floats *)mover_margin = least + p->before[1] - rounding;
+    if (beyond) {
+        const fm_short_floats kept = *(const fm_short_floats *)beyond;
+        *(fm_short_floats *)beyond =
+            fm_short_min(kept - p->before[0], further) + p->before[0] -
+            (rounding + 2 * FM_MARGIN_ROUNDING * fm_short_max(kept, -kept));
+    }
+}
+
+static void margins_open(const fm_margins *p, const int32_t *labels, ptrdiff_t start,
+                         ptrdiff_t count, fm_open_rows *open)
 {
     const ptrdiff_t whole = count / 16 * 16, left = count - whole;
-    const float *const beyond = p->places ? p->beyond + start : NULL;
-    ptrdiff_t found = 0, chosen = 0;
-    uint32_t some = 0;
+    float *const beyond = p->places ? p->beyond + start : NULL;
+    open->n_only = open->n_few = open->n_list = 0;
     for (ptrdiff_t at = 0; at < whole; at += 16) {
         const ptrdiff_t x = start + at;
-        const uint32_t open = margin_flags(p, labels + x, p->nears + x, p->margins + x,
-                                           p->places ? beyond + at : NULL, &some);
-        found += fm_list_flags(open & ~some, (int32_t)at, list + found);
-        if (some)
-            chosen += fm_list_flags(some, (int32_t)at, few + chosen);
+        float *const more = beyond ? beyond + at : NULL;
+        if (p->merges)
+            margin_merge(p, labels + x, p->margins + x, p->mover_margins + x, more);
+        margin_list(
+            open,
+            margin_open(p, labels + x, p->nears + x, p->margins + x, p->mover_margins + x, more),
+            0xffff, at);
     }
     if (left) {
         const ptrdiff_t x = start + whole;
-        const uint32_t all = (1u << left) - 1;
+        const size_t size = (size_t)left * sizeof(float);
         int32_t label[16] = {0};
-        float near[16] = {0}, margin[16] = {0}, more[16] = {0};
-        memcpy(label, labels + x, (size_t)left * sizeof *label);
-        memcpy(near, p->nears + x, (size_t)left * sizeof *near);
-        memcpy(margin, p->margins + x, (size_t)left * sizeof *margin);
-        if (p->places)
-            memcpy(more, beyond + whole, (size_t)left * sizeof *more);
-        const uint32_t open = margin_flags(p, label, near, margin, more, &some) & all;
-        found += fm_list_flags(open & ~some, (int32_t)whole, list + found);
-        chosen += fm_list_flags(some & all, (int32_t)whole, few + chosen);
+        float near[16] = {0}, margin[16] = {0}, mover_margin[16] = {0}, more[16] = {0};
+        memcpy(label, labels + x, size);
+        memcpy(near, p->nears + x, size);
+        memcpy(margin, p->margins + x, size);
+        memcpy(mover_margin, p->mover_margins + x, size);
+        if (beyond)
+            memcpy(more, beyond + whole, size);
+        if (p->merges) {
+            margin_merge(p, label, margin, mover_margin, beyond ? more : NULL);
+            memcpy(p->margins + x, margin, size);
+            memcpy(p->mover_margins + x, mover_margin, size);
+            if (beyond)
+                memcpy(beyond + whole, more, size);
+        }
+        margin_list(open, margin_open(p, label, near, margin, mover_margin, more), (1u << left) - 1,
+                    whole);
     }
-    *n_few = chosen;
-    return found;
 }
 
-/* What a margin of so much now is kept as: moves so far are added. */
-FM_INLINE fm_short_floats margin_kept(const float *spent, fm_short_floats now, const int32_t *label)
+/* Movers, and how far the others and these have moved, from the steps of all centres. */
+static void margins_group(fm_margins *p)
 {
-    const fm_short_floats more = fm_short_take(spent, label);
-    return now + more - FM_MARGIN_ROUNDING * (more + fm_short_max(now, -now));
+    const ptrdiff_t most = p->most_movers;
+    double farthest[FM_MOVER_PLACES + 1] = {0}, moved[2] = {0}, others = 0;
+    int32_t who[FM_MOVER_PLACES + 1] = {0};
+    for (ptrdiff_t j = 0; j < p->k; j++) {
+        const double step = p->steps[j];
+        if (!p->moving[j])
+            others = step > others ? step : others;
+        if (!(step > farthest[most]))
+            continue;
+        ptrdiff_t at = most;
+        for (; at > 0 && step > farthest[at - 1]; at--)
+            farthest[at] = farthest[at - 1], who[at] = who[at - 1];
+        farthest[at] = step, who[at] = (int32_t)j;
+    }
+    p->had_movers = p->n_movers > 0;
+    p->merges = most > 0 && others > FM_MOVERS_RATIO * farthest[most];
+    if (p->merges) {
+        memset(p->moving, 0, (size_t)p->k);
+        p->n_movers = 0;
+        for (ptrdiff_t i = 0; i < FM_MOVER_PLACES; i++) {
+            const int moves = i < most && farthest[i] > 0;
+            p->movers[i] = moves ? who[i] : (int32_t)p->k;
+            p->n_movers += moves;
+            if (moves)
+                p->moving[who[i]] = 1;
+        }
+    }
+    for (ptrdiff_t j = 0; j < p->k; j++) {
+        double *const farther = &moved[p->moving[j]];
+        *farther = p->steps[j] > *farther ? p->steps[j] : *farther;
+    }
+    for (int i = 0; i < 2; i++) {
+        p->before[i] = p->all_moved[i];
+        p->others_moved[i] = (p->others_moved[i] + moved[i]) * (1 + 0x1p-40);
+        p->all_moved[i] = (float)p->others_moved[i] * (1 + FM_MARGIN_ROUNDING);
+    }
+}
+
+/* What a distance or margin of so much now is kept as: what moves so far take off is added. */
+FM_INLINE fm_short_floats margin_kept(fm_short_floats spent, fm_short_floats now)
+{
+    return now + spent - FM_MARGIN_ROUNDING * (spent + fm_short_max(now, -now));
 }
 
 /* The least difference of distances, the smaller of which has a square of at most `square`, of
@@ -126,154 +211,16 @@ static void margins_settle(const fm_margins *p, const ptrdiff_t *rows, ptrdiff_t
             *(const fm_short_floats *)lead * (1 - FM_MARGIN_ROUNDING) - p->hidden;
         const fm_short_floats ahead =
             margin_ahead(gap, *(const fm_short_floats *)square + 2 * p->hidden);
-        const fm_short_floats margin = margin_kept(p->needed, ahead, label);
-        const fm_short_floats close =
-            margin_kept(p->own_moved, *(const fm_short_floats *)near, label);
+        const fm_short_floats own = fm_short_take(p->own_moved, label);
+        const fm_short_floats margin = margin_kept(own + p->all_moved[0], ahead);
+        const fm_short_floats mover_margin = margin_kept(own + p->all_moved[1], ahead);
+        const fm_short_floats close = margin_kept(own, *(const fm_short_floats *)near);
         for (ptrdiff_t i = 0; i < some; i++) {
             p->margins[rows[at + i]] = margin[i];
+            p->mover_margins[rows[at + i]] = mover_margin[i];
             p->nears[rows[at + i]] = close[i];
             if (p->places) /* the label may be none of its candidates */
                 p->beyond[rows[at + i]] = -FLT_MAX;
-        }
-    }
-}
-
-/* Four pairs of columns of sixteen rows, as [pair][stride]. */
-FM_INLINE void margin_columns(const int16_t *from, ptrdiff_t row, int32_t *to, ptrdiff_t stride)
-{
-#ifdef __AVX512F__
-    __m512i four[4];
-    for (int i = 0; i < 4; i++) { /* rows i, 4 + i, 8 + i, 12 + i */
-#define FM_ROW(r) _mm_loadu_si128((const __m128i *)(from + (r) * row))
-        four[i] = _mm512_castsi128_si512(FM_ROW(i));
-        four[i] = _mm512_inserti32x4(four[i], FM_ROW(4 + i), 1);
-        four[i] = _mm512_inserti32x4(four[i], FM_ROW(8 + i), 2);
-        four[i] = _mm512_inserti32x4(four[i], FM_ROW(12 + i), 3);
-#undef FM_ROW
-    }
-    const __m512i low = _mm512_unpacklo_epi32(four[0], four[1]);
-    const __m512i high = _mm512_unpackhi_epi32(four[0], four[1]);
-    const __m512i more_low = _mm512_unpacklo_epi32(four[2], four[3]);
-    const __m512i more_high = _mm512_unpackhi_epi32(four[2], four[3]);
-    _mm512_storeu_si512(to, _mm512_unpacklo_epi64(low, more_low));
-    _mm512_storeu_si512(to + stride, _mm512_unpackhi_epi64(low, more_low));
-    _mm512_storeu_si512(to + 2 * stride, _mm512_unpacklo_epi64(high, more_high));
-    _mm512_storeu_si512(to + 3 * stride, _mm512_unpackhi_epi64(high, more_high));
-#else
-    for (int r = 0; r < 16; r++) {
-        int32_t four[4];
-        memcpy(four, from + r * row, sizeof four);
-        for (int i = 0; i < 4; i++)
-            to[i * stride + r] = four[i];
-    }
-#endif
-}
-
-/* At least |x| of sixteen rows from the squares of their codes, of which each is off by at most
- * FM_MARGIN_GAP. */
-#define FM_MARGIN_GAP (0.5 + 0x1p-7)
-FM_INLINE fm_short_floats margin_length(fm_short_floats squares, const fm_margins *p)
-{
-    const float rest = (float)(FM_MARGIN_GAP * __builtin_sqrt((double)p->d));
-    return (fm_short_root(squares) + rest) * ((float)p->unit * (1 + 8 * FM_MARGIN_ROUNDING));
-}
-
-FM_INLINE fm_short_floats margin_sizes(const int32_t *restrict codes, const fm_margins *p)
-{
-    fm_short_counts square = {0};
-    for (ptrdiff_t t = 0; t < (p->d + 1) / 2; t++) {
-        const fm_short_counts two = *(const fm_short_counts *)(codes + t * FM_MARGIN_ROWS);
-        square = fm_short_add_pairs(square, two, two);
-    }
-    return margin_length(__builtin_convertvector(square, fm_short_floats), p);
-}
-
-/* Bounds of the distances of sixteen rows from the keys of their centres: the square at most, and
- * the distance at least.  error: of their scores. */
-FM_INLINE fm_short_floats margin_square(const fm_margins *p, fm_short_floats size,
-                                        fm_short_floats key, fm_short_floats error,
-                                        fm_short_floats *least)
-{
-    const fm_short_floats zero = {0};
-    const fm_short_floats score =
-        __builtin_convertvector(((fm_short_counts)key & ~p->numbers) - (1 << 30), fm_short_floats) *
-        p->score_unit;
-    const fm_short_floats more = error + (float)(p->numbers + 1) * p->score_unit;
-    const fm_short_floats small =
-        fm_short_max(size * (1 - 16 * FM_MARGIN_ROUNDING) - p->size_gap, zero);
-    const fm_short_floats square = size * size;
-    const fm_short_floats rounding =
-        FM_MARGIN_ROUNDING * (square + fm_short_max(score, -score) + more) + 8 * FLT_MIN;
-    const fm_short_floats low = small * small - 2 * (score + more) - rounding;
-    *least = fm_short_root(fm_short_max(low, zero)) * (1 - FM_MARGIN_ROUNDING);
-    return fm_short_max(square - 2 * (score - error), zero) + rounding;
-}
-
-/* By how many units at least the score of one key is above that of another. */
-FM_INLINE fm_short_floats margin_lead(const fm_margins *p, fm_short_floats one,
-                                      fm_short_floats other)
-{
-    const fm_short_counts lead =
-        ((fm_short_counts)one & ~p->numbers) - ((fm_short_counts)other & ~p->numbers);
-    return __builtin_convertvector(lead - (p->numbers + 1), fm_short_floats);
-}
-
-/* The two greatest keys of a tile's rows.  A key is a score with the centre's number in place of its
- * lowest bits, p->numbers, which are far less than the score's error.  All are positive and below
- * what is no number as a float, so that floats are in the order of whole numbers.
- *
- * in_parts, a constant: the two greatest of each part of the centres instead, and in others the
- * greatest third of one. */
-FM_MARGIN_INLINE void margin_keys(const int32_t *restrict codes, const fm_margins *p, int in_parts,
-                                  fm_short_floats *restrict first, fm_short_floats *restrict second,
-                                  fm_short_floats (*restrict parts)[2][FM_CANDIDATE_PARTS],
-                                  fm_short_floats *restrict others)
-{
-    const fm_short_counts numbers = p->numbers - (fm_short_counts){0};
-    const fm_short_floats none =
-        (fm_short_floats)((int32_t)(FM_MARGIN_NONE + p->k) - (fm_short_counts){0});
-    const ptrdiff_t pairs = (p->d + 1) / 2;
-    const int32_t *panel = p->panels;
-    for (int v = 0; v < FM_MARGIN_VECTORS; v++) {
-        first[v] = second[v] = others[v] = none;
-        for (int part = 0; in_parts && part < FM_CANDIDATE_PARTS; part++)
-            parts[v][0][part] = parts[v][1][part] = none;
-    }
-    for (ptrdiff_t j = 0; j < p->k; j += FM_MARGIN_WIDTH) {
-        fm_short_counts acc[FM_MARGIN_WIDTH][FM_MARGIN_VECTORS];
-        FM_MARGIN_UNROLL
-        for (int i = 0; i < FM_MARGIN_WIDTH; i++)
-            for (int v = 0; v < FM_MARGIN_VECTORS; v++)
-                acc[i][v] = p->starts[j + i] - (fm_short_counts){0};
-        for (ptrdiff_t t = 0; t < pairs; t++, panel += FM_MARGIN_WIDTH) {
-            fm_short_counts row[FM_MARGIN_VECTORS];
-            for (int v = 0; v < FM_MARGIN_VECTORS; v++)
-                row[v] = *(const fm_short_counts *)(codes + t * FM_MARGIN_ROWS + 16 * v);
-            FM_MARGIN_UNROLL
-            for (int i = 0; i < FM_MARGIN_WIDTH; i++) {
-                const fm_short_counts center = panel[i] - (fm_short_counts){0};
-                for (int v = 0; v < FM_MARGIN_VECTORS; v++)
-                    acc[i][v] = fm_short_add_pairs(acc[i][v], row[v], center);
-            }
-        }
-        FM_MARGIN_UNROLL
-        for (int v = 0; v < FM_MARGIN_VECTORS; v++) {
-            const size_t part = (size_t)j / FM_MARGIN_WIDTH % FM_CANDIDATE_PARTS;
-            fm_short_floats *const greatest = in_parts ? &parts[v][0][part] : &first[v];
-            fm_short_floats *const greater = in_parts ? &parts[v][1][part] : &second[v];
-            fm_short_floats most = *greatest, next = *greater, third = others[v];
-            FM_MARGIN_UNROLL
-            for (int i = 0; i < FM_MARGIN_WIDTH; i++) {
-                const fm_short_counts number = (int32_t)(j + i) - (fm_short_counts){0};
-                const fm_short_floats key =
-                    (fm_short_floats)((acc[i][v] & ~numbers) | (number & numbers));
-                const fm_short_floats less = fm_short_min(most, key);
-                most = fm_short_max(most, key);
-                if (in_parts)
-                    third = fm_short_max(third, fm_short_min(next, less));
-                next = fm_short_max(next, less);
-            }
-            *greatest = most, *greater = next, others[v] = third;
         }
     }
 }
