@@ -144,10 +144,10 @@ static inline __attribute__((always_inline)) fm_short_floats fm_short_take(const
 #ifdef __AVX512F__
     return (fm_short_floats)_mm512_i32gather_ps(_mm512_loadu_si512(at), table, 4);
 #else
-    fm_short_floats out = {0};
+    float out[16];
     for (int lane = 0; lane < 16; lane++)
-        out[lane] = table[at[lane]];
-    return out;
+        memcpy(out + lane, table + at[lane], sizeof *out); /* whole numbers are taken so as well */
+    return *(const fm_short_floats *)out;
 #endif
 }
 

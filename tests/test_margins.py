@@ -84,6 +84,7 @@ def steps(rows, Y, centers, move, n_steps=5):
         assert margins.rows_few == without.rows_few == without.rows_moving == 0
         for each in margins, few:
             assert each.rows_only <= each.rows_moving <= each.rows_only + each.rows_few
+            assert each.rows_only_met <= min(each.rows_only, each.rows_met)
             assert 0 <= failed(each) <= each.rows_only + each.rows_few
         for each in margins, few:
             assert_margins_hold(each, Y, centers, labels, rows.dtype)
@@ -189,6 +190,29 @@ def test_rows_of_any_scale(rng, isa, dtype, factor):
     steps(rows, Y, Y[:20].copy(), drift(rng, 0.1 * factor))
 
 
+def test_movers_beyond_the_squares_of_floats_prove_nothing(rng):
+    # Six centers are so far that no float holds a difference of scores; then one of them comes near.
+    def directions(n):
+        found = rng.normal(size=(n, 8))
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+    rows, Y = framed(rng.normal(size=(4000, 8)) * 2.4e18)
+    near, far = rng.normal(size=(18, 8)) * 3e18, directions(6) * 1e20
+    margins, labels = margins_of(rows, Y, 24), np.full(4000, -1, dtype=np.int32)
+    margins.keep_candidates(6)
+    for step in range(4):
+        if step == 1:
+            far *= -1
+        if step == 2:
+            far[0] = 0
+        near += directions(18) * (5e17 if step == 2 else 1e13)
+        centers, plain = np.vstack([near, far]), labels.copy()
+        rows.assign(0, 4000, centers, plain, 1)
+        margins.move(centers)
+        margins.assign(0, 4000, labels, 1, fresh=step == 0)
+        np.testing.assert_array_equal(labels, plain)
+
+
 @on_every_table
 def test_columns_may_be_adjacent(rng, isa, dtype):
     rows, Y = framed(np.asfortranarray(rng.normal(size=(500, 10)).astype(dtype)), isa)
@@ -281,7 +305,8 @@ def test_movers_spare_most_rows_the_other_centers(rng, isa, dtype, d):
         if 0 < step < 5:
             assert margins.moving.sum() == margins.n_movers < 25
             assert margins.rows_moving == margins.rows_only > 0.3 * 3000
-            assert margins.rows_met - failed(margins) < 0.1 * 3000
+            assert margins.rows_only_met == failed(margins) < 0.05 * 3000
+            assert margins.rows_met < 0.15 * 3000
         if step == 4:
             fast = np.setdiff1d(np.arange(100), fast)[:1]
         centers[fast] += rng.normal(size=(len(fast), d)) * 0.1

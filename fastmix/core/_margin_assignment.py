@@ -60,7 +60,7 @@ class MarginAssignment(DenseAssignment):
         self.margins, self.margin_steps, self.mover_steps, self.lost = None, 0, 0, 0
         self.scans, self.scan_steps, self.scans_lost = None, 0, 0
         self.places = ScoreMargins.places(k, int(memory // rows.n) - ROW_BYTES)
-        if self._few_cost(self.places) > self._open_cost():
+        if self._few_cost() > self._open_cost():
             self.places = 0
         self.few, self.few_steps, self.few_lost, self.wait, self.next_wait = False, 0, 0, 0, WAIT
         self.serving = (
@@ -79,7 +79,8 @@ class MarginAssignment(DenseAssignment):
             return super()._prepare(centers, labels, n_threads, spread)
         self.fresh = self.margins is None
         if self.fresh:
-            self.margins = ScoreMargins(self.rows, self.k, self.length)
+            movers = self._movers_cost(ScoreMargins.movers(self.k)) < self._open_cost()
+            self.margins = ScoreMargins(self.rows, self.k, self.length, movers=movers)
         self.margins.move(centers)
         self.margin_steps += 1
         self.mover_steps += self.margins.n_movers > 0
@@ -119,9 +120,14 @@ class MarginAssignment(DenseAssignment):
         center = OPEN_CENTER + OPEN_PRODUCT * self.rows.d
         return OPEN_ROW + self._columns_cost() + center * self.k
 
-    def _few_cost(self, centers):
-        """The same of a row that meets so many centres, not all."""
-        return FEW_ROW + self._columns_cost() + CANDIDATE * centers
+    def _few_cost(self):
+        """The same of a row that meets its candidates."""
+        return FEW_ROW + self._columns_cost() + CANDIDATE * self.places
+
+    def _movers_cost(self, n_movers):
+        """The same of a row that meets its own centre and movers."""
+        center = OPEN_CENTER + OPEN_PRODUCT * self.rows.d
+        return FEW_ROW + self._columns_cost() + CANDIDATE + center * n_movers
 
     def _columns_cost(self):
         return OPEN_COLUMN * self.rows.d * self.rows.dtype.itemsize / 4
@@ -129,9 +135,16 @@ class MarginAssignment(DenseAssignment):
     def _saved(self):
         """How much of a row candidates saved in this E-step."""
         margins = self.margins
+        saved = self._open_cost() * (self._met_without() - margins.rows_met)
         kept = (KEPT_ROW + KEPT_CENTER * self.k) * margins.rows_met
-        saved = self._open_cost() * (margins.rows_open - margins.rows_only - margins.rows_met)
-        return (saved - kept - self._few_cost(self.places) * margins.rows_few) / self.rows.n
+        few = self._few_cost() * margins.rows_few
+        again = self._movers_cost(margins.n_movers) * (margins.rows_moving - margins.rows_only)
+        return (saved - kept - few - again) / self.rows.n
+
+    def _met_without(self):
+        """Rows that would have met all centres in this E-step, had they no candidates."""
+        margins = self.margins
+        return margins.rows_open - margins.rows_only + margins.rows_only_met
 
     def _decide_on_candidates(self):
         """Whether the next E-step uses candidates."""
@@ -161,9 +174,8 @@ class MarginAssignment(DenseAssignment):
         self.products += margins.rows_scanned * self.k
         self.rows_scanned += margins.rows_open
         self.rows_shortlisted += margins.rows_open - margins.rows_scanned
-        without = (margins.rows_open - margins.rows_only) / n  # would meet all
-        cost = self._margin_cost(without, margins.rows_scanned / n)
-        cost += self._few_cost(margins.n_movers + 1) * margins.rows_moving / n
+        cost = self._margin_cost(self._met_without() / n, margins.rows_scanned / n)
+        cost += self._movers_cost(margins.n_movers) * margins.rows_only / n
         if self.few:
             cost -= self._saved()
         self._decide_on_candidates()

@@ -72,12 +72,16 @@ cdef class ScoreMargins:
         Bounds the length of a framed row; less than MOST_LENGTH.
     keep : bool
         Whether margins are kept; without, every E-step scans all rows.
+    movers : bool
+        Whether the centres that move most may have margins of their own.
     """
 
     # Rows of the E-step so far: whose label margins do not prove; of these, whose margin over
-    # movers alone does not; that met movers; that met their candidates; that met all centres, some
-    # of those among them; that kernel assign scanned.
-    cdef readonly Py_ssize_t rows_open, rows_only, rows_moving, rows_few, rows_met, rows_scanned
+    # movers alone does not, and which of these met all centres nevertheless; that met movers; that
+    # met their candidates; that met all centres, some of those among them; that kernel assign
+    # scanned.
+    cdef readonly Py_ssize_t rows_open, rows_only, rows_only_met, rows_moving
+    cdef readonly Py_ssize_t rows_few, rows_met, rows_scanned
     cdef TileRows rows
     cdef const fm_margin_kernels *kernels
     cdef fm_margins p
@@ -91,7 +95,8 @@ cdef class ScoreMargins:
     cdef readonly object candidates, beyond
     cdef object memory, panels, codes, starts, kept
 
-    def __init__(self, TileRows rows, Py_ssize_t k, double length, bint keep=True):
+    def __init__(self, TileRows rows, Py_ssize_t k, double length, bint keep=True,
+                 bint movers=True):
         cdef Py_ssize_t padded_k = (k + FM_MARGIN_WIDTH - 1) // FM_MARGIN_WIDTH * FM_MARGIN_WIDTH
         self.rows, self.k = rows, k
         self.kernels = rows.isa.margins_f32 if rows.kernels.itemsize == 4 else rows.isa.margins_f64
@@ -100,10 +105,10 @@ cdef class ScoreMargins:
         self.codes = np.zeros((k + 1, FM_CANDIDATE_COLUMNS(rows.d)), dtype=np.int16)
         self.starts = np.zeros(padded_k + 1, dtype=np.int32)
         self.kept = np.zeros((rows.d + 3, k))
-        self.own_moved = np.zeros(padded_k, dtype=np.float32)
+        self.own_moved = np.zeros(padded_k + 1, dtype=np.float32)
         self.moving = np.zeros(k, dtype=np.uint8)
         self.p.k, self.p.d = k, rows.d
-        self.p.most_movers = min(FM_MOVER_PLACES, k // MOVERS_PART)
+        self.p.most_movers = ScoreMargins.movers(k) if movers else 0
         self.p.nears = self.p.margins = self.p.mover_margins = NULL
         if keep:
             self.p.nears = <float *>address(self.numbers)
@@ -135,6 +140,11 @@ cdef class ScoreMargins:
     def serves(TileRows rows):
         """Whether kernels for such rows are in use."""
         return rows.short.kernels != NULL
+
+    @staticmethod
+    def movers(Py_ssize_t k):
+        """How many centres may be movers."""
+        return min(FM_MOVER_PLACES, k // MOVERS_PART)
 
     @staticmethod
     def places(Py_ssize_t k, Py_ssize_t row_bytes):
@@ -179,10 +189,13 @@ cdef class ScoreMargins:
         return w
 
     def move(self, const double[:, ::1] centers):
-        """The centres of the next E-step, (k, d) float64 in the frame."""
+        """The centres of the next E-step, (k, d) float64 in the frame.
+
+        Every row is assigned once after that: what is kept of it may have to be adapted.
+        """
         self.panel = self.rows._panel(centers, self.rows.kernels.panel_width, &self.bias)
         self.kernels.move(&centers[0, 0], self.bias, &self.p)
-        self.rows_open = self.rows_only = self.rows_moving = 0
+        self.rows_open = self.rows_only = self.rows_only_met = self.rows_moving = 0
         self.rows_few = self.rows_met = self.rows_scanned = 0
 
     def assign(self, Py_ssize_t start, Py_ssize_t stop, int32_t[::1] labels, int n_threads,
@@ -208,8 +221,9 @@ cdef class ScoreMargins:
             n_changed += self._assign(start + piece * size, min(stop, start + (piece + 1) * size),
                                       &labels[0], memory, shared, w, to, locks, fresh, count)
         leave()
-        n_open, only, moving, few, met, scanned = counts.sum(axis=0)[:6]
+        n_open, only, moving, few, met, scanned, only_met = counts.sum(axis=0)[:7]
         self.rows_open += n_open
+        self.rows_only_met += only_met
         self.rows_only += only
         self.rows_moving += moving
         self.rows_few += few
@@ -276,6 +290,7 @@ cdef class ScoreMargins:
             w.labels[w.again[i]] = w.found[i]
         for i in range(left):
             w.at[n] = w.again[w.left[i]]
+            count[6] += w.at[n] >= few
             n += 1
         for i in range(some, b.count):
             w.at[n] = i

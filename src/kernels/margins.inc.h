@@ -187,9 +187,11 @@ FM_INLINE fm_short_floats margin_kept(fm_short_floats spent, fm_short_floats now
  * scores that differ by so much. */
 FM_INLINE fm_short_floats margin_ahead(fm_short_floats gap, fm_short_floats square)
 {
-    gap = fm_short_max(gap, (fm_short_floats){0});
-    return 2 * gap / (fm_short_root(square) + fm_short_root(square + 2 * gap)) *
-           (1 - FM_MARGIN_ROUNDING);
+    const fm_short_floats zero = {0};
+    gap = fm_short_max(gap, zero);
+    const fm_short_floats ahead =
+        2 * gap / (fm_short_root(square) + fm_short_root(square + 2 * gap));
+    return fm_short_max(ahead * (1 - FM_MARGIN_ROUNDING), zero); /* 0 of what is no number */
 }
 
 /* Margins of rows from what kernel assign_leads found; those kept so far are the greatest squares of
