@@ -97,8 +97,7 @@ typedef struct {
     /* In place of mahalanobis for every component and softmax: responsibilities of the pairs that
      * bounds leave open, log_prob (count), and the bounds of what was computed.  rows (count, d) are
      * the block's as packed, row_stride reals apart; next is fetched meanwhile; scratch:
-     * FM_BOUND_SCRATCH.  Returns the pairs
-     * with a share, or -1 as softmax does. */
+     * FM_BOUND_SCRATCH.  Returns the pairs with a share, or -1 as softmax does. */
     ptrdiff_t (*bounds_expect)(const fm_mixture_bounds *b, ptrdiff_t start, ptrdiff_t count,
                                const void *rows, ptrdiff_t row_stride, ptrdiff_t d,
                                const char *panels, ptrdiff_t panel_bytes, const void *constants,

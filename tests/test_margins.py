@@ -191,7 +191,7 @@ def test_rows_of_any_scale(rng, isa, dtype, factor):
 
 
 def test_movers_beyond_the_squares_of_floats_prove_nothing(rng):
-    # Six centers are so far that no float holds a difference of scores; then one of them comes near.
+    # Six centers are so far that no float holds a difference of scores; then one comes near.
     def directions(n):
         found = rng.normal(size=(n, 8))
         return found / np.linalg.norm(found, axis=1, keepdims=True)

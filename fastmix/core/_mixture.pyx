@@ -17,7 +17,8 @@ from fastmix.core._kernels cimport (
     FM_FEW_SIZE, FM_MOMENT_STRIDE, FM_SECOND_SIZE, address, find_isa, fm_block, fm_isa, fm_memory,
 )
 from fastmix.core._mixture_memory cimport (
-    DIAG, FULL, GIVEN, LABELS, MIXTURE, PRUNES, SPHERICAL, TAKES_BOUNDS, TIED, Memory, Pass, Sums,
+    DIAG, FEW_COLUMNS, FULL, GIVEN, LABELS, MIXTURE, PRUNES, SPHERICAL, TAKES_BOUNDS, TIED, Memory,
+    Pass, Sums,
 )
 from fastmix.core._mixture_moments cimport MixtureMoments
 from fastmix.core._threads cimport enter, leave
@@ -107,6 +108,9 @@ cdef class MixtureRows(MixtureMoments):
         p.entropy = moments is not None and entropy and bounds is None
         self._pack_factors(factors, &p)
         if bounds is not None:
+            if (p.kind != FULL or self.d <= FEW_COLUMNS or log_joint is not None
+                    or responsibilities is not None or labels is not None):
+                raise ValueError("bounds serve moments and log_prob of full covariances only")
             self._set_bounds(bounds, take, &p)
         if log_prob is not None:
             p.log_prob = <double *>address(log_prob) - origin
@@ -188,7 +192,7 @@ cdef class MixtureRows(MixtureMoments):
                     char *slot_memory) noexcept nogil:
         cdef Memory m = self._memory(memory, p)
         cdef Sums s
-        cdef Py_ssize_t rows = self.block_rows, end = min(stop, start + self.slot_rows)
+        cdef Py_ssize_t rows = self.pass_rows, end = min(stop, start + self.slot_rows)
         cdef Py_ssize_t j, second
         cdef fm_block b
         if p.moments:
@@ -222,7 +226,7 @@ cdef class MixtureRows(MixtureMoments):
             self._write_log_prob(b, p, m)
             return
         self._distances(b, p, m)
-        m.counts[0] += b.count * p.k
+        m.counts[0] += b.count * p.k + (m.pairs.computed if p.bounded == PRUNES else 0)
         if p.bounded == TAKES_BOUNDS:
             self.mixture.bounds_take(&p.bounds, b.start, b.count, m.shares, stride, m.bounds)
         if p.log_joint != NULL:

@@ -185,6 +185,8 @@ WORTHWHILE = 0.8
 MOST_LOSS = 1.0
 # Finding the maps costs some d^3 a component, this many times fewer than there are rows.
 LEAST_ROWS = 1000
+# The moments of fewer columns take no lists of rows.
+LEAST_COLUMNS = 5
 
 HALF_LOG_2PI = 0.91893853320467274178
 
@@ -214,7 +216,11 @@ class Pruning:
             self.why_none = "there are no bounds for these covariances"
         elif rows.n * (k + 8) > memory:
             self.why_none = "no memory for bounds"
-        elif rows.n < LEAST_ROWS * rows.d or not self._pays(1 / k, WORTHWHILE):
+        elif (
+            rows.d < LEAST_COLUMNS
+            or rows.n < LEAST_ROWS * rows.d
+            or not self._pays(1 / k, WORTHWHILE)
+        ):
             self.why_none = "bounds could not pay"
 
     def _pays(self, share, part=1.0):

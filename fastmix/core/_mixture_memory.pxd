@@ -100,7 +100,8 @@ cdef struct Pass:
 
 cdef class MixtureMemory(TileRows):
     cdef readonly Py_ssize_t slot_rows
-    cdef Py_ssize_t block_rows, share_stride, wide_stride
+    # Rows of a block of the present pass, and between the shares of components.
+    cdef Py_ssize_t pass_rows, share_stride, wide_stride
     cdef const fm_mixture_kernels *mixture
     cdef object panels, log_factors
 

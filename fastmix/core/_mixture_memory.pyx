@@ -53,14 +53,14 @@ cdef class MixtureMemory(TileRows):
         else:
             rows = min(BOUNDED_ROW_BYTES // (self.d * (size + 8)),
                        BOUNDED_SHARE_BYTES // (p.k * size))
-        self.block_rows = min(max(rows // 64 * 64, 64), MAX_BLOCK_ROWS)
+        self.pass_rows = min(max(rows // 64 * 64, 64), MAX_BLOCK_ROWS)
         # Rows between the shares of two components: an odd number of cache lines.
-        self.share_stride = self.block_rows + 64 // size
-        self.wide_stride = self.block_rows + 8
+        self.share_stride = self.pass_rows + 64 // size
+        self.wide_stride = self.pass_rows + 8
 
     cdef Memory _memory(self, char *memory, const Pass *p) noexcept nogil:
         cdef Memory m
-        cdef Py_ssize_t rows = self.block_rows, size = self.kernels.itemsize
+        cdef Py_ssize_t rows = self.pass_rows, size = self.kernels.itemsize
         cdef char *at = memory
         m.tiles = take(&at, rows * self.d * size)
         m.white = take(&at, rows * self.d * size if p.kind == TIED else 0)

@@ -27,7 +27,7 @@ cdef class MixtureMoments(MixtureMemory):
 
     cdef void _add(self, const fm_block *b, const Pass *p, Memory *m, Sums *s) noexcept nogil:
         """The moments of a block."""
-        cdef Py_ssize_t d = self.d, stride = FM_MOMENT_STRIDE(d), rows = self.block_rows
+        cdef Py_ssize_t d = self.d, stride = FM_MOMENT_STRIDE(d), rows = self.pass_rows
         cdef Py_ssize_t j, found
         cdef bint few = self._few(p)
         cdef const double *w = NULL if p.weights == NULL else p.weights + b.start

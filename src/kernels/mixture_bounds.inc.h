@@ -16,8 +16,8 @@
  * What must be proven is that the *computed* log term l_j = c_j - q_j / 2 is below the row's greatest
  * by the cut-off.  A computed root of q is m within a factor 1 +- e (mahalanobis.inc.h; e <= d u |P|
  * |P^-1|, which the maps include).  Rounding is monotonic, so that l_j is at most c_j - low^2 / 2,
- * rounded, and the greatest term at least that of any component b, c_b - up^2 / 2, rounded; b is the one whose
- * term was the greatest before.  Hence
+ * rounded, and the greatest term at least that of any component b, c_b - up^2 / 2, rounded.  With the
+ * one for b whose term was the greatest before,
  *
  *     low_ij^2 >= (2 * 41.45 + up_ib^2 - 2 c_b) (1 + FM_BOUND_SLACK) + 2 c_j
  *
