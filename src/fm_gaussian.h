@@ -103,9 +103,10 @@ typedef struct {
                                const char *panels, ptrdiff_t panel_bytes, const void *constants,
                                double greatest, fm_open_pairs *pairs, double *log_prob,
                                fm_memory next, void *scratch);
-    /* Bounds of a block from the squared distances of all its pairs. */
-    void (*bounds_take)(const fm_mixture_bounds *b, ptrdiff_t start, ptrdiff_t count,
-                        const void *terms, ptrdiff_t stride, void *scratch);
+    /* Bounds of rows start .. start + count from the squared distances of all their pairs: rows `at`
+     * and so on, a multiple of 64, of a block of `rows`. */
+    void (*bounds_take)(const fm_mixture_bounds *b, ptrdiff_t start, ptrdiff_t count, ptrdiff_t at,
+                        ptrdiff_t rows, const void *terms, ptrdiff_t stride, void *scratch);
 
     /* The list of rows with r w > 0 (w indexed as r, NULL: 1), their r w, and how many; both arrays
      * have room for eight more than the rows. */

@@ -305,7 +305,8 @@ cdef extern from "fm_kernels.h" nogil:
                                     double *log_prob, fm_memory next,
                                     void *scratch) noexcept nogil
         void (*bounds_take)(const fm_mixture_bounds *b, Py_ssize_t start, Py_ssize_t count,
-                            const void *terms, Py_ssize_t stride, void *scratch) noexcept nogil
+                            Py_ssize_t at, Py_ssize_t rows, const void *terms, Py_ssize_t stride,
+                            void *scratch) noexcept nogil
         Py_ssize_t (*select_rows)(const void *r, const double *w, Py_ssize_t count, int32_t *list,
                                   double *out) noexcept nogil
         Py_ssize_t (*weigh_pairs)(const void *shares, const int32_t *rows, Py_ssize_t count,

@@ -201,6 +201,10 @@ cdef class MixtureRows(MixtureMoments):
         b.rows, b.start = NULL, start
         while b.start < end:
             b.count = min(rows, end - b.start)
+            if p.bounded == TAKES_BOUNDS:
+                m.bounded_at = (b.start - start) % self.bounded_rows
+                b.count = min(b.count, self.bounded_rows - m.bounded_at)
+                m.bounded_count = min(self.bounded_rows, end - b.start + m.bounded_at)
             if p.source == MIXTURE:
                 self._expect(&b, p, &m)
             if p.moments:
@@ -228,7 +232,8 @@ cdef class MixtureRows(MixtureMoments):
         self._distances(b, p, m)
         m.counts[0] += b.count * p.k + (m.pairs.computed if p.bounded == PRUNES else 0)
         if p.bounded == TAKES_BOUNDS:
-            self.mixture.bounds_take(&p.bounds, b.start, b.count, m.shares, stride, m.bounds)
+            self.mixture.bounds_take(&p.bounds, b.start, b.count, m.bounded_at, m.bounded_count,
+                                     m.shares, stride, m.bounds)
         if p.log_joint != NULL:
             self._write_joint(b, p, m)
         m.live = self.mixture.softmax(m.shares, b.count, p.k, stride, p.constants, p.greatest,

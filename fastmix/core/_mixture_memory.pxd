@@ -48,6 +48,7 @@ cdef struct Memory:
     const double *visited_share
     int32_t *everyone
     Py_ssize_t live  # responsibilities that are not zero, in the block before
+    Py_ssize_t bounded_at, bounded_count  # where the block is in one of bounds, and that one's rows
     bint paired  # whether the block's are in pairs, which takes the place of shares
     fm_open_pairs pairs
     char *framed
@@ -100,8 +101,8 @@ cdef struct Pass:
 
 cdef class MixtureMemory(TileRows):
     cdef readonly Py_ssize_t slot_rows
-    # Rows of a block of the present pass, and between the shares of components.
-    cdef Py_ssize_t pass_rows, share_stride, wide_stride
+    # Rows of a block of the present pass, of one of bounds, and between the shares of components.
+    cdef Py_ssize_t pass_rows, bounded_rows, share_stride, wide_stride
     cdef const fm_mixture_kernels *mixture
     cdef object panels, log_factors
 

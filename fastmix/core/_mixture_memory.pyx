@@ -48,12 +48,12 @@ cdef class MixtureMemory(TileRows):
     cdef void _size_blocks(self, const Pass *p) noexcept:
         """Rows of a block: a multiple of 64, which every tile and the lanes divide."""
         cdef Py_ssize_t size = self.kernels.itemsize, rows
-        if p.bounded == UNBOUNDED:
-            rows = BLOCK_BYTES // (p.k * size + self.d * (size + 8))
-        else:
-            rows = min(BOUNDED_ROW_BYTES // (self.d * (size + 8)),
-                       BOUNDED_SHARE_BYTES // (p.k * size))
+        rows = min(BOUNDED_ROW_BYTES // (self.d * (size + 8)), BOUNDED_SHARE_BYTES // (p.k * size))
+        self.bounded_rows = min(max(rows // 64 * 64, 64), MAX_BLOCK_ROWS)
+        rows = BLOCK_BYTES // (p.k * size + self.d * (size + 8))
         self.pass_rows = min(max(rows // 64 * 64, 64), MAX_BLOCK_ROWS)
+        if p.bounded == PRUNES:
+            self.pass_rows = self.bounded_rows
         # Rows between the shares of two components: an odd number of cache lines.
         self.share_stride = self.pass_rows + 64 // size
         self.wide_stride = self.pass_rows + 8

@@ -295,9 +295,11 @@ static ptrdiff_t FM_NAME(weigh_pairs)(const void *shares, const int32_t *restric
 }
 
 static void FM_NAME(bounds_take)(const fm_mixture_bounds *b, ptrdiff_t start, ptrdiff_t count,
-                                 const void *terms, ptrdiff_t stride, void *scratch)
+                                 ptrdiff_t at, ptrdiff_t rows, const void *terms, ptrdiff_t stride,
+                                 void *scratch)
 {
     const ptrdiff_t room = FM_BOUND_PADDED(count);
+    uint8_t *const block = b->codes + (start - at) * b->k + at;
     float *restrict top = scratch, *restrict square = top + room;
     int32_t *restrict best = b->best + start;
     for (ptrdiff_t i = 0; i < count; i++) {
@@ -306,7 +308,7 @@ static void FM_NAME(bounds_take)(const fm_mixture_bounds *b, ptrdiff_t start, pt
         best[i] = 0;
     }
     for (ptrdiff_t j = 0; j < b->k; j++) {
-        uint8_t *restrict codes = b->codes + start * b->k + j * room;
+        uint8_t *restrict codes = block + j * FM_BOUND_PADDED(rows);
         const real *restrict q = (const real *)terms + j * stride;
         const float scale = b->code_scale[j], shift = b->code_shift[j], twice = b->twice[j];
         for (ptrdiff_t i = 0; i < count; i++)
