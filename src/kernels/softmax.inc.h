@@ -94,8 +94,11 @@ FM_INLINE ptrdiff_t FM_NAME(softmax_tile)(real *restrict terms, ptrdiff_t rows, 
     vec log_sum[FM_TILE_VECTORS], inverse[FM_TILE_VECTORS];
     const int same = FM_NAME(sums_of_tile)(sum, log_sum, inverse);
     if (mixed) {
+        /* One branch has the product and its sum. */
         real uncertainty[FM_TILE_ROWS];
-        for (int v = 0; v < FM_TILE_VECTORS; v++)
+        for (int v = 0; same && v < FM_TILE_VECTORS; v++)
+            fm_store(uncertainty + v * FM_LANES, (vec){0} - cross[v]);
+        for (int v = 0; !same && v < FM_TILE_VECTORS; v++)
             fm_store(uncertainty + v * FM_LANES, log_sum[v] - cross[v] * inverse[v]);
         for (ptrdiff_t i = 0; i < rows; i++)
             entropy[i] = (double)uncertainty[i];
