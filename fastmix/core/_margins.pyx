@@ -15,7 +15,7 @@ from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t
 from fastmix.core._kernels cimport (
     FM_CANDIDATE_COLUMNS, FM_MARGIN_LENGTH, FM_MARGIN_SCRATCH,
     FM_MARGIN_WIDTH, FM_MOST_CANDIDATES, FM_MOVER_PLACES, address, fm_block, fm_margin_kernels,
-    fm_margins, fm_open_rows,
+    fm_margins, fm_matrix, fm_open_rows,
 )
 from fastmix.core._threads cimport Locks, enter, leave
 from fastmix.core._tiles cimport Scratch, TileRows, piece_of, take
@@ -37,6 +37,12 @@ MOVERS_PART = 4
 # (1M x 32, K=256: 1,024 took 10 to 15 ns a row more), so few that the threads end at about the same
 # time.
 cdef Py_ssize_t MIN_PIECE_ROWS = 512, MAX_PIECE_ROWS = 4096, THREAD_PIECES = 8
+
+
+# Kernels meet and scan.
+ctypedef Py_ssize_t (*label_kernel)(const fm_margins *, const fm_matrix *, const fm_block *,
+                                    const void *, double, int32_t *, int32_t *,
+                                    void *) noexcept nogil
 
 
 cdef struct Work:
@@ -281,31 +287,33 @@ cdef class ScoreMargins:
         for i in range(few, some):
             w.again[again] = i
             again += 1
-        for i in range(again):
-            w.rows_met[i], w.found[i] = b.rows[w.again[i]], w.labels[w.again[i]]
-        part.rows, part.count = w.rows_met, again
-        left = self.kernels.meet(&self.p, &self.rows.x, &part, self.rows.pack_offset,
-                                 self.rows.scale, w.found, w.left, w.codes)
-        for i in range(again):
-            w.labels[w.again[i]] = w.found[i]
+        left = self._label(self.kernels.meet, b, w, w.again, again)
         for i in range(left):
-            w.at[n] = w.again[w.left[i]]
+            w.at[n] = w.left[i]
             count[6] += w.at[n] >= few
             n += 1
         for i in range(some, b.count):
             w.at[n] = i
             n += 1
-        for i in range(n):
-            w.rows_met[i] = b.rows[w.at[i]]
-        part.rows, part.count = w.rows_met, n
-        left = self.kernels.scan(&self.p, &self.rows.x, &part, self.rows.pack_offset,
-                                 self.rows.scale, w.found, w.left, w.codes)
-        for i in range(n):
-            w.labels[w.at[i]] = w.found[i]
-        for i in range(left):
-            w.left[i] = w.at[w.left[i]]
+        left = self._label(self.kernels.scan, b, w, w.at, n)
         count[2] += again
         count[4] += n
+        return left
+
+    cdef Py_ssize_t _label(self, label_kernel kernel, const fm_block *b, Work *w,
+                           const int32_t *at, Py_ssize_t n) noexcept nogil:
+        """Labels of the block's rows at[0], ... at[n - 1]: how many are in doubt, and w.left."""
+        cdef Py_ssize_t i, left
+        cdef fm_block part
+        for i in range(n):
+            w.rows_met[i], w.found[i] = b.rows[at[i]], w.labels[at[i]]
+        part.rows, part.start, part.count = w.rows_met, 0, n
+        left = kernel(&self.p, &self.rows.x, &part, self.rows.pack_offset, self.rows.scale,
+                      w.found, w.left, w.codes)
+        for i in range(n):
+            w.labels[at[i]] = w.found[i]
+        for i in range(left):
+            w.left[i] = at[w.left[i]]
         return left
 
     cdef void _scan(self, const fm_block *b, Work *w, Scratch *s, Py_ssize_t left) noexcept nogil:
