@@ -38,9 +38,7 @@ class CentersModel(SavedModel):
         if "_model" in self.__dict__:
             frame = self._model.frame
         else:
-            dtype = result_dtype(centers.dtype)
-            d = centers.shape[1]
-            frame = Frame(np.zeros(d), 1.0, dtype, np.zeros(d))
+            frame = Frame.identity(centers.shape[1], result_dtype(centers.dtype))
         self._model = KMeansModel(frame.into(centers), frame)
         for name in ("_sizes", "_learnt"):  # nothing is known of the rows behind them
             self.__dict__.pop(name, None)

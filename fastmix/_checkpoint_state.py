@@ -4,26 +4,21 @@ size."""
 
 import math
 
-from fastmix._container import MANIFEST, Expected, check_keys
-from fastmix._state import values_of
-from fastmix._stored_zip import refuse
+from fastmix._container import Expected, check_values
+from fastmix._state import is_power_of_two, is_size, values_of
 from fastmix.core._checkpoint import made_random_state
-from fastmix.core._parameters import COVARIANCE_TYPES
+from fastmix.core._parameters import COVARIANCE_TYPES, covariance_shape
 
 __all__ = ["VALUES", "arrays_of"]
 
 _F8, _I8, _MASK = ("<f8",), ("<i8",), ("|u1",)
 
 
-def _is_size(value):
-    return type(value) is int and value >= 0
-
-
 def _is_number(value):
     return type(value) is float and not math.isnan(value)
 
 
-def _is_random_state(value):
+def _is_draws(value):
     if value is not None:
         made_random_state(value)  # whatever it raises is the manifest's fault
     return True
@@ -57,21 +52,21 @@ def _is_ends(value):
 
 # The values of each class, by its name in fastmix, with a test of each.
 _COMMON = {
-    "random_state": _is_random_state,
-    "scale": lambda value: type(value) is float and math.frexp(value)[0] == 0.5,
-    "start": _is_size,
+    "random_state": _is_draws,
+    "scale": is_power_of_two,
+    "start": is_size,
 }
 _RUN = {
-    "n_iter": _is_size,
+    "n_iter": is_size,
     "stopped": _is_stop,
-    "rows_changed": _is_size,
-    "n_repairs": _is_size,
+    "rows_changed": is_size,
+    "n_repairs": is_size,
 }
 _START = {
-    "n_iter": _is_size,
+    "n_iter": is_size,
     "stopped": _is_stop,
     "lower_bound": _is_number,
-    "n_repairs": _is_size,
+    "n_repairs": is_size,
 }
 VALUES = {
     "KMeans": _COMMON
@@ -85,7 +80,6 @@ VALUES = {
     | _START
     | {
         "arguments": _are_mixture_arguments,
-        "lower_bound": _is_number,
         "n_starts": lambda value: type(value) is int and value > 0,
         "ends": _is_ends,
         "failure": lambda value: value is None or type(value) is str,
@@ -110,7 +104,7 @@ def _of_start(arguments, start, prefix):
     """The arrays of a start of a mixture."""
     k, d = arguments["n_components"], arguments["n_features"]
     kind = arguments["covariance_type"]
-    matrices = {"full": [k, d, d], "tied": [d, d], "diag": [k, d], "spherical": [k]}[kind]
+    matrices = list(covariance_shape(kind, k, d))
     shapes = {
         "weights": [k],
         "means": [k, d],
@@ -134,12 +128,7 @@ _ARRAYS = {"KMeans": (_of_run, "moment"), "GaussianMixture": (_of_start, "varian
 
 def arrays_of(name, values):
     """The arrays of a checkpoint of this class; refuses what no such checkpoint can have."""
-    if not isinstance(name, str) or name not in VALUES:
-        refuse(MANIFEST, f"class is {name!r:.40}; expected one of: {', '.join(VALUES)}")
-    check_keys(MANIFEST, "params", values, VALUES[name])
-    for key, is_valid in VALUES[name].items():
-        if not is_valid(values[key]):
-            refuse(MANIFEST, f"{key} of {name} cannot be {values[key]!r:.40}")
+    check_values(name, values, VALUES)
     arguments, (of_class, fingerprint) = values["arguments"], _ARRAYS[name]
     d = arguments["n_features"]
     expected = {

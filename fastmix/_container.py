@@ -106,6 +106,17 @@ def check_keys(member, what, mapping, expected):
         refuse(member, f"its {what} are not exactly {', '.join(sorted(expected))}")
 
 
+def check_values(name, values, tests):
+    """Refuse values in the manifest that no object of this class has; tests are those of each
+    class, by name."""
+    if not isinstance(name, str) or name not in tests:
+        refuse(MANIFEST, f"class is {name!r:.40}; expected one of: {', '.join(tests)}")
+    check_keys(MANIFEST, "params", values, tests[name])
+    for key, is_valid in tests[name].items():
+        if not is_valid(values[key]):
+            refuse(MANIFEST, f"{key} of {name} cannot be {values[key]!r:.40}")
+
+
 def _member_of(key):
     return f"{key}.npy"
 

@@ -75,8 +75,8 @@ class KMeans(
         bounds of the distances cannot rule out, "auto" does so where it pays; ``fit_report_`` says
         what was done.  The result has the same bits.
     bounds_memory : int or None, default=None
-        Most bytes that bounds may take beyond X, of which more make them tighter; None: half as
-        much as X, and at least 24 a row, but at most 2 GiB for rows that are not in memory.
+        Most bytes that bounds may take beyond X and 4 a row, of which more make them tighter; None:
+        half as much as X, and at least 24 a row, but at most 2 GiB for rows that are not in memory.
     n_threads : int or None, default=None
         None follows OMP_NUM_THREADS, threadpool_limits, the CPU affinity and the cgroup quota.
     callbacks : callable or list of callables, default=None
@@ -103,7 +103,8 @@ class KMeans(
         Centres in the dtype of X if that is float32, else float64: the rounding of the float64
         centres that predict uses.  Assigning it replaces those.
     labels_ : ndarray of shape (n_samples,), int32
-        Cluster of every row; equal to ``predict(X)``.
+        Cluster of every row of fit, equal to ``predict(X)``; after partial_fit, of its rows when
+        they were met.
     inertia_ : float
         Objective J (PRML 9.1), by differences in float64.
     n_iter_ : int
@@ -113,14 +114,17 @@ class KMeans(
     fit_report_ : dict
         What ran and why: algorithm, reason, isa, n_threads, dtype, n_iter, stopped ("strict",
         "tol", "max_iter", "callback", "interrupt" or "checkpoint failed"), e_steps, products
-        (row-centre products), rows_scanned, rows_shortlisted (of those: products of whole numbers
-        found the label or the centres that are near; with margins they are not counted),
-        rows_changed, bytes_read (of rows that are not in memory), seconds per phase, repairs
-        (iteration, cluster, row), resumed (iteration of the checkpoint from which fit went on, or
-        None) and objective_trace.  Of a fit that went on, e_steps, products, rows_scanned and
-        seconds are those since.
+        (row-centre products, of floats or of whole numbers that find a label; not those by which
+        codes of few bits rule centres out), rows_scanned (rows whose label nothing proved),
+        rows_shortlisted (of those, the ones whose label was found in whole numbers), rows_changed,
+        bytes_read (of rows that are not in memory), seconds per phase, repairs (iteration, cluster,
+        row), resumed (iteration of the checkpoint from which fit went on, or None) and
+        objective_trace.  Of a fit that went on, e_steps, products, rows_scanned and seconds are
+        those since.
     counts_ : ndarray of shape (n_clusters,), float64
         Weight of the rows behind each centre.
+    n_steps_ : int
+        Moves of the centres by partial_fit: batches, or rows.
     n_features_in_ : int
         Number of columns seen in fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -376,7 +380,7 @@ class KMeans(
         rows, centers, n_threads = self._rows(X, once=out is None)
         if out is not None:
             as_out(out, (rows.n,), "i", contiguous=True)
-        return core.predict(rows, centers, n_threads, out=out, check=rows.bounds is None)
+        return core.predict(rows, centers, n_threads, out=out, check=rows.column_range is None)
 
     def transform(self, X):
         """Distances to all centres.
@@ -394,7 +398,7 @@ class KMeans(
         rows, _, n_threads = self._rows(X, once=True)
         # To the public centres, not the float64 ones: a centre is at distance zero from itself.
         centers = self._centers.astype(np.float64) * rows.scale - rows.offset
-        distances = core.distances(rows, centers, n_threads, check=rows.bounds is None)
+        distances = core.distances(rows, centers, n_threads, check=rows.column_range is None)
         return distances.astype(result_dtype(rows.X.dtype), copy=False)
 
     def score(self, X, y=None, sample_weight=None):

@@ -14,7 +14,7 @@ from fastmix._rollback import Rollback
 from fastmix.core import _fit as core
 from fastmix.core import _lloyd, _minibatch, _sequential
 from fastmix.core._checkpoint import made_random_state, random_state_values
-from fastmix.core._frame import extremes, scan
+from fastmix.core._frame import extremes, place, scan
 from fastmix.core._kernels import isa
 from fastmix.core._means import Means
 from fastmix.core._rates import as_rate
@@ -356,7 +356,7 @@ class MiniBatchKMeans(KMeans):
             dtype, frame, unit = self._centers.dtype, state.frame, state.unit
             rows = as_rows(X, frame.dtype)
             reach = extremes(rows, n_threads)
-            _sequential.place(rows, frame)
+            place(rows, frame)
             largest = np.abs(reach * rows.scale - rows.offset).max(axis=0)
             arrays = state.centers.copy(), state.weights.copy(), state.sums.copy()
             means = Means(frame, *arrays)

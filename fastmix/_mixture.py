@@ -65,7 +65,8 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
         Iterations between two lines.
     bounds_memory : int or None, default=None
         Bytes beside X that bounds of full covariances may take, a component one a row and 8 more;
-        0 for none.  None: half of X, and at least 24 bytes a row.  They change no bit.
+        0 for none.  None: half of X, and at least 24 bytes a row, but at most 2 GiB for rows that
+        are not in memory.  They change no bit.
     n_threads : int or None, default=None
         None follows OMP_NUM_THREADS, threadpool_limits, the CPU affinity and the cgroup quota.
     callbacks : callable or list of callables, default=None
@@ -113,7 +114,8 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
         ln p(X) (PRML 9.14) under the fitted parameters, weighted.
     fit_report_ : dict
         What ran and why: algorithm, reason, isa, n_threads, dtype, covariance_type, n_iter, stopped
-        ("tol", "max_iter", "callback", "interrupt" or "checkpoint failed"), starts (the last lower
+        ("tol", "max_iter", "callback", "interrupt" or "checkpoint failed"; "batch" after
+        partial_fit, "given" of a model that no fit has made), starts (the last lower
         bound of each, None for one that failed), agreed (starts that ended where the best did),
         failed, repairs (iteration, component or -1 for the tied covariance, "re-seeded" or "held"),
         held (components on the floor), rows_scanned, pairs_evaluated (of a row and a component),

@@ -11,7 +11,7 @@ __all__ = ["RowsValidation"]
 
 
 class RowsValidation:
-    """Mixin: ``_validated`` sets the number and the names of the columns, or compares them."""
+    """Mixin: ``_validated_rows`` sets the number and the names of the columns, or compares them."""
 
     def _validated_rows(self, X, reset, **options):
         source = as_source(X)

@@ -20,10 +20,13 @@ __all__ = [
     "LOWER_BOUNDS",
     "PARAMS",
     "common_state",
+    "is_power_of_two",
+    "is_size",
     "learnt_arrays",
     "restore_columns",
     "shape_of",
     "stored_frame",
+    "values_of",
 ]
 
 
@@ -43,11 +46,11 @@ def _is_log_likelihood(value):
     return type(value) is float and not math.isnan(value)  # -Infinity: of no rows, or not known
 
 
-def _is_size(value):
+def is_size(value):
     return type(value) is int and value >= 0
 
 
-def _is_power_of_two(value):
+def is_power_of_two(value):
     return type(value) is float and math.frexp(value)[0] == 0.5
 
 
@@ -65,14 +68,14 @@ def _is_reg_covar(value):
 
 
 def _are_places(value):
-    return type(value) is list and all(map(_is_size, value))
+    return type(value) is list and all(map(is_size, value))
 
 
 def _is_random_state(value):
     if type(value) is dict:
         made_random_state(value)
         return True
-    return value is None or _is_size(value)
+    return value is None or is_size(value)
 
 
 def values_of(tests):
@@ -92,28 +95,28 @@ def values_of(tests):
 _COMMON = {
     "n_features": _is_count,
     "dtype": _is_dtype,
-    "scale": _is_power_of_two,
+    "scale": is_power_of_two,
     "feature_names": _is_names,
 }
 
 _CENTERS = _COMMON | {
     "n_clusters": _is_count,
     "inertia": lambda value: value is None or (type(value) is float and value >= 0),
-    "n_iter": _is_size,
+    "n_iter": is_size,
     "learning_rate": lambda value: value is not None and _is_rate(value),
     # Of a model that partial_fit, or fit by mini-batches, has moved: sums and their weights.
-    "sequential": values_of({"unit": _is_power_of_two, "n_steps": _is_size}),
+    "sequential": values_of({"unit": is_power_of_two, "n_steps": is_size}),
 }
 
 # Of a mixture that partial_fit has moved: see _stepwise_state.py.
 _STEPWISE = {
-    "calls": _is_size,
+    "calls": is_size,
     "step": _is_amount,
     "reg_covar": _is_reg_covar,
     "reseeded": _are_places,
     "dead": _are_places,
     "total": lambda value: value is None or _is_amount(value),
-    "averaged": _is_size,
+    "averaged": is_size,
     "average_total": _is_amount,
 }
 
@@ -126,7 +129,7 @@ PARAMS = {
         "reassignment_ratio": _is_amount,
         "random_state": _is_random_state,
         # Rows since small clusters were last reassigned, and rows of the first batch.
-        "batches": values_of({"since": _is_size, "size": _is_count}),
+        "batches": values_of({"since": is_size, "size": _is_count}),
     },
     "GaussianMixture": _COMMON
     | {
@@ -134,10 +137,10 @@ PARAMS = {
         "covariance_type": lambda value: value in COVARIANCE_TYPES,
         "attribute_dtype": _is_dtype,
         "converged": lambda value: type(value) is bool,
-        "n_iter": _is_size,
+        "n_iter": is_size,
         "lower_bound": _is_log_likelihood,
         # How many there are; None: not known.
-        "n_lower_bounds": lambda value: value is None or _is_size(value),
+        "n_lower_bounds": lambda value: value is None or is_size(value),
         "log_likelihood": lambda value: value is None or _is_log_likelihood(value),
         "seen": _is_amount,
         "reg_covar": _is_reg_covar,

@@ -5,9 +5,9 @@
 """
 
 import fastmix
-from fastmix._container import MANIFEST, Expected, Format, ModelFileError, check_keys, read, write
+from fastmix._container import Expected, Format, ModelFileError, check_values, read, write
 from fastmix._state import ARRAYS, LATER, LOWER_BOUNDS, PARAMS, learnt_arrays, shape_of
-from fastmix._stored_zip import Refusal, refuse
+from fastmix._stored_zip import Refusal
 
 __all__ = ["FORMAT_VERSION", "ModelFileError", "load", "load_model", "save_model"]
 
@@ -18,12 +18,7 @@ FORMAT_VERSION = 3
 
 def _arrays_of(name, params):
     """The arrays of a model of this class; refuses what no such model can have."""
-    if not isinstance(name, str) or name not in ARRAYS:
-        refuse(MANIFEST, f"class is {name!r:.40}; expected one of: {', '.join(ARRAYS)}")
-    check_keys(MANIFEST, "params", params, PARAMS[name])
-    for key, is_valid in PARAMS[name].items():
-        if not is_valid(params[key]):
-            refuse(MANIFEST, f"{key} of {name} cannot be {params[key]!r:.40}")
+    check_values(name, params, PARAMS)
     return {
         key: Expected(dtypes, shape_of(axes, params), key == LOWER_BOUNDS)
         for key, (dtypes, axes) in (ARRAYS[name] | learnt_arrays(name, params)).items()

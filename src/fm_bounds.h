@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What bounds of K-means keep of rows and centres, and the rows that they leave open.  The kernels on
- * them are in fm_exact_kernels, but for those of codes of 8 bits.  Included by fm_kernels.h.
+ * them are in fm_exact_kernels and fm_found_kernels, but for those of codes of 8 bits.  Included by
+ * fm_kernels.h.
  */
 #ifndef FM_BOUNDS_H
 #define FM_BOUNDS_H
+
+/* Centres in a panel of a group: groups are multiples of it, as far as K allows. */
+#define FM_GROUP_WIDTH 8
+/* Above every score in whole numbers, and sums with two of them fit. */
+#define FM_SCORE_NONE 0x40000000
 
 /* Bounds of the distances of rows to centres (kernels/bounds.inc.h). */
 typedef struct {

@@ -127,7 +127,7 @@ FM_INLINE void FM_NAME(logs)(vec *x, int count)
 }
 #undef FM_EACH
 
-/* In place, for the tests; a last partial vector is filled with ones. */
+/* In place; a last partial vector is filled with ones. */
 #define FM_FOR_ALL(name, function)                                                                 \
     __attribute__((unused)) static void FM_NAME(name)(void *x, ptrdiff_t count)                    \
     {                                                                                              \

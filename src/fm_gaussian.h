@@ -20,8 +20,9 @@
 
 /* Doubles of a row of y, and of first, of d columns. */
 #define FM_MOMENT_STRIDE(d) (((d) + 7) / 8 * 8)
-/* Doubles of the lower triangle of second moments. */
+/* The lower triangle of second moments: its doubles, and where row i of it begins. */
 #define FM_SECOND_SIZE(d) (32 * (((d) + 7) / 8) * (((d) + 7) / 8 + 1))
+#define FM_SECOND_ROW(i) (32 * ((i) / 8) * ((i) / 8 + 1) + (i) % 8 * 8 * ((i) / 8 + 1))
 /* Rows that the sums of a full component take at a time: 24 KiB of scaled rows at the most. */
 #define FM_MOMENT_LIST 128
 #define FM_MOMENT_SCRATCH (24 * FM_MOMENT_LIST)
@@ -167,7 +168,8 @@ typedef struct {
     double (*fold_lanes)(const double *lanes);
 } fm_moment_kernels;
 
-/* M-step in float64 without fused multiply-adds: one set of bits for every table. */
+/* M-step in float64 without fused multiply-adds: one set of bits for every table.  The first two are
+ * for programs in C (tests/em_main.c); the package has the same in core/_moments.py. */
 typedef struct {
     void (*unpack_second)(const double *second, ptrdiff_t d, double *full);
     /* mean = first / weight, covariance (d, d) = second / weight - mean mean^T; weight > 0. */

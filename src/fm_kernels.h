@@ -121,15 +121,16 @@ typedef struct {
     void (*gather)(const fm_matrix *x, const fm_block *block, const void *offset, double scale,
                    const int32_t *places, void *rows, void *squares, void *scratch);
 
-    /* Rows list[0 .. count), or 0 .. count, of rows (., d) against k centres in a panel of width 8:
-     * the label, its score x.c - |c|^2 / 2 and the runner-up's, -inf where there is none; all hold
-     * count rounded up to 64. */
+    /* Rows list[0 .. count), or 0 .. count, of rows (., d) against k centres in a panel of width
+     * FM_GROUP_WIDTH: the label, its score x.c - |c|^2 / 2 and the runner-up's, -inf where there is
+     * none; all hold count rounded up to 64. */
     void (*row_scores)(const void *rows, const int32_t *list, ptrdiff_t count, ptrdiff_t d,
                        const void *panel, const void *bias, ptrdiff_t k, int32_t *labels,
                        void *scores, void *seconds);
 
     /* out[t * FM_PROJECTED_ROWS + i] = x_i . v_t of count <= FM_PROJECTED_ROWS rows (., d) for the
-     * vectors v in a panel of width 8, with zero biases for each; out holds m rounded up to 8. */
+     * vectors v in a panel of width FM_GROUP_WIDTH, with zero biases for each; out holds m rounded
+     * up to that width. */
     void (*project)(const void *rows, ptrdiff_t count, ptrdiff_t d, const void *panel,
                     const void *bias, ptrdiff_t m, void *out);
 
@@ -171,6 +172,38 @@ typedef struct {
     double *centers;      /* (k, d) means - offset */
 } fm_means;
 
+/* Kernels without fused multiply-adds on what the tiles' kernels found, one table per dtype. */
+typedef struct {
+    void (*bounds_own)(const fm_bounds *b, const fm_found *f, ptrdiff_t own, ptrdiff_t start,
+                       ptrdiff_t count, fm_open *open);
+    void (*bounds_other)(const fm_bounds *b, const fm_found *f, ptrdiff_t group, ptrdiff_t start,
+                         ptrdiff_t count, fm_open *open);
+
+    /* sum_i w_i min(closest_i, distance_i) in float64; keep, where not NULL, takes the minima. */
+    double (*potential)(const void *distance, const void *closest, const double *w, ptrdiff_t count,
+                        void *keep);
+
+    /* Seeding candidates: what they take off a slot's potential (kernels/gains.inc.h). */
+    double (*gain)(const void *distance, const void *closest, const double *w, ptrdiff_t count,
+                   double *left);
+    ptrdiff_t (*gains_listed)(const void *distances, ptrdiff_t stride, ptrdiff_t k,
+                              const ptrdiff_t *rows, ptrdiff_t start, ptrdiff_t count,
+                              const void *closest, const double *w, double *out, int32_t *note,
+                              void *noted, ptrdiff_t room);
+    void (*accept)(const int32_t *note, const void *noted, ptrdiff_t found, int32_t candidate,
+                   void *closest);
+
+    /* Rows in one byte a column, and the rows that candidates may be nearer to
+     * (kernels/sketch.inc.h). */
+    void (*sketch)(const void *tiles, ptrdiff_t tile_rows, ptrdiff_t count, ptrdiff_t d,
+                   const double *steps, const double *inverse, double error, double unit,
+                   int8_t *to, float *half);
+    ptrdiff_t (*sketch_near)(const int8_t *bytes, const float *half, ptrdiff_t d,
+                             const void *closest, double factor, const fm_matrix *x,
+                             ptrdiff_t start, ptrdiff_t count, const int32_t *panel, ptrdiff_t k,
+                             const float *unit, const float *bias, ptrdiff_t *list);
+} fm_found_kernels;
+
 /* Kernels in float64 on the user's rows, without fused multiply-adds: one set of bits. */
 typedef struct {
     /* labels[row] = now[i]; lists the rows whose label changed, in order, with their new and old
@@ -180,14 +213,6 @@ typedef struct {
 
     ptrdiff_t (*bounds_open)(const fm_bounds *b, ptrdiff_t start, ptrdiff_t count, int32_t *list);
     ptrdiff_t (*bounds_left)(const fm_bounds *b, ptrdiff_t start, ptrdiff_t count, int32_t *list);
-    void (*bounds_own_f32)(const fm_bounds *b, const fm_found *f, ptrdiff_t own, ptrdiff_t start,
-                           ptrdiff_t count, fm_open *open);
-    void (*bounds_own_f64)(const fm_bounds *b, const fm_found *f, ptrdiff_t own, ptrdiff_t start,
-                           ptrdiff_t count, fm_open *open);
-    void (*bounds_other_f32)(const fm_bounds *b, const fm_found *f, ptrdiff_t group,
-                             ptrdiff_t start, ptrdiff_t count, fm_open *open);
-    void (*bounds_other_f64)(const fm_bounds *b, const fm_found *f, ptrdiff_t group,
-                             ptrdiff_t start, ptrdiff_t count, fm_open *open);
     void (*bounds_wanted)(const fm_bounds *b, fm_open *open, ptrdiff_t own, ptrdiff_t start,
                           ptrdiff_t first, ptrdiff_t count);
     ptrdiff_t (*bounds_close)(const fm_bounds *b, const fm_open *open, ptrdiff_t start,
@@ -218,49 +243,6 @@ typedef struct {
     /* total[0 .. 1] += w v on the given grids (w NULL: 1). */
     void (*add_exact)(const double *v, const double *w, ptrdiff_t count, double coarse, double fine,
                       double *total);
-
-    /* sum_i w_i min(closest_i, distance_i); keep, where not NULL, takes the minima. */
-    double (*potential_f32)(const void *distance, const void *closest, const double *w,
-                            ptrdiff_t count, void *keep);
-    double (*potential_f64)(const void *distance, const void *closest, const double *w,
-                            ptrdiff_t count, void *keep);
-
-    /* Seeding candidates: what they take off a slot's potential (kernels/gains.inc.h). */
-    double (*gain_f32)(const void *distance, const void *closest, const double *w, ptrdiff_t count,
-                       double *left);
-    double (*gain_f64)(const void *distance, const void *closest, const double *w, ptrdiff_t count,
-                       double *left);
-    ptrdiff_t (*gains_listed_f32)(const void *distances, ptrdiff_t stride, ptrdiff_t k,
-                                  const ptrdiff_t *rows, ptrdiff_t start, ptrdiff_t count,
-                                  const void *closest, const double *w, double *out, int32_t *note,
-                                  void *noted, ptrdiff_t room);
-    ptrdiff_t (*gains_listed_f64)(const void *distances, ptrdiff_t stride, ptrdiff_t k,
-                                  const ptrdiff_t *rows, ptrdiff_t start, ptrdiff_t count,
-                                  const void *closest, const double *w, double *out, int32_t *note,
-                                  void *noted, ptrdiff_t room);
-    void (*accept_f32)(const int32_t *note, const void *noted, ptrdiff_t found, int32_t candidate,
-                       void *closest);
-    void (*accept_f64)(const int32_t *note, const void *noted, ptrdiff_t found, int32_t candidate,
-                       void *closest);
-
-    /* Rows in one byte a column, and the rows that candidates may be nearer to
-     * (kernels/sketch.inc.h). */
-    void (*sketch_f32)(const void *tiles, ptrdiff_t tile_rows, ptrdiff_t count, ptrdiff_t d,
-                       const double *steps, const double *inverse, double error, double unit,
-                       int8_t *to, float *half);
-    void (*sketch_f64)(const void *tiles, ptrdiff_t tile_rows, ptrdiff_t count, ptrdiff_t d,
-                       const double *steps, const double *inverse, double error, double unit,
-                       int8_t *to, float *half);
-    ptrdiff_t (*sketch_near_f32)(const int8_t *bytes, const float *half, ptrdiff_t d,
-                                 const void *closest, double factor, const fm_matrix *x,
-                                 ptrdiff_t start, ptrdiff_t count, const int32_t *panel,
-                                 ptrdiff_t k, const float *unit, const float *bias,
-                                 ptrdiff_t *list);
-    ptrdiff_t (*sketch_near_f64)(const int8_t *bytes, const float *half, ptrdiff_t d,
-                                 const void *closest, double factor, const fm_matrix *x,
-                                 ptrdiff_t start, ptrdiff_t count, const int32_t *panel,
-                                 ptrdiff_t k, const float *unit, const float *bias,
-                                 ptrdiff_t *list);
 
     /* centers and weights of k clusters from their sums; report: objective with the old centers,
      * with the new, and the sum of squared shifts. */
@@ -311,6 +293,7 @@ typedef struct {
 typedef struct {
     const char *name;
     const fm_tile_kernels *f32, *f64;
+    fm_found_kernels found_f32, found_f64;
     fm_exact_kernels exact;
     const fm_mixture_kernels *mixture_f32, *mixture_f64;
     const fm_moment_kernels *moments;

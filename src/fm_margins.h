@@ -36,7 +36,7 @@ typedef struct {
     ptrdiff_t n_movers, most_movers;
     int merges, had_movers;
     /* The sums of how far the farthest of each E-step have moved: of the others, and of movers. */
-    double others_moved[2];
+    double sums_moved[2];
     int started;
     int32_t numbers; /* the lowest bits, so many as all numbers of centres and k have */
     /* Of one E-step: a unit of codes' scores, their error for a unit of size and for any row, what

@@ -32,17 +32,25 @@ extern const fm_shortlist_kernels FM_TABLE(fm_shortlist_f32), FM_TABLE(fm_shortl
 extern const fm_code_kernels FM_TABLE(fm_codes_f32), FM_TABLE(fm_codes_f64);
 extern const fm_margin_kernels FM_TABLE(fm_margins_f32), FM_TABLE(fm_margins_f64);
 
+#define FM_FOUND_TABLE(type)                                                                       \
+    {.bounds_own = bounds_own_##type,                                                              \
+     .bounds_other = bounds_other_##type,                                                          \
+     .potential = potential_##type,                                                                \
+     .gain = gain_##type,                                                                          \
+     .gains_listed = gains_listed_##type,                                                          \
+     .accept = accept_##type,                                                                      \
+     .sketch = sketch_##type,                                                                      \
+     .sketch_near = sketch_near_##type}
+
 const fm_isa FM_TABLE(fm_isa) = {
     .name = FM_STRING(FM_ISA),
     .f32 = &FM_TABLE(fm_tile_f32),
     .f64 = &FM_TABLE(fm_tile_f64),
+    .found_f32 = FM_FOUND_TABLE(f32),
+    .found_f64 = FM_FOUND_TABLE(f64),
     .exact = {.changes = changes,
               .bounds_open = bounds_open,
               .bounds_left = bounds_left,
-              .bounds_own_f32 = bounds_own_f32,
-              .bounds_own_f64 = bounds_own_f64,
-              .bounds_other_f32 = bounds_other_f32,
-              .bounds_other_f64 = bounds_other_f64,
               .bounds_wanted = bounds_wanted,
               .bounds_close = bounds_close,
               .bounds_renew = bounds_renew,
@@ -52,18 +60,6 @@ const fm_isa FM_TABLE(fm_isa) = {
               .accumulate = accumulate,
               .residuals = residuals,
               .add_exact = add_exact,
-              .potential_f32 = potential_f32,
-              .potential_f64 = potential_f64,
-              .gain_f32 = gain_f32,
-              .gain_f64 = gain_f64,
-              .gains_listed_f32 = gains_listed_f32,
-              .gains_listed_f64 = gains_listed_f64,
-              .accept_f32 = accept_f32,
-              .accept_f64 = accept_f64,
-              .sketch_f32 = sketch_f32,
-              .sketch_f64 = sketch_f64,
-              .sketch_near_f32 = sketch_near_f32,
-              .sketch_near_f64 = sketch_near_f64,
               .update_centers = update_centers,
               .means_add = means_add,
               .means_place = means_place,

@@ -317,11 +317,10 @@ static uint64_t hash_exact(const fm_isa *isa)
     for (ptrdiff_t i = 0; i < D * D; i++)
         a[i] = uniform(&state);
     for (ptrdiff_t i = 0; i < D; i++) {
-        const ptrdiff_t b = i / 8;
         first[i] = uniform(&state);
         for (ptrdiff_t j = 0; j <= i; j++)
             for (ptrdiff_t t = 0; t < D; t++)
-                second[32 * b * (b + 1) + i % 8 * 8 * (b + 1) + j] += a[t * D + i] * a[t * D + j];
+                second[FM_SECOND_ROW(i) + j] += a[t * D + i] * a[t * D + j];
     }
     isa->gaussian.mean_covariance(3, first, second, D, mean, covariance);
     hash = HASH(hash, mean, D);

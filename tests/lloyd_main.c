@@ -386,11 +386,11 @@ static void fold(const problem *p, const int32_t *now, int32_t *labels, double *
 /* The values of X in the place of distances: a number of rows that fills no last vector. */
 static uint64_t hash_potentials(const problem *p, uint64_t hash)
 {
-    const fm_exact_kernels *exact = &p->isa->exact;
+    const fm_found_kernels *found = p->x.type == FM_F64 ? &p->isa->found_f64 : &p->isa->found_f32;
     const ptrdiff_t count = p->n - 37;
     void *keep = take(count, p->tile->itemsize);
-    double total = (p->x.type == FM_F64 ? exact->potential_f64 : exact->potential_f32)(
-        p->x.data, p->x.data + 37 * p->tile->itemsize, p->w, count, keep);
+    double total =
+        found->potential(p->x.data, p->x.data + 37 * p->tile->itemsize, p->w, count, keep);
     hash = hash_bytes(hash, keep, count * p->tile->itemsize);
     return HASH(hash, &total, 1);
 }

@@ -12,7 +12,8 @@ from fastmix.core._bounds import GroupBounds
 from fastmix.core._dense import DenseRows
 from fastmix.core._dense_assignment import DenseAssignment
 from fastmix.core._frame import scan
-from fastmix.core._groups import PANEL_WIDTH, group_centers
+from fastmix.core._groups import group_centers
+from fastmix.core._kernels import GROUP_WIDTH
 
 SHAPES = [
     (1, 1, 2), (7, 3, 7), (64, 5, 8), (257, 8, 9), (300, 2, 40), (1000, 17, 24), (700, 40, 65),
@@ -37,7 +38,7 @@ def drifting(rng, rows, centers, steps, shift):
     labels = np.zeros(rows.n, dtype=np.int32)
     rows.assign(0, rows.n, centers, labels, 1)
     spread = float(np.abs(rows.take(np.arange(rows.n)) - centers[labels]).mean()) + 1e-30
-    bounds = GroupBounds(rows, centers, -(-len(centers) // PANEL_WIDTH), spread)
+    bounds = GroupBounds(rows, centers, -(-len(centers) // GROUP_WIDTH), spread)
     for _ in range(steps):
         plain, bounded, found = both(rows, centers, bounds, labels)
         np.testing.assert_array_equal(bounded, plain)
@@ -71,7 +72,7 @@ def test_ties_go_to_the_lowest_centre(rng, isa, dtype, n, d, k):
     labels = np.zeros(n, dtype=np.int32)
     centers = rng.integers(-2, 3, size=(k, d)) / 2 - offset
     rows.assign(0, n, centers, labels, 1)
-    bounds = GroupBounds(rows, centers, -(-k // PANEL_WIDTH), 1.0)
+    bounds = GroupBounds(rows, centers, -(-k // GROUP_WIDTH), 1.0)
     for _ in range(4):
         plain, bounded, _ = both(rows, centers, bounds, labels)
         np.testing.assert_array_equal(bounded, plain)
@@ -146,7 +147,7 @@ def test_groups_hold_every_centre_once_in_ascending_order(rng, k, groups):
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(k))
     assert len(parts) <= groups
     assert all((np.diff(part) > 0).all() for part in parts)
-    assert sum(len(part) % PANEL_WIDTH != 0 for part in parts) <= 1
+    assert sum(len(part) % GROUP_WIDTH != 0 for part in parts) <= 1
 
 
 def test_groups_of_equal_centres():

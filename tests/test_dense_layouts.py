@@ -74,7 +74,6 @@ def observed(X, dtype, isa=None):
     rows.add_all(0, n, 1, total, weights)
     rows.residuals(0, n, centers, labels, residuals, 1)
     rows.distances(0, n, centers, distances, 1)
-    rows.assign(0, n // 2, centers, labels, 1, rows=rng.permutation(n), second=second)
     inertia = rows.inertia(0, n, centers, labels, exact_column_grid(1e5, n), 1, weights)
     closest, slots = np.full(n, np.inf, dtype=dtype), np.empty((-(-n // rows.block_rows), K))
     rows.potentials(0, n, centers[:1], centers, closest, slots, 1, weights)

@@ -340,18 +340,6 @@ def test_rows_around_a_block_are_each_assigned_once(rng, dtype, d, extra):
     np.testing.assert_array_equal(add_up(sums, d), exact)
 
 
-@pytest.mark.parametrize("d", [1, 3, 5, 300])
-def test_assign_of_listed_rows_leaves_all_others(rng, isa, dtype, d):
-    X, centers, _ = integers(rng, 400, d, 7, dtype)
-    rows, Y = framed(X, dtype, isa)
-    listed = rng.permutation(400)[:201]
-    labels, second = np.full((2, 400), -1, dtype=np.int32)
-    rows.assign(3, 190, centers, labels, 2, rows=listed, second=second)
-    expected = np.full((2, 400), -1)
-    expected[:, listed[3:190]] = np.array(reference.nearest_two(Y, centers))[:, listed[3:190]]
-    np.testing.assert_array_equal([labels, second], expected)
-
-
 def test_assign_counts_and_moves_only_rows_whose_label_changes(rng, isa, dtype):
     X, centers, weights = integers(rng, 333, 3, 6, dtype)
     rows, Y = framed(X, dtype, isa, heaviest=3.0)

@@ -261,7 +261,7 @@ def test_nothing_that_moves_opens_nothing(rng, isa, dtype):
     rows, Y = framed(rng.normal(size=(500, 12)).astype(dtype), isa)
     for margins in steps(rows, Y, rng.normal(size=(30, 12)), lambda centers, labels: centers, 3):
         assert margins.rows_open < 10  # all but those that rounding could decide
-        assert margins.rows_scanned <= margins.rows_open
+        assert margins.rows_doubtful <= margins.rows_open
 
 
 @on_every_table
@@ -328,7 +328,7 @@ def test_threads_change_neither_labels_nor_counts(rng, n_threads):
             margins.move(centers * (1 + 0.01 * step))
             margins.assign(0, 4096, labels, threads, sums, fresh=step == 0)
             margins.assign(4096, 9000, labels, threads, sums, fresh=step == 0)
-        counts = margins.rows_open, margins.rows_few, margins.rows_met, margins.rows_scanned
+        counts = margins.rows_open, margins.rows_few, margins.rows_met, margins.rows_doubtful
         assert min(counts) > 0
         found.append((labels, sums.sum(axis=0), *counts))
     for one, other in zip(*found, strict=True):
@@ -358,7 +358,7 @@ def test_fits_have_the_bits_of_plain_scans(every_size, rng, dtype, make, d):
     assert "scans in whole numbers in" in elkan.report["reason"]
     assert auto.report["algorithm"] == "hamerly"
     assert f"of {auto.report['e_steps']} E-steps, candidates in " in auto.report["reason"]
-    assert auto.report["products"] < plain.report["products"]
+    assert auto.report["products"] <= plain.report["products"]
     assert lloyd.report["algorithm"] == plain.report["algorithm"] == "lloyd"
     assert plain.report["reason"] == "asked for"
     steps = lloyd.report["e_steps"]
@@ -470,7 +470,7 @@ def test_report_counts_what_margins_left(every_size, rng):
     rows = 4000 * report["e_steps"]
     assert 0 < report["rows_shortlisted"] <= report["rows_scanned"] < 0.95 * rows
     doubtful = report["rows_scanned"] - report["rows_shortlisted"]
-    assert report["products"] == 40 * doubtful
+    assert 40 * doubtful <= report["products"] < 0.95 * 40 * rows
     assert doubtful < 0.1 * report["rows_scanned"]
 
 

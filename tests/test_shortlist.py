@@ -19,15 +19,14 @@ NEVER, WHERE_THEY_PAY, ALWAYS = 0, 1, 2
 WIDE = {"float32": {"x86_v3", "x86_v4", "neon"}, "float64": {"x86_v4"}}
 
 
-def scan(X, centers, dtype, mode, isa=None, hint=None, chosen=None, passes=1):
+def scan(X, centers, dtype, mode, isa=None, hint=None, passes=1):
     """Labels of all rows, and what the shortlists counted, after the last pass."""
     before = _shortlist.use_shortlists(mode)
     try:
         rows = DenseRows(X, dtype, isa)
         labels = np.full(len(X), -1, np.int32) if hint is None else hint.astype(np.int32)
-        stop = len(X) if chosen is None else len(chosen)
         for _ in range(passes):
-            rows.assign(0, stop, centers, labels, 2, rows=chosen)
+            rows.assign(0, len(X), centers, labels, 2)
         return labels, rows.short.counts()
     finally:
         _shortlist.use_shortlists(before)
@@ -197,16 +196,6 @@ def test_scans_of_all_kinds_have_the_labels_of_plain_ones(draw):
     for passes in 1, 2, 3:
         found, counts = scan(X, centers, dtype, ALWAYS, isa, hint, passes=passes)
         assert_array_equal(found, expected, f"{kind}, {counts}")
-
-
-def test_listed_rows_are_assigned():
-    rng = np.random.default_rng(0)
-    X, centers = rng.normal(size=(500, 40)), rng.normal(size=(90, 40))
-    chosen = rng.permutation(500)[:200]
-    found, _ = scan(X, centers, "float64", ALWAYS, chosen=chosen)
-    expected, _ = scan(X, centers, "float64", NEVER)
-    assert_array_equal(found[chosen], expected[chosen])
-    assert (np.delete(found, chosen) == -1).all()
 
 
 def estimates(dtype):

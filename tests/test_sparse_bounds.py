@@ -116,7 +116,7 @@ def walk(rng, rows, centers, steps, isa=None):
     bounds = SparseBounds(rows)
     labels = np.full(rows.n, -1, dtype=np.int32)
     for step in range(steps):
-        bounds.move(centers, 0.0)
+        bounds.move(centers)
         expected, before = plain(rows_of(rows.X, isa), centers), labels.copy()
         changed = bounds.assign(0, rows.n, labels, 2)
         np.testing.assert_array_equal(labels, expected)
@@ -139,7 +139,7 @@ def test_bounds_survive_centers_that_grow_and_shrink(rng):
     rows, centers = rows_of(X), X[rng.integers(N, size=20)].toarray()
     bounds, labels = SparseBounds(rows), np.full(N, -1, dtype=np.int32)
     for size in (0.0, 1.0, 1e5, 1e-5, 1e-30, 1.0, 1e30, 1.0):
-        bounds.move(centers * size, 0.0)
+        bounds.move(centers * size)
         bounds.assign(0, N, labels, 1)
         expected = plain(rows_of(X), centers * size)
         np.testing.assert_array_equal(labels, expected)
@@ -152,17 +152,17 @@ def test_rows_are_skipped_and_few_centers_screened(rng):
     X = reals(rng, density=0.8)
     rows, centers = rows_of(X), rng.normal(size=(64, D))
     bounds, labels = SparseBounds(rows), np.full(N, -1, dtype=np.int32)
-    bounds.move(centers, 0.0)
+    bounds.move(centers)
     bounds.assign(0, N, labels, 1)
     assert (bounds.rows_open, bounds.products) == (N, 64 * N)
     bounds.rows_open = bounds.products = 0
-    bounds.move(centers, 0.0)
+    bounds.move(centers)
     bounds.assign(0, N, labels, 1)
     assert bounds.rows_open <= 0.1 * N
     bounds.rows_open = bounds.products = 0
     moved = centers.copy()
     moved[:3] += rng.normal(size=(3, D))
-    bounds.move(moved, 0.0)
+    bounds.move(moved)
     bounds.assign(0, N, labels, 1)
     assert 0 < bounds.products < 0.7 * 64 * N
 

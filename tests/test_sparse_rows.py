@@ -101,15 +101,6 @@ def test_threads_and_parts_do_not_change_a_bit(rng, n_threads, parts):
     assert_all_equal(assigned(rows, centers, None, n_threads, parts), alone)
 
 
-def test_assign_of_listed_rows_equals_dense(rng):
-    X, centers = matrix(rng), centers_like(rng)
-    listed, labels = rng.permutation(N)[:200], np.full((2, N), -1, dtype=np.int32)
-    for rows, found in zip(both(X), labels, strict=True):
-        rows.assign(3, 190, centers, found, 2, rows=listed)
-    assert (labels[0] >= 0).sum() == 187
-    np.testing.assert_array_equal(*labels)
-
-
 def test_relabelled_rows_leave_the_sums_of_their_new_clusters(rng):
     X, centers, weights = matrix(rng), centers_like(rng), rng.integers(0, 4, size=N).astype(float)
     rows = both(X)[0]

@@ -37,15 +37,28 @@ class Assignment:
     k : int
     why : str
         The report's reason.
+
+    Attributes
+    ----------
+    products : int
+        Row-centre products so far, of floats or of whole numbers that find a label: every one of D
+        multiplications and additions.  A scan counts once, whether it is of floats, of whole
+        numbers or both; what rules centres out by codes of few bits or some coordinates only does
+        not count.
+    rows_scanned, rows_shortlisted : int
+        Rows that were read so far, because nothing proved their labels; and those of them whose
+        labels were found in whole numbers.
     """
 
     algorithm = "lloyd"
+    serving = False  # whether margins do
     in_whole = False  # whether scans are of whole numbers
 
     def __init__(self, rows, weights, k, why):
         self.rows, self.weights, self.k, self.why = rows, weights, k, why
         self.products = self.rows_scanned = self.steps = self.bounded_steps = 0
         self.rows_shortlisted = 0
+        self.packed = False  # whether a scan has packed the centres of this E-step
         self.bounds = None
         self.changed = rows.n  # rows whose label the last E-step changed
 
@@ -55,7 +68,7 @@ class Assignment:
         sums (k, 2, stride), where given, follow the labels.  spread: about the distance of a row to
         its centre, zero before the first E-step.
         """
-        self.packed = False  # whether a scan has packed these centres
+        self.packed = False
         fresh = self._prepare(centers, labels, n_threads, spread)
         self.steps += 1
         n_changed, parts = 0, None

@@ -11,9 +11,6 @@ cdef enum:
     # Most rows whose open ones are listed at a time.
     MAX_PIECE_ROWS = 16384
 
-# Centres in the lanes of the kernel; groups are multiples of it, as far as K allows.
-cdef Py_ssize_t PANEL_COLUMNS
-
 
 cdef class BoundState:
     cdef readonly Py_ssize_t n_groups

@@ -7,17 +7,16 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport ceil, sqrt
 from libc.stdint cimport int16_t, int32_t, uint8_t
 
-from fastmix.core._kernels cimport FM_UPPER_NONE, address
+from fastmix.core._kernels cimport FM_GROUP_WIDTH, FM_UPPER_NONE, address
 from fastmix.core._coarse cimport Coarse
 from fastmix.core._threads cimport enter, leave
-from fastmix.core._tiles cimport TileRows, padded
+from fastmix.core._tiles cimport TileRows, whole_lines
 
-from fastmix.core._groups import PANEL_WIDTH, group_centers
+from fastmix.core._groups import group_centers
 from fastmix.core._kernels import aligned_empty
 
 __all__ = ["BoundState"]
 
-PANEL_COLUMNS = PANEL_WIDTH
 
 # Codes are 15 bits: this many times the spread of the distances is half of their range.
 cdef double HALF_RANGE = 4.0
@@ -53,7 +52,7 @@ cdef class BoundState:
         self.groups = group_centers(centers, n_groups)
         self.n_groups = len(self.groups)
         self.sizes = np.array([len(members) for members in self.groups], dtype=np.intp)
-        ends = np.cumsum(-(-self.sizes // PANEL_WIDTH) * PANEL_WIDTH)
+        ends = np.cumsum((self.sizes + FM_GROUP_WIDTH - 1) // FM_GROUP_WIDTH * FM_GROUP_WIDTH)
         columns = ends[-1]
         self.first = np.append(0, ends[:-1]).astype(np.intp)
         self.order = np.full(columns, -1, dtype=np.int32)
@@ -77,9 +76,9 @@ cdef class BoundState:
         self.group_moved[self.n_groups :] = -32768  # so that none of these is open
         self.moves, self.group_moves = self.moved, self.group_reach
         self.group_codes = self.group_moved
-        self.panel = aligned_empty(padded(columns * rows.d * size) + columns * size, np.uint8)
+        self.panel = aligned_empty(whole_lines(columns * rows.d * size) + columns * size, np.uint8)
         self.panel_start = <char *>address(self.panel)
-        self.bias = self.panel_start + padded(columns * rows.d * size)
+        self.bias = self.panel_start + whole_lines(columns * rows.d * size)
 
         self.b.upper = <float *>address(self.upper)
         self.b.codes = <int16_t *>address(self.codes)
@@ -167,7 +166,7 @@ cdef class BoundState:
         if not stirred:
             return greatest
         self.rows.kernels.pack_centers(&self.grouped[first, 0], self.group_size[g], d,
-                                       PANEL_COLUMNS, self.panel_start + column * d * size,
+                                       FM_GROUP_WIDTH, self.panel_start + column * d * size,
                                        self.bias + column * size)
         if self.coarse is not None:
             self.coarse.move_group(g, &self.grouped[first, 0], self.group_size[g], thread)

@@ -10,10 +10,11 @@ import numpy as np
 cimport cython
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t
+from libc.string cimport memset
 
-from fastmix.core._bound_state cimport MAX_PIECE_ROWS, PANEL_COLUMNS, BoundState
+from fastmix.core._bound_state cimport MAX_PIECE_ROWS, BoundState
 from fastmix.core._kernels cimport (
-    FM_BOUND_ROWS, FM_SUM_ROWS, address, fm_block, fm_found, fm_open,
+    FM_BOUND_ROWS, FM_GROUP_WIDTH, FM_SUM_ROWS, address, fm_block, fm_found, fm_open,
 )
 from fastmix.core._coarse cimport Coarse
 from fastmix.core._threads cimport Locks, enter, leave
@@ -34,6 +35,14 @@ cdef Py_ssize_t THREAD_PIECES = 8
 cdef double FEW = 7.0
 
 
+cdef struct Counts:
+    # Of a thread in one call, as the attributes of GroupBounds.
+    Py_ssize_t products
+    Py_ssize_t rows
+    Py_ssize_t groups
+    Py_ssize_t guessed
+
+
 cdef struct Work:
     # A thread's memory, carved out of one allocation.
     fm_open open
@@ -50,7 +59,7 @@ cdef struct Work:
     char *framed
     char *scratch
     double *sums
-    Py_ssize_t *products
+    Counts *counts
     Py_ssize_t bytes
 
 
@@ -96,7 +105,7 @@ cdef class GroupBounds(BoundState):
         w.framed = take(&at, size * n * self.rows.d)
         w.scratch = take(&at, size * self.rows.d)
         w.sums = <double *>take(&at, sizeof(double) * FM_SUM_ROWS * self.rows.stride)
-        w.products = <Py_ssize_t *>take(&at, 4 * sizeof(Py_ssize_t))
+        w.counts = <Counts *>take(&at, sizeof(Counts))
         w.bytes = at - memory
         return w
 
@@ -106,7 +115,7 @@ cdef class GroupBounds(BoundState):
         cdef Py_ssize_t piece, size = self._piece(stop - start, n_threads)
         cdef Py_ssize_t n_pieces = (stop - start + size - 1) // size
         cdef Py_ssize_t bytes = self._work(NULL).bytes, n_changed = 0
-        cdef Py_ssize_t *products
+        cdef Counts *counts
         if self.memory is None or self.memory.size < bytes * n_threads:
             self.memory = aligned_empty(bytes * n_threads, np.uint8)
         cdef char *memory = <char *>address(self.memory)
@@ -116,19 +125,18 @@ cdef class GroupBounds(BoundState):
         cdef int t
         self.b.labels = self.old.labels = &labels[0]
         for t in range(n_threads):
-            products = self._work(memory + t * bytes).products
-            products[0] = products[1] = products[2] = products[3] = 0
+            memset(self._work(memory + t * bytes).counts, 0, sizeof(Counts))
         enter()
         for piece in prange(n_pieces, nogil=True, num_threads=n_threads, schedule="dynamic"):
             n_changed += self._assign(start + piece * size, min(stop, start + (piece + 1) * size),
                                       memory, w, to, locks)
         leave()
         for t in range(n_threads):
-            products = self._work(memory + t * bytes).products
-            self.products += products[0]
-            self.rows_open += products[1]
-            self.groups_open += products[2]
-            self.groups_guessed += products[3]
+            counts = self._work(memory + t * bytes).counts
+            self.products += counts.products
+            self.rows_open += counts.rows
+            self.groups_open += counts.groups
+            self.groups_guessed += counts.guessed
         return n_changed
 
     cdef Py_ssize_t _piece(self, Py_ssize_t n, int n_threads) noexcept:
@@ -166,7 +174,7 @@ cdef class GroupBounds(BoundState):
                 self._every(&w, start, g, end, count)
         changed = self.rows.isa.exact.bounds_close(&self.b, &w.open, start, count, w.changed,
                                                    w.added, w.removed)
-        w.products[1] += count
+        w.counts.rows += count
         self.rows._move_rows(w.changed, changed, w.added, w.removed, weights, sums, self.k, locks,
                              w.sums)
         return changed
@@ -208,8 +216,8 @@ cdef class GroupBounds(BoundState):
         else:
             for g in range(self.n_groups):
                 at = self._labels(w, g, &end)
-                w.products[3] += end - at
-                self.coarse.scan_own(&self.b, g, self.first_column[g] // PANEL_COLUMNS,
+                w.counts.guessed += end - at
+                self.coarse.scan_own(&self.b, g, self.first_column[g] // FM_GROUP_WIDTH,
                                      self._panels(g), start, &w.open, at, end - at)
                 while at < end:
                     piece = min(FM_BOUND_ROWS, end - at)
@@ -228,23 +236,20 @@ cdef class GroupBounds(BoundState):
             count = min(FM_BOUND_ROWS, end - at)
             f.first = at
             self._scan(w, &f, g, count)
-            if self.rows.kernels.itemsize == 4:
-                self.rows.isa.exact.bounds_own_f32(&self.b, &f, g, start, count, &w.open)
-            else:
-                self.rows.isa.exact.bounds_own_f64(&self.b, &f, g, start, count, &w.open)
+            self.rows.found.bounds_own(&self.b, &f, g, start, count, &w.open)
             if not self._blank():
                 self.rows.isa.exact.bounds_wanted(&self.b, &w.open, g, start, at, count)
             at += count
 
     cdef Py_ssize_t _panels(self, Py_ssize_t g) noexcept nogil:
         """How many panels the centres of a group fill."""
-        return (self.group_size[g] + PANEL_COLUMNS - 1) // PANEL_COLUMNS
+        return (self.group_size[g] + FM_GROUP_WIDTH - 1) // FM_GROUP_WIDTH
 
     cdef void _guess(self, Work *w, Py_ssize_t start, Py_ssize_t g) noexcept nogil:
         """Takes off the list of a group the rows that rows in few bits rule out."""
-        w.products[3] += w.open.counts[g]
+        w.counts.guessed += w.open.counts[g]
         w.open.counts[g] = self.coarse.scan(
-            &self.b, g, self.first_column[g] // PANEL_COLUMNS, self._panels(g), start, &w.open,
+            &self.b, g, self.first_column[g] // FM_GROUP_WIDTH, self._panels(g), start, &w.open,
             w.open.lists + g * w.open.room, w.open.counts[g])
 
     cdef void _other(self, Work *w, Py_ssize_t start, Py_ssize_t g) noexcept nogil:
@@ -273,10 +278,7 @@ cdef class GroupBounds(BoundState):
     cdef void _meet(self, Work *w, fm_found *f, Py_ssize_t start, Py_ssize_t g,
                     Py_ssize_t count) noexcept nogil:
         self._scan(w, f, g, count)
-        if self.rows.kernels.itemsize == 4:
-            self.rows.isa.exact.bounds_other_f32(&self.b, f, g, start, count, &w.open)
-        else:
-            self.rows.isa.exact.bounds_other_f64(&self.b, f, g, start, count, &w.open)
+        self.rows.found.bounds_other(&self.b, f, g, start, count, &w.open)
 
     cdef void _scan(self, Work *w, fm_found *f, Py_ssize_t g, Py_ssize_t count) noexcept nogil:
         """Scores of the rows of f in group g."""
@@ -288,5 +290,5 @@ cdef class GroupBounds(BoundState):
                                      w.scores, w.seconds)
         f.labels, f.order = w.labels, &self.center_at[column]
         f.scores, f.seconds = w.scores, w.seconds
-        w.products[0] += count * self.group_size[g]
-        w.products[2] += count
+        w.counts.products += count * self.group_size[g]
+        w.counts.groups += count

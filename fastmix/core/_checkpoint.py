@@ -19,6 +19,7 @@ __all__ = [
     "random_state_values",
     "restore_random_state",
     "table",
+    "why_stopped",
 ]
 
 _BIT_GENERATORS = (
@@ -177,11 +178,13 @@ class Checkpoints:
             raise
         self.failed = False
 
-    def stopped(self, error):
-        """What ``stopped`` of a report says of a fit that this error ended, or None."""
-        if isinstance(error, KeyboardInterrupt):
-            return "interrupt"
-        return "checkpoint failed" if self.failed else None
+
+def why_stopped(error, saving):
+    """What ``stopped`` of a report says of a fit with these checkpoints, or None, that an error
+    ended; None where no state of it is worth keeping."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupt"
+    return "checkpoint failed" if saving is not None and saving.failed else None
 
 
 def _same_bits(a, b):

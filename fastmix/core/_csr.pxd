@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """C declarations of _csr.pyx."""
 
-from fastmix.core._kernels cimport fm_csr, fm_exact_kernels, fm_grid
+from fastmix.core._kernels cimport fm_csr, fm_exact_kernels, fm_found_kernels, fm_grid
 
 
 cdef struct Row:
@@ -17,10 +17,11 @@ cdef class CsrRows:
     cdef readonly Py_ssize_t n, d, stride, block_rows, bytes_read
     cdef readonly object offset, grids
     cdef readonly double scale
-    cdef public object bounds
+    cdef public object column_range  # minima and maxima (2, d), once they are known
     cdef fm_csr x
     cdef fm_grid grid
     cdef const fm_exact_kernels *kernels
+    cdef const fm_found_kernels *found
     cdef object memory, data, indices, indptr
     cdef Py_ssize_t longest
     cdef bint ordered  # entries of a row by column, one for each

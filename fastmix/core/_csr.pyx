@@ -38,7 +38,7 @@ cdef class CsrRows:
     """
 
     def __init__(self, X, dtype=None, isa=None):
-        self.kernels = &find_isa(isa).exact
+        self.kernels, self.found = &find_isa(isa).exact, &find_isa(isa).found_f64
         self._point_to(X)
         self.ordered = X.has_canonical_format
         if not self.ordered and self._repeats():

@@ -38,7 +38,6 @@ cdef struct Assignment:
     void *panel
     void *bias
     const double *weights
-    const Py_ssize_t *rows
     int32_t *labels
     int32_t *second
     double *sums
@@ -52,9 +51,8 @@ cdef class DenseRows(SeedingRows):
 
     def assign(self, Py_ssize_t start, Py_ssize_t stop, centers, int32_t[::1] labels,
                int n_threads, double[:, :, :, ::1] sums=None, const double[::1] weights=None,
-               const Py_ssize_t[::1] rows=None, int32_t[::1] second=None,
-               BoundState bounds=None, bint again=False):
-        """E-step (PRML 9.2) for rows start .. stop, or for rows[start .. stop].
+               int32_t[::1] second=None, BoundState bounds=None, bint again=False):
+        """E-step (PRML 9.2) for rows start .. stop.
 
         labels (n,) are written in place, and the runner-up's to second.  Every row whose label
         changes is added to its new cluster's statistics in sums, and removed from the old one's
@@ -63,27 +61,24 @@ cdef class DenseRows(SeedingRows):
         sums (parts, k, 2, stride) has a part for every thread, or fewer, then shared under locks:
         any order of the additions gives the same bits.
 
-        bounds, which begin with these labels, are taken of the rows where short.serves(k) and rows
-        is None.  again: the centers are those of the last call, which are packed.
+        bounds, which begin with these labels, are taken of the rows where short.serves(k).  again:
+        the centers are those of the last call, which are packed.
         """
         cdef Py_ssize_t block, n_blocks = self._n_blocks(stop - start)
         cdef Py_ssize_t n_changed = 0
         cdef Assignment a
         cdef char *memory
-        cdef bint leaving = bounds is not None and rows is None
         a.k, a.n_threads = centers.shape[0], n_threads
         a.panel = self._panel(centers, self.kernels.panel_width, &a.bias, again)
         a.weights = NULL if weights is None else &weights[0]
-        a.rows = NULL if rows is None else &rows[0]
         a.labels = &labels[0]
         a.second = NULL if second is None else &second[0]
         a.sums = NULL if sums is None else &sums[0, 0, 0, 0]
         cdef Locks locks = Locks(n_threads if sums is None else sums.shape[0], n_threads)
-        self.short.begin(centers, a.bias, stop - start, second is None,
-                         rows is None and sums is not None,
-                         rows is None and start < stop and labels[start] >= 0, again,
-                         bounds.places(SHORT_VECTOR) if leaving else None)
-        if leaving:
+        self.short.begin(centers, a.bias, stop - start, second is None, sums is not None,
+                         start < stop and labels[start] >= 0, again,
+                         None if bounds is None else bounds.places(SHORT_VECTOR))
+        if bounds is not None:
             self.short.leave_bounds(&bounds.b, bounds.first_places())
         memory = self._reserve(n_threads)
         enter()
@@ -96,34 +91,31 @@ cdef class DenseRows(SeedingRows):
     cdef Py_ssize_t _assign(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block,
                             char *memory, Assignment *a, Locks locks) noexcept nogil:
         cdef Scratch s = self._of_thread(memory, 0)
-        cdef fm_block b = self._block(a.rows, start, stop, block)
+        cdef fm_block b = self._block(start, stop, block)
         cdef Py_ssize_t i, changed, at = 0, step = self._step(a.k)
         cdef Py_ssize_t next_row
         cdef fm_block piece
-        cdef fm_memory nothing, upcoming
+        cdef fm_memory nothing
         nothing.start, nothing.bytes = NULL, 0
-        upcoming = nothing
         if self.short.active:
             at = b.count
-            self._shortlist(&b, &s, a.panel, a.bias, a.k,
-                            NULL if b.rows != NULL else a.labels + b.start, s.labels)
+            self._shortlist(&b, &s, a.panel, a.bias, a.k, a.labels + b.start, s.labels)
         while at < b.count:
             piece = piece_of(&b, at, step)
-            if b.rows == NULL:
-                # The rest of this block, then the block that this thread will probably take next.
-                next_row = piece.start + step if at + step < b.count else (
-                    b.start + a.n_threads * self.block_rows)
-                upcoming = self._rows_memory(next_row, step)
-                fm_fetch_labels(a.labels + piece.start, piece.count)
+            # The rest of this block, then the block that this thread will probably take next.
+            next_row = piece.start + step if at + step < b.count else (
+                b.start + a.n_threads * self.block_rows)
+            fm_fetch_labels(a.labels + piece.start, piece.count)
             # The rows were fetched during the assignments before.
             self.kernels.pack(&self.x, &piece, self.pack_offset, self.scale, s.tiles, nothing,
                               s.pack)
             self.kernels.assign(s.tiles, piece.count, self.d, a.panel, a.bias, a.k, s.labels + at,
-                                NULL if a.second == NULL else s.added + at, upcoming, s.assign)
+                                NULL if a.second == NULL else s.added + at,
+                                self._rows_memory(next_row, step), s.assign)
             at += step
         if a.second != NULL:
             for i in range(b.count):
-                a.second[b.start + i if b.rows == NULL else b.rows[i]] = s.added[i]
+                a.second[b.start + i] = s.added[i]
         changed = self.isa.exact.changes(s.labels, &b, a.labels, s.changed, s.added, s.removed)
         self._move_rows(s.changed, changed, s.added, s.removed, a.weights, a.sums, a.k, locks,
                         s.sums)
@@ -167,7 +159,7 @@ cdef class DenseRows(SeedingRows):
                        const double *c, const int32_t *labels, const double *w, double coarse,
                        double fine, double *totals) noexcept nogil:
         cdef Scratch s = self._of_thread(memory, 0)
-        cdef fm_block b = self._block(NULL, start, stop, block)
+        cdef fm_block b = self._block(start, stop, block)
         self.isa.exact.residuals(&self.x, &b, &self.grid, c, labels + b.start, s.values, s.sums)
         self.isa.exact.add_exact(s.values, NULL if w == NULL else w + b.start, b.count, coarse,
                                  fine, totals + 8 * threadid())
@@ -189,7 +181,7 @@ cdef class DenseRows(SeedingRows):
     cdef void _residuals(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block, char *memory,
                          const double *c, const int32_t *labels, double *out) noexcept nogil:
         cdef Scratch s = self._of_thread(memory, 0)
-        cdef fm_block b = self._block(NULL, start, stop, block)
+        cdef fm_block b = self._block(start, stop, block)
         self.isa.exact.residuals(&self.x, &b, &self.grid, c, labels + b.start, out + b.start,
                                  s.sums)
 
@@ -209,7 +201,7 @@ cdef class DenseRows(SeedingRows):
     cdef void _distances(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block, char *memory,
                          char *panel, Py_ssize_t k, char *out) noexcept nogil:
         cdef Scratch s = self._of_thread(memory, DISTANCE_CENTERS)
-        cdef fm_block b = self._block(NULL, start, stop, block)
+        cdef fm_block b = self._block(start, stop, block)
         cdef Py_ssize_t first = 0, count, i, j
         cdef double unit = 1 / self.scale  # both powers of two
         self._pack(&b, &s)

@@ -7,8 +7,7 @@ import numpy as np
 
 from fastmix.core._assignment import Assignment
 from fastmix.core._bounds import GroupBounds
-from fastmix.core._groups import PANEL_WIDTH
-from fastmix.core._kernels import intel
+from fastmix.core._kernels import GROUP_WIDTH, intel
 from fastmix.core._leading import Leading
 from fastmix.core._prefix import Prefix
 from fastmix.core._row_codes import RowCodes
@@ -81,7 +80,8 @@ class DenseAssignment(Assignment):
         self.first_bounded = None
         self.forced = algorithm == "elkan"
         # Leading coordinates, once they are chosen; the part of a plain scan that bounds cost.
-        self.memory, self.axes, self.share = memory, 0, 1.0
+        self.memory, self.leading, self.axes, self.share = memory, None, 0, 1.0
+        self.looks_ahead, self.x_square = False, float(np.square(reach).sum()) * (1 + 1e-6)
         self.coded, self.coarse, self.adding = False, None, False
         self.filling = False  # whether scans leave bounds
         self.complete = False  # whether all rows have been added to what is coarse
@@ -89,7 +89,7 @@ class DenseAssignment(Assignment):
         self.extend = False  # to all rows in the next E-step
         self.probes = []
         # Codes of two bytes, in eights.
-        self.groups = min(math.ceil(k / PANEL_WIDTH), int(memory // rows.n) // 16 * 8, MAX_GROUPS)
+        self.groups = min(math.ceil(k / GROUP_WIDTH), int(memory // rows.n) // 16 * 8, MAX_GROUPS)
         if algorithm == "lloyd":
             self.why = "asked for"
         elif k == 1 or self.groups == 0:
@@ -106,7 +106,6 @@ class DenseAssignment(Assignment):
         if rows.d >= CODED_COLUMNS and RowCodes.serves(rows) and room >= CODED_GROUPS * self.groups:
             self.coded, self.groups = True, min(self.groups, room)
         self.looks_ahead = not self.coded and rows.d >= LEADING_COLUMNS
-        self.x_square = float(np.square(reach).sum()) * (1 + 1e-6)
         n_probes = max(1, min(MAX_PROBES, int(rows.n * self._dense_cost() / PROBE_NANOSECONDS)))
         size = max(1, int(rows.n * PROBED_PART / n_probes))
         middles = [(2 * i + 1) * rows.n // (2 * n_probes) for i in range(n_probes)]

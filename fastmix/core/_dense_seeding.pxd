@@ -37,8 +37,6 @@ cdef class SeedingRows(TileRows):
                             Py_ssize_t k) noexcept nogil
     cdef void _potentials(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block, char *memory,
                           Candidates *c) noexcept nogil
-    cdef double _potential(self, const void *distance, void *closest, const double *w,
-                           Py_ssize_t count, void *keep) noexcept nogil
     cdef Py_ssize_t _gains(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t first,
                            Py_ssize_t last, char *memory, Py_ssize_t *lists, Candidates *c,
                            Sketch sketch, char *noted) noexcept nogil

@@ -130,12 +130,6 @@ cdef class SeedingRows(TileRows):
                                    s.distances + at * self.kernels.itemsize, self.block_rows)
             at += step
 
-    cdef double _potential(self, const void *distance, void *closest, const double *w,
-                           Py_ssize_t count, void *keep) noexcept nogil:
-        if self.kernels.itemsize == 4:
-            return self.isa.exact.potential_f32(distance, closest, w, count, keep)
-        return self.isa.exact.potential_f64(distance, closest, w, count, keep)
-
     # ------------------------------------------------------------ all rows
 
     def potentials(self, Py_ssize_t start, Py_ssize_t stop, previous, candidates, closest,
@@ -165,7 +159,7 @@ cdef class SeedingRows(TileRows):
     cdef void _potentials(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block, char *memory,
                           Candidates *c) noexcept nogil:
         cdef Scratch s = self._of_thread(memory, c.k)
-        cdef fm_block b = self._block(NULL, start, stop, block)
+        cdef fm_block b = self._block(start, stop, block)
         cdef Py_ssize_t size = self.kernels.itemsize, j
         cdef char *nearest = c.closest + b.start * size
         cdef const double *w = NULL if c.weights == NULL else c.weights + b.start
@@ -175,15 +169,11 @@ cdef class SeedingRows(TileRows):
         for j in range(c.k):
             distance = s.distances + j * self.block_rows * size
             if c.update and j == 0:
-                self._potential(distance, nearest, NULL, b.count, nearest)
+                self.found.potential(distance, nearest, NULL, b.count, nearest)
             elif c.gains == NULL:
-                c.left[at + j] = self._potential(distance, nearest, w, b.count, NULL)
-            elif size == 4:
-                c.gains[at + j] = self.isa.exact.gain_f32(distance, nearest, w, b.count,
-                                                          c.left + at + j)
+                c.left[at + j] = self.found.potential(distance, nearest, w, b.count, NULL)
             else:
-                c.gains[at + j] = self.isa.exact.gain_f64(distance, nearest, w, b.count,
-                                                          c.left + at + j)
+                c.gains[at + j] = self.found.gain(distance, nearest, w, b.count, c.left + at + j)
 
     def slot_potentials(self, Py_ssize_t slot, center, closest):
         """min(closest, |x - center|^2) of the rows of one slot, as float64."""
@@ -192,10 +182,10 @@ cdef class SeedingRows(TileRows):
         self._fetch(start, stop)
         cdef void *panel = self._panel(center, self.kernels.distance_width, NULL)
         cdef Scratch s = self._of_thread(self._reserve(1, 1), 1)
-        cdef fm_block b = self._block(NULL, start, stop, 0)
+        cdef fm_block b = self._block(start, stop, 0)
         least = closest[start:stop].copy()
         self._distances_of(&b, &s, panel, 1)
-        self._potential(s.distances, address(least), NULL, b.count, address(least))
+        self.found.potential(s.distances, address(least), NULL, b.count, address(least))
         return least.astype(np.float64)
 
     # ------------------------------------------------------------ rows that may be nearer
@@ -241,19 +231,13 @@ cdef class SeedingRows(TileRows):
         cdef Py_ssize_t even = (self.d + 1) // 2 * 2, count, i, n_slots = 0, n_computed = 0
         listed.rows, listed.start, listed.count = rows, 0, 0
         for first in range(first, last):
-            b = self._block(NULL, start, stop, first)
+            b = self._block(start, stop, first)
             count = b.count
             if b.start < sketch.n_rows:
-                if self.kernels.itemsize == 4:
-                    count = self.isa.exact.sketch_near_f32(
-                        &sketch.bytes[b.start * even], &sketch.half[b.start], self.d,
-                        c.closest + b.start * 4, sketch.factor, &self.x, b.start, b.count,
-                        c.pairs, c.k, c.unit, c.bias, rows + listed.count)
-                else:
-                    count = self.isa.exact.sketch_near_f64(
-                        &sketch.bytes[b.start * even], &sketch.half[b.start], self.d,
-                        c.closest + b.start * 8, sketch.factor, &self.x, b.start, b.count,
-                        c.pairs, c.k, c.unit, c.bias, rows + listed.count)
+                count = self.found.sketch_near(
+                    &sketch.bytes[b.start * even], &sketch.half[b.start], self.d,
+                    c.closest + b.start * self.kernels.itemsize, sketch.factor, &self.x, b.start,
+                    b.count, c.pairs, c.k, c.unit, c.bias, rows + listed.count)
             # Adjacent rows are packed about twice as fast as listed ones.
             if 2 * count >= b.count:
                 for i in range(b.count):
@@ -291,16 +275,10 @@ cdef class SeedingRows(TileRows):
         for i in range(n_slots):
             slot = rows[at] // self.block_rows
             start = slot * self.block_rows
-            if size == 4:
-                sketch.found[slot] = self.isa.exact.gains_listed_f32(
-                    s.distances + at * size, self.block_rows, c.k, rows + at, start,
-                    ends[i] - at, c.closest, c.weights, c.gains + slot * c.k,
-                    &sketch.notes[slot * room], noted + slot * room * size, room)
-            else:
-                sketch.found[slot] = self.isa.exact.gains_listed_f64(
-                    s.distances + at * size, self.block_rows, c.k, rows + at, start,
-                    ends[i] - at, c.closest, c.weights, c.gains + slot * c.k,
-                    &sketch.notes[slot * room], noted + slot * room * size, room)
+            sketch.found[slot] = self.found.gains_listed(
+                s.distances + at * size, self.block_rows, c.k, rows + at, start, ends[i] - at,
+                c.closest, c.weights, c.gains + slot * c.k, &sketch.notes[slot * room],
+                noted + slot * room * size, room)
             at = ends[i]
 
     def accept(self, Py_ssize_t start, Py_ssize_t stop, center, int32_t best, closest,
@@ -328,7 +306,7 @@ cdef class SeedingRows(TileRows):
                       Candidates *c, Sketch sketch, char *noted, int32_t best,
                       bint fill) noexcept nogil:
         cdef Scratch s = self._of_thread(memory, 1)
-        cdef fm_block b = self._block(NULL, start, stop, block)
+        cdef fm_block b = self._block(start, stop, block)
         cdef Py_ssize_t size = self.kernels.itemsize, slot = b.start // self.block_rows
         cdef Py_ssize_t even = (self.d + 1) // 2 * 2, found = sketch.found[slot]
         cdef int32_t *note = &sketch.notes[slot * sketch.room]
@@ -340,22 +318,13 @@ cdef class SeedingRows(TileRows):
             self._pack(&b, &s)
             self.kernels.distances(s.tiles, b.count, self.d, c.panel, 1, s.distances,
                                    self.block_rows)
-            self._potential(s.distances, nearest, NULL, b.count, nearest)
+            self.found.potential(s.distances, nearest, NULL, b.count, nearest)
             if fill and b.start < sketch.n_rows:
-                if size == 4:
-                    self.isa.exact.sketch_f32(
-                        s.tiles, self.kernels.tile_rows, b.count, self.d, &sketch.steps[0],
-                        &sketch.inverse[0], error, sketch.half_unit,
-                        &sketch.bytes[b.start * even], &sketch.half[b.start])
-                else:
-                    self.isa.exact.sketch_f64(
-                        s.tiles, self.kernels.tile_rows, b.count, self.d, &sketch.steps[0],
-                        &sketch.inverse[0], error, sketch.half_unit,
-                        &sketch.bytes[b.start * even], &sketch.half[b.start])
-        elif size == 4:
-            self.isa.exact.accept_f32(note, noted, found, best, nearest)
+                self.found.sketch(s.tiles, self.kernels.tile_rows, b.count, self.d,
+                                  &sketch.steps[0], &sketch.inverse[0], error, sketch.half_unit,
+                                  &sketch.bytes[b.start * even], &sketch.half[b.start])
         else:
-            self.isa.exact.accept_f64(note, noted, found, best, nearest)
-        c.left[slot] = self._potential(nearest, nearest,
-                                       NULL if c.weights == NULL else c.weights + b.start,
-                                       b.count, NULL)
+            self.found.accept(note, noted, found, best, nearest)
+        c.left[slot] = self.found.potential(nearest, nearest,
+                                            NULL if c.weights == NULL else c.weights + b.start,
+                                            b.count, NULL)

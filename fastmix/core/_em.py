@@ -71,7 +71,7 @@ class Start:
     seconds: float = 0.0
     # Pairs of a row and a component that were computed, and how bounds were used.
     pairs: int = 0
-    bounds: str = "no iterations"
+    bounds_reason: str = "no iterations"
     resumed: int = 0  # iterations that are not of this call, but of a checkpoint
 
     @property
@@ -182,13 +182,13 @@ def expectation_maximisation(rows, frame, weights, start, floor, *, max_iter, to
         n_repairs = len(start.repairs)
         raw = moments.parameters(start.raw)
         raw, parameters, factors = settle(start, raw, floor, moments, start.n_iter + 1)
-        change, bounds = bound - start.lower_bound, [*start.lower_bounds, bound]
+        change, lower_bounds = bound - start.lower_bound, [*start.lower_bounds, bound]
         # No call is made between these, and so no signal is seen: an interrupt leaves a whole
         # iteration, or none of it.
         start.raw, start.parameters, start.factors = raw, parameters, factors
-        start.lower_bound, start.lower_bounds = bound, bounds
+        start.lower_bound, start.lower_bounds = bound, lower_bounds
         start.n_iter += 1
-        start.pairs, start.bounds = pruning.pairs, pruning.reason()
+        start.pairs, start.bounds_reason = pruning.pairs, pruning.reason()
         start.seconds = spent + time.perf_counter() - began
         if abs(change) < tol and len(start.repairs) == n_repairs:
             start.stopped = "tol"

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from fastmix.core._frame import extremes
+from fastmix.core._frame import Frame, extremes, place
 from fastmix.core._source import Source, changed
 
 __all__ = ["finite_calls", "is_checked_later"]
@@ -27,7 +27,7 @@ def finite_calls(rows, calls, n_threads, later):
 def _check(rows, start, stop, threads, n_threads):
     frame = rows.offset, rows.scale, rows.grids
     # As they are: a difference of two finite values may not be.
-    rows.set_frame(np.zeros(rows.d), 1.0, np.zeros((2, rows.stride)))
+    place(rows, Frame.identity(rows.d, rows.dtype))
     bounds, finite = rows.extremes(start, stop, threads)
     if not finite or (rows.X.dtype.kind in "iu" and np.abs(bounds).max() > 2.0**53):
         extremes(rows, n_threads)  # raises, with the place

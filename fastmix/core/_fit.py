@@ -11,14 +11,14 @@ import numpy as np
 
 from fastmix.core import _lloyd
 from fastmix.core._assignment import Assignment, default_memory
+from fastmix.core._checkpoint import why_stopped
 from fastmix.core._dense import DenseRows
 from fastmix.core._finite import finite_calls
-from fastmix.core._frame import Frame, extremes, passes, scan
+from fastmix.core._frame import Frame, extremes, passes, place, scan
 from fastmix.core._kernels import isa
 from fastmix.core._kmeans_checkpoint import open_checkpoints
 from fastmix.core._margin_assignment import MarginAssignment
-from fastmix.core._seeding import greedy_plusplus, random_rows
-from fastmix.core._source import Source
+from fastmix.core._seeding import starting_centers
 from fastmix.core._sparse_assignment import SparseAssignment
 from fastmix.core._threads import thread_limit, useful_threads
 from fastmix.core._validation import (
@@ -84,35 +84,6 @@ class KMeansResult(NamedTuple):
     counts: np.ndarray
 
 
-def read_only(X):
-    """X for a callable, which cannot write to it."""
-    if isinstance(X, Source):
-        X = X.original
-        if not isinstance(X, np.ndarray):
-            return X
-    if isinstance(X, np.ndarray):
-        X = X.view()
-        X.flags.writeable = False
-        return X
-    parts = [np.asarray(part).view() for part in (X.data, X.indices, X.indptr)]
-    for part in parts:
-        part.flags.writeable = False
-    return type(X)(tuple(parts), shape=X.shape, copy=False)
-
-
-def _start(rows, frame, X, k, init, weights, random_state, n_threads):
-    """Starting centres in the frame, (k, d) float64."""
-    if isinstance(init, str):
-        if init == "k-means++":
-            chosen = greedy_plusplus(rows, k, weights, random_state, n_threads)
-        else:
-            chosen = random_rows(rows.n, k, weights, random_state)
-        return rows.take(chosen)
-    if callable(init):
-        init = as_centers(init(read_only(X), k, random_state=random_state), k, rows.d)
-    return frame.into(init)
-
-
 def _assignment(rows, weights, k, algorithm, memory, reach):
     """The E-steps of one run."""
     if isinstance(rows, DenseRows):
@@ -120,7 +91,7 @@ def _assignment(rows, weights, k, algorithm, memory, reach):
     else:
         assign = SparseAssignment(rows, weights, k, algorithm, memory)
     # Small fits are over before the choices of bounds have been looked at.
-    plain = assign.why and not assign.in_whole
+    plain = assign.why and not (assign.serving or assign.in_whole)
     return Assignment(rows, weights, k, assign.why) if plain else assign
 
 
@@ -146,7 +117,7 @@ def _report(run, rows, began, threads, scan_seconds, resumed):
     }
 
 
-def _finish(run, rows, frame, dtype, factor, report):
+def _finish(run, frame, dtype, factor, report):
     with np.errstate(over="ignore"):  # infinite where float64 cannot hold it
         report["objective_trace"] = frame.squared(np.array(run.trace)) * factor
         inertia = float(frame.squared(run.inertia) * factor)
@@ -238,7 +209,7 @@ def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, alg
             run.assign(run.centers, run.labels, n_threads, 0.0)
         resumed = None if saving is None else saving.resumed
         report = _report(run, rows, began, threads, scan_seconds, resumed)
-        return _finish(run, rows, frame, dtype, factor, report)
+        return _finish(run, frame, dtype, factor, report)
 
     if saving is not None:
         saving.open(rows, frame, weights, draws, n_threads)
@@ -249,7 +220,8 @@ def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, alg
             if saving is not None:
                 save = saving.saver(index, best, max_iter)
             if run is None:
-                run = new_run(_start(rows, frame, X, k, init, weights, draws, n_threads))
+                centers = starting_centers(rows, frame, X, k, init, weights, draws, n_threads)
+                run = new_run(centers)
                 if save is not None:
                     save(run, run.centers)
             run.seconds["init"] = time.perf_counter() - started
@@ -269,9 +241,7 @@ def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, alg
                 save=save,
             )
         except BaseException as error:
-            why = "interrupt" if isinstance(error, KeyboardInterrupt) else None
-            if saving is not None:
-                why = saving.stopped(error)
+            why = why_stopped(error, saving)
             if why and keep is not None and (best is not None or (run is not None and run.whole)):
                 if best is None:
                     # The objective after the last M-step; labels may be those of a later E-step.
@@ -331,15 +301,11 @@ def as_callbacks(callbacks):
 def model_rows(X, model, n_threads, check=True):
     """Validated X as rows in a model's frame, and the centres there; with check, ValueError if a
     value is not finite."""
-    frame = model.frame
-    rows = as_rows(X, frame.dtype)
+    rows = as_rows(X, model.frame.dtype)
     if check:
-        rows.bounds = extremes(rows, n_threads)
-    offset, centers = frame.pivot * frame.scale, model.centers
-    if not rows.centered:
-        centers, offset = centers + offset, np.zeros(rows.d)
-    rows.set_frame(offset, frame.scale, np.zeros((2, rows.stride)))
-    return rows, centers
+        rows.column_range = extremes(rows, n_threads)
+    shift = place(rows, model.frame)
+    return rows, model.centers if shift is None else model.centers + shift
 
 
 def predict(rows, centers, n_threads, second=None, out=None, check=False):
@@ -371,7 +337,7 @@ def distances(rows, centers, n_threads, check=False):
 def objective(rows, centers, weights, n_threads):
     """Objective (PRML 9.1) in the user's units of checked rows in a model's frame, each at its
     nearest centre."""
-    largest = np.abs(rows.bounds * rows.scale - rows.offset).max(axis=0)
+    largest = np.abs(rows.column_range * rows.scale - rows.offset).max(axis=0)
     labels = np.zeros(rows.n, dtype=np.int32)
     total = _lloyd.inertia(rows, centers, labels, weights, largest, n_threads, assign=True)
     return total / rows.scale / rows.scale

@@ -12,7 +12,17 @@ from libc.math cimport INFINITY, fabs, ldexp, nextafter, rint
 from fastmix.core._kernels import exact_sum_grid
 from fastmix.core._threads import useful_threads
 
-__all__ = ["Frame", "extremes", "frame_of", "passes", "round_pivot", "scan", "spread_exponent"]
+__all__ = [
+    "Frame",
+    "check_signals",
+    "extremes",
+    "frame_of",
+    "passes",
+    "place",
+    "round_pivot",
+    "scan",
+    "spread_exponent",
+]
 
 # One driver call between two looks at pending signals.
 CALL_NANOSECONDS = 40e6
@@ -27,13 +37,18 @@ class Frame:
     """Where a fit computes: rows become ``(x - pivot) * scale`` in ``dtype``.
 
     pivot (d,) float64 is representable in dtype; scale is a power of two; largest (d,) bounds the
-    framed rows that were scanned.
+    framed rows of a fit, and is zero where it is not known.
     """
 
     pivot: np.ndarray
     scale: float
     dtype: np.dtype
     largest: np.ndarray
+
+    @classmethod
+    def identity(cls, d, dtype):
+        """The frame in which rows are as they are."""
+        return cls(np.zeros(d), 1.0, np.dtype(dtype), np.zeros(d))
 
     def into(self, values):
         """User coordinates, (m, d), to the frame: float64."""
@@ -51,6 +66,11 @@ class Frame:
         return self.pivot + centers / self.scale
 
 
+def check_signals():
+    """Run the handlers of signals that have come: compiled code runs none by itself."""
+    PyErr_CheckSignals()
+
+
 def passes(rows, Py_ssize_t k, int limit, wanted=None, Py_ssize_t page=0, bint look=True):
     """Cut all rows into calls of at most about 40 ms: yields start, stop, threads.
 
@@ -65,13 +85,14 @@ def passes(rows, Py_ssize_t k, int limit, wanted=None, Py_ssize_t page=0, bint l
     step = max(1, int(CALL_NANOSECONDS * threads / (cost * block))) * block
     for start, stop in rows.spans(page or block, wanted) if look else ((0, n),):
         while start < stop:
-            PyErr_CheckSignals()  # compiled code runs no handlers by itself
+            PyErr_CheckSignals()
             yield start, min(stop, start + step), threads
             start += step
 
 
 def extremes(rows, n_threads):
-    """Column minima and maxima (2, d) in user units; ValueError names the first bad element."""
+    """Column minima and maxima (2, d) of rows that are in no frame yet, and so in the user's units;
+    ValueError names the first bad element."""
     bounds = None
     for start, stop, threads in passes(rows, 0, n_threads):
         part, finite = rows.extremes(start, stop, threads)
@@ -155,8 +176,20 @@ def spread_exponent(double variance, double scale=1.0):
     return math.frexp(variance)[1] // 2 - math.frexp(scale)[1] + 1
 
 
-def _place(rows, frame, weights):
-    """Put rows into the frame, with grids for sums of any of them."""
+def place(rows, frame):
+    """Put rows into a frame; returns what is to be added to centres there, or None.
+
+    Without grids: for exact sums there is the scan of a fit.  The rows of a CSR array keep their
+    zeros, and so the origin.
+    """
+    offset = frame.pivot * frame.scale
+    grids = np.zeros((2, rows.stride))
+    rows.set_frame(offset if rows.centered else np.zeros(rows.d), frame.scale, grids)
+    return None if rows.centered else offset
+
+
+def _place_with_grids(rows, frame, weights):
+    """Put rows into a frame, with grids for exact sums of any of them."""
     heaviest = 1.0 if weights is None else float(weights.max())
     largest = frame.largest.copy()
     cdef double[::1] reach = largest
@@ -187,7 +220,7 @@ def scan(rows, weights, n_threads):
     bounds = extremes(rows, n_threads)
     if not rows.centered:
         frame = frame_of(bounds, np.zeros(rows.d), rows.dtype)
-        _place(rows, frame, weights)
+        _place_with_grids(rows, frame, weights)
         return frame
     # The sums are taken about the middle of the range: only their rounding needs to be small.
     cdef Py_ssize_t j, d = rows.d
@@ -198,7 +231,7 @@ def scan(rows, weights, n_threads):
         at[j] = ends[0, j] / 2 + ends[1, j] / 2
     _round_to(rows.dtype, at)
     frame = frame_of(bounds, center, rows.dtype)
-    _place(rows, frame, weights)
+    _place_with_grids(rows, frame, weights)
     parts = None
     for start, stop, threads in passes(rows, 0, n_threads):
         if parts is None:
@@ -217,5 +250,5 @@ def scan(rows, weights, n_threads):
     variance = (_column_sum(sums, d + 1) / weight - square) / d
     pivot = round_pivot(center, spread_exponent(variance, scale), rows.dtype)
     frame = frame_of(bounds, pivot, rows.dtype)
-    _place(rows, frame, weights)
+    _place_with_grids(rows, frame, weights)
     return frame

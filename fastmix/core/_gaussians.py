@@ -12,6 +12,7 @@ from fastmix.core._parameters import (
     COVARIANCE_TYPES,
     Parameters,
     as_matrices,
+    covariance_shape,
     factors_of,
     ordered_sum,
     whiten,
@@ -33,10 +34,10 @@ def _as_mixture(weights, means, covariances, covariance_type):
             f"weights {weights.shape} and means {means.shape} must have the shapes (K,) and (K, D)"
         )
     k, d = means.shape
-    shapes = {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}
-    if covariances.shape != shapes[covariance_type]:
+    shape = covariance_shape(covariance_type, k, d)
+    if covariances.shape != shape:
         raise ValueError(
-            f"covariances must have the shape {shapes[covariance_type]} for covariance_type="
+            f"covariances must have the shape {shape} for covariance_type="
             f"{covariance_type!r}, got {covariances.shape}"
         )
     return weights, means, covariances

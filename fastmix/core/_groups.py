@@ -3,10 +3,9 @@
 
 import numpy as np
 
-__all__ = ["PANEL_WIDTH", "group_centers"]
+from fastmix.core._kernels import GROUP_WIDTH
 
-# Centres in the lanes of the kernel; groups are multiples of it, as far as K allows.
-PANEL_WIDTH = 8
+__all__ = ["group_centers"]
 
 # Passes of the power iteration.
 PASSES = 4
@@ -24,7 +23,7 @@ def group_centers(centers, n_groups):
         first = groups // 2
         size = 0
         if groups > 1:
-            size = round(len(members) * first / groups / PANEL_WIDTH) * PANEL_WIDTH
+            size = round(len(members) * first / groups / GROUP_WIDTH) * GROUP_WIDTH
         if not 0 < size < len(members):
             return [np.sort(members)]
         points = points_of[members] - points_of[members].mean(axis=0)

@@ -100,7 +100,11 @@ cdef extern from "fm_kernels.h" nogil:
         const void *scores
         const void *seconds
 
-    const Py_ssize_t FM_BOUND_ROWS, FM_PROJECTED_ROWS
+    enum:
+        FM_PROJECTED_ROWS
+
+    const Py_ssize_t FM_BOUND_ROWS, FM_GROUP_WIDTH
+    const int32_t FM_SCORE_NONE
 
     const float FM_UPPER_NONE
 
@@ -132,19 +136,35 @@ cdef extern from "fm_kernels.h" nogil:
         double *means
         double *centers
 
+    ctypedef struct fm_found_kernels:
+        void (*bounds_own)(const fm_bounds *b, const fm_found *f, Py_ssize_t own,
+                           Py_ssize_t start, Py_ssize_t count, fm_open *open) noexcept nogil
+        void (*bounds_other)(const fm_bounds *b, const fm_found *f, Py_ssize_t group,
+                             Py_ssize_t start, Py_ssize_t count, fm_open *open) noexcept nogil
+        double (*potential)(const void *distance, const void *closest, const double *w,
+                            Py_ssize_t count, void *keep) noexcept nogil
+        double (*gain)(const void *distance, const void *closest, const double *w,
+                       Py_ssize_t count, double *left) noexcept nogil
+        Py_ssize_t (*gains_listed)(const void *distances, Py_ssize_t stride, Py_ssize_t k,
+                                   const Py_ssize_t *rows, Py_ssize_t start, Py_ssize_t count,
+                                   const void *closest, const double *w, double *out,
+                                   int32_t *note, void *noted, Py_ssize_t room) noexcept nogil
+        void (*accept)(const int32_t *note, const void *noted, Py_ssize_t found,
+                       int32_t candidate, void *closest) noexcept nogil
+        void (*sketch)(const void *tiles, Py_ssize_t tile_rows, Py_ssize_t count, Py_ssize_t d,
+                       const double *steps, const double *inverse, double error, double unit,
+                       int8_t *to, float *half) noexcept nogil
+        Py_ssize_t (*sketch_near)(const int8_t *bytes, const float *half, Py_ssize_t d,
+                                  const void *closest, double factor, const fm_matrix *x,
+                                  Py_ssize_t start, Py_ssize_t count, const int32_t *panel,
+                                  Py_ssize_t k, const float *unit, const float *bias,
+                                  Py_ssize_t *list) noexcept nogil
+
     ctypedef struct fm_exact_kernels:
         Py_ssize_t (*bounds_open)(const fm_bounds *b, Py_ssize_t start, Py_ssize_t count,
                                   int32_t *list) noexcept nogil
         Py_ssize_t (*bounds_left)(const fm_bounds *b, Py_ssize_t start, Py_ssize_t count,
                                   int32_t *list) noexcept nogil
-        void (*bounds_own_f32)(const fm_bounds *b, const fm_found *f, Py_ssize_t own,
-                               Py_ssize_t start, Py_ssize_t count, fm_open *open) noexcept nogil
-        void (*bounds_own_f64)(const fm_bounds *b, const fm_found *f, Py_ssize_t own,
-                               Py_ssize_t start, Py_ssize_t count, fm_open *open) noexcept nogil
-        void (*bounds_other_f32)(const fm_bounds *b, const fm_found *f, Py_ssize_t group,
-                                 Py_ssize_t start, Py_ssize_t count, fm_open *open) noexcept nogil
-        void (*bounds_other_f64)(const fm_bounds *b, const fm_found *f, Py_ssize_t group,
-                                 Py_ssize_t start, Py_ssize_t count, fm_open *open) noexcept nogil
         void (*bounds_wanted)(const fm_bounds *b, fm_open *open, Py_ssize_t own, Py_ssize_t start,
                               Py_ssize_t first, Py_ssize_t count) noexcept nogil
         Py_ssize_t (*bounds_close)(const fm_bounds *b, const fm_open *open, Py_ssize_t start,
@@ -172,46 +192,6 @@ cdef extern from "fm_kernels.h" nogil:
                           double *scratch) noexcept nogil
         void (*add_exact)(const double *v, const double *w, Py_ssize_t count, double coarse,
                           double fine, double *total) noexcept nogil
-        double (*potential_f32)(const void *distance, const void *closest, const double *w,
-                                Py_ssize_t count, void *keep) noexcept nogil
-        double (*potential_f64)(const void *distance, const void *closest, const double *w,
-                                Py_ssize_t count, void *keep) noexcept nogil
-        double (*gain_f32)(const void *distance, const void *closest, const double *w,
-                           Py_ssize_t count, double *left) noexcept nogil
-        double (*gain_f64)(const void *distance, const void *closest, const double *w,
-                           Py_ssize_t count, double *left) noexcept nogil
-        Py_ssize_t (*gains_listed_f32)(const void *distances, Py_ssize_t stride, Py_ssize_t k,
-                                       const Py_ssize_t *rows, Py_ssize_t start,
-                                       Py_ssize_t count, const void *closest, const double *w,
-                                       double *out, int32_t *note, void *noted,
-                                       Py_ssize_t room) noexcept nogil
-        Py_ssize_t (*gains_listed_f64)(const void *distances, Py_ssize_t stride, Py_ssize_t k,
-                                       const Py_ssize_t *rows, Py_ssize_t start,
-                                       Py_ssize_t count, const void *closest, const double *w,
-                                       double *out, int32_t *note, void *noted,
-                                       Py_ssize_t room) noexcept nogil
-        void (*accept_f32)(const int32_t *note, const void *noted, Py_ssize_t found,
-                           int32_t candidate, void *closest) noexcept nogil
-        void (*accept_f64)(const int32_t *note, const void *noted, Py_ssize_t found,
-                           int32_t candidate, void *closest) noexcept nogil
-        void (*sketch_f32)(const void *tiles, Py_ssize_t tile_rows, Py_ssize_t count,
-                           Py_ssize_t d, const double *steps, const double *inverse,
-                           double error, double unit, int8_t *to, float *half) noexcept nogil
-        void (*sketch_f64)(const void *tiles, Py_ssize_t tile_rows, Py_ssize_t count,
-                           Py_ssize_t d, const double *steps, const double *inverse,
-                           double error, double unit, int8_t *to, float *half) noexcept nogil
-        Py_ssize_t (*sketch_near_f32)(const int8_t *bytes, const float *half, Py_ssize_t d,
-                                      const void *closest, double factor,
-                                      const fm_matrix *x, Py_ssize_t start, Py_ssize_t count,
-                                      const int32_t *panel, Py_ssize_t k,
-                                      const float *unit, const float *bias,
-                                      Py_ssize_t *list) noexcept nogil
-        Py_ssize_t (*sketch_near_f64)(const int8_t *bytes, const float *half, Py_ssize_t d,
-                                      const void *closest, double factor,
-                                      const fm_matrix *x, Py_ssize_t start, Py_ssize_t count,
-                                      const int32_t *panel, Py_ssize_t k,
-                                      const float *unit, const float *bias,
-                                      Py_ssize_t *list) noexcept nogil
         void (*update_centers)(const double *sums, Py_ssize_t k, Py_ssize_t d,
                                Py_ssize_t stride, const double *old, double *centers,
                                double *weights, double *report) noexcept nogil
@@ -455,6 +435,7 @@ cdef extern from "fm_kernels.h" nogil:
         const char *name
         const fm_tile_kernels *f32
         const fm_tile_kernels *f64
+        fm_found_kernels found_f32, found_f64
         fm_exact_kernels exact
         const fm_mixture_kernels *mixture_f32
         const fm_mixture_kernels *mixture_f64
@@ -469,6 +450,7 @@ cdef extern from "fm_kernels.h" nogil:
 
     Py_ssize_t FM_MOMENT_STRIDE(Py_ssize_t d)
     Py_ssize_t FM_SECOND_SIZE(Py_ssize_t d)
+    Py_ssize_t FM_SECOND_ROW(Py_ssize_t i)
     Py_ssize_t FM_FEW_SIZE(Py_ssize_t d)
     const Py_ssize_t FM_MOMENT_SCRATCH
     Py_ssize_t FM_BOUND_SCRATCH(Py_ssize_t rows, Py_ssize_t d)

@@ -13,6 +13,7 @@ from libc.math cimport fabs
 from libc.stdint cimport int32_t
 
 __all__ = [
+    "GROUP_WIDTH",
     "aligned_empty",
     "column_variance",
     "distinct_labels",
@@ -27,6 +28,9 @@ __all__ = [
     "supported_isas",
     "update_centers",
 ]
+
+# Centres in the lanes of the kernels that meet a group of them.
+GROUP_WIDTH = FM_GROUP_WIDTH
 
 _TYPES = {
     np.dtype(np.float64): FM_F64, np.dtype(np.float32): FM_F32, np.dtype(np.float16): FM_F16,

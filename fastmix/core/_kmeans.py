@@ -73,8 +73,9 @@ def kmeans(
         bounds of the distances cannot rule out, "auto" does so where it pays; the report says what
         was done.  The result has the same bits.
     bounds_memory : int, optional
-        Most bytes that bounds may take beyond X, of which more make them tighter; default: half as
-        much as X, and at least 24 a row, but at most 2 GiB for rows that are not in memory.
+        Most bytes that bounds may take beyond X and 4 a row, of which more make them tighter;
+        default: half as much as X, and at least 24 a row, but at most 2 GiB for rows that are not
+        in memory.
     n_threads : int, optional
         Default: OMP_NUM_THREADS, threadpool_limits, affinity and cgroup quota decide.
     callbacks : callable or list of callables, optional

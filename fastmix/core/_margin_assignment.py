@@ -17,7 +17,7 @@ LEAST_COLUMNS, MOST_COLUMNS = 8, 63
 # Nanoseconds of a row on one thread, as in _dense_assignment: of every row, and of one whose label
 # its margin does not prove, of each of its columns, each centre, and each product.  What goes by
 # column doubles in float64.  More of a row that is scanned after that.
-MARGIN_ROW, OPEN_ROW, OPEN_COLUMN, OPEN_CENTER, OPEN_PRODUCT = 2.0, 6.0, 0.3, 0.03, 0.0125
+MARGIN_ROW, MET_ROW, MET_COLUMN, MET_CENTER, MET_PRODUCT = 2.0, 6.0, 0.3, 0.03, 0.0125
 SCANNED_ROW = 20.0
 
 # The same of a row that meets candidates or movers only, and of each of these (its columns are
@@ -58,9 +58,10 @@ class MarginAssignment(DenseAssignment):
             and rows.n * self._dense_cost() >= LEAST_NANOSECONDS
         )
         self.margins, self.margin_steps, self.mover_steps, self.lost = None, 0, 0, 0
+        self.fresh = False
         self.scans, self.scan_steps, self.scans_lost = None, 0, 0
         self.places = ScoreMargins.places(k, int(memory // rows.n) - ROW_BYTES)
-        if self._few_cost() > self._open_cost():
+        if self._few_cost() > self._met_cost():
             self.places = 0
         self.few, self.few_steps, self.few_lost, self.wait, self.next_wait = False, 0, 0, 0, WAIT
         self.serving = (
@@ -71,15 +72,13 @@ class MarginAssignment(DenseAssignment):
             and self._margin_cost(USUALLY_OPEN, USUALLY_DOUBTFUL) < self._dense_cost()
         )
         self.in_whole = possible and self._margin_cost(1, USUALLY_DOUBTFUL) < self._dense_cost()
-        if self.serving:
-            self.why = None
 
     def _prepare(self, centers, labels, n_threads, spread):
         if not self.serving:
             return super()._prepare(centers, labels, n_threads, spread)
         self.fresh = self.margins is None
         if self.fresh:
-            movers = self._movers_cost(ScoreMargins.movers(self.k)) < self._open_cost()
+            movers = self._movers_cost(ScoreMargins.movers(self.k)) < self._met_cost()
             self.margins = ScoreMargins(self.rows, self.k, self.length, movers=movers)
         self.margins.move(centers)
         self.margin_steps += 1
@@ -110,15 +109,15 @@ class MarginAssignment(DenseAssignment):
             self.packed = True
         return self.scans.assign(start, stop, labels, threads, parts, self.weights)
 
-    def _margin_cost(self, rows_met, rows_scanned):
+    def _margin_cost(self, rows_met, rows_doubtful):
         """Nanoseconds of a row where these parts of all rows meet all centres, and are scanned."""
         scanned = SCANNED_ROW + self._plain_cost()
-        return MARGIN_ROW + self._open_cost() * rows_met + scanned * rows_scanned
+        return MARGIN_ROW + self._met_cost() * rows_met + scanned * rows_doubtful
 
-    def _open_cost(self):
+    def _met_cost(self):
         """The same of a row that meets all centres."""
-        center = OPEN_CENTER + OPEN_PRODUCT * self.rows.d
-        return OPEN_ROW + self._columns_cost() + center * self.k
+        center = MET_CENTER + MET_PRODUCT * self.rows.d
+        return MET_ROW + self._columns_cost() + center * self.k
 
     def _few_cost(self):
         """The same of a row that meets its candidates."""
@@ -126,16 +125,16 @@ class MarginAssignment(DenseAssignment):
 
     def _movers_cost(self, n_movers):
         """The same of a row that meets its own centre and movers."""
-        center = OPEN_CENTER + OPEN_PRODUCT * self.rows.d
+        center = MET_CENTER + MET_PRODUCT * self.rows.d
         return FEW_ROW + self._columns_cost() + CANDIDATE + center * n_movers
 
     def _columns_cost(self):
-        return OPEN_COLUMN * self.rows.d * self.rows.dtype.itemsize / 4
+        return MET_COLUMN * self.rows.d * self.rows.dtype.itemsize / 4
 
     def _saved(self):
         """How much of a row candidates saved in this E-step."""
         margins = self.margins
-        saved = self._open_cost() * (self._met_without() - margins.rows_met)
+        saved = self._met_cost() * (self._met_without() - margins.rows_met)
         kept = (KEPT_ROW + KEPT_CENTER * self.k) * margins.rows_met
         few = self._few_cost() * margins.rows_few
         again = self._movers_cost(margins.n_movers) * (margins.rows_moving - margins.rows_only)
@@ -162,7 +161,7 @@ class MarginAssignment(DenseAssignment):
     def _count(self, fresh):
         n = self.rows.n
         if self.in_whole and self.packed:
-            met, doubtful = self.scans.rows_open, self.scans.rows_scanned
+            met, doubtful = self.scans.rows_open, self.scans.rows_doubtful
             self.rows_shortlisted += met - doubtful
             dear = self._margin_cost(1, doubtful / met) > self._dense_cost()
             self.scans_lost += 1 if dear else -1
@@ -171,10 +170,12 @@ class MarginAssignment(DenseAssignment):
             super()._count(fresh)
             return
         margins = self.margins
-        self.products += margins.rows_scanned * self.k
+        self.products += margins.rows_met * self.k
+        self.products += margins.rows_few * self.places
+        self.products += margins.rows_moving * (1 + margins.n_movers)
         self.rows_scanned += margins.rows_open
-        self.rows_shortlisted += margins.rows_open - margins.rows_scanned
-        cost = self._margin_cost(self._met_without() / n, margins.rows_scanned / n)
+        self.rows_shortlisted += margins.rows_open - margins.rows_doubtful
+        cost = self._margin_cost(self._met_without() / n, margins.rows_doubtful / n)
         cost += self._movers_cost(margins.n_movers) * margins.rows_only / n
         if self.few:
             cost -= self._saved()

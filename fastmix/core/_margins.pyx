@@ -64,6 +64,18 @@ cdef struct Work:
     Py_ssize_t bytes
 
 
+cdef struct Counts:
+    # Rows of a thread in one E-step, as the attributes of ScoreMargins; a cache line.
+    Py_ssize_t open
+    Py_ssize_t only
+    Py_ssize_t only_met
+    Py_ssize_t moving
+    Py_ssize_t few
+    Py_ssize_t met
+    Py_ssize_t doubtful
+    Py_ssize_t unused
+
+
 @cython.final
 cdef class ScoreMargins:
     """Margins of the rows of one fit, and its E-step.
@@ -84,10 +96,10 @@ cdef class ScoreMargins:
 
     # Rows of the E-step so far: whose label margins do not prove; of these, whose margin over
     # movers alone does not, and which of these met all centres nevertheless; that met movers; that
-    # met their candidates; that met all centres, some of those among them; that kernel assign
-    # scanned.
+    # met their candidates; that met all centres, some of those among them; that scores in whole
+    # numbers left in doubt, so that kernel assign scanned them.
     cdef readonly Py_ssize_t rows_open, rows_only, rows_only_met, rows_moving
-    cdef readonly Py_ssize_t rows_few, rows_met, rows_scanned
+    cdef readonly Py_ssize_t rows_few, rows_met, rows_doubtful
     cdef TileRows rows
     cdef const fm_margin_kernels *kernels
     cdef fm_margins p
@@ -202,7 +214,7 @@ cdef class ScoreMargins:
         self.panel = self.rows._panel(centers, self.rows.kernels.panel_width, &self.bias)
         self.kernels.move(&centers[0, 0], self.bias, &self.p)
         self.rows_open = self.rows_only = self.rows_only_met = self.rows_moving = 0
-        self.rows_few = self.rows_met = self.rows_scanned = 0
+        self.rows_few = self.rows_met = self.rows_doubtful = 0
 
     def assign(self, Py_ssize_t start, Py_ssize_t stop, int32_t[::1] labels, int n_threads,
                double[:, :, :, ::1] sums=None, const double[::1] weights=None, bint fresh=False):
@@ -220,30 +232,31 @@ cdef class ScoreMargins:
         cdef const double *w = NULL if weights is None else &weights[0]
         cdef double *to = NULL if sums is None else &sums[0, 0, 0, 0]
         cdef Locks locks = Locks(n_threads if sums is None else sums.shape[0], n_threads)
-        counts = np.zeros((n_threads, 8), dtype=np.intp)  # a cache line each
-        cdef Py_ssize_t *count = <Py_ssize_t *>address(counts)
+        counts = np.zeros(n_threads * sizeof(Counts), dtype=np.uint8)
+        cdef Counts *count = <Counts *>address(counts)
+        cdef int t
         enter()
         for piece in prange(n_pieces, nogil=True, num_threads=n_threads, schedule="dynamic"):
             n_changed += self._assign(start + piece * size, min(stop, start + (piece + 1) * size),
                                       &labels[0], memory, shared, w, to, locks, fresh, count)
         leave()
-        n_open, only, moving, few, met, scanned, only_met = counts.sum(axis=0)[:7]
-        self.rows_open += n_open
-        self.rows_only_met += only_met
-        self.rows_only += only
-        self.rows_moving += moving
-        self.rows_few += few
-        self.rows_met += met
-        self.rows_scanned += scanned
+        for t in range(n_threads):
+            self.rows_open += count[t].open
+            self.rows_only += count[t].only
+            self.rows_only_met += count[t].only_met
+            self.rows_moving += count[t].moving
+            self.rows_few += count[t].few
+            self.rows_met += count[t].met
+            self.rows_doubtful += count[t].doubtful
         return n_changed
 
     cdef Py_ssize_t _assign(self, Py_ssize_t start, Py_ssize_t stop, int32_t *labels, char *memory,
                             char *shared, const double *weights, double *sums, Locks locks,
-                            bint fresh, Py_ssize_t *counts) noexcept nogil:
+                            bint fresh, Counts *counts) noexcept nogil:
         cdef Work w = self._work(memory + threadid() * self._work(NULL).bytes)
         cdef Scratch s = self.rows._of_thread(shared, 0)
         cdef Py_ssize_t few = 0, only = 0, i, left, changed
-        cdef Py_ssize_t *count = counts + 8 * threadid()
+        cdef Counts *count = counts + threadid()
         cdef fm_block b
         b.rows, b.start, b.count = NULL, start, stop - start
         if not fresh and self.p.margins != NULL:
@@ -259,21 +272,21 @@ cdef class ScoreMargins:
         if few or only:
             left = self._choose(&b, &w, labels, count)
         else:
-            count[4] += b.count
+            count.met += b.count
             left = self.kernels.scan(&self.p, &self.rows.x, &b, self.rows.pack_offset,
                                      self.rows.scale, w.labels, w.left, w.codes)
         self._scan(&b, &w, &s, left)
-        count[0] += b.count
-        count[1] += only
-        count[3] += few
-        count[5] += left
+        count.open += b.count
+        count.only += only
+        count.few += few
+        count.doubtful += left
         changed = self.rows.isa.exact.changes(w.labels, &b, labels, w.changed, w.added, w.removed)
         self.rows._move_rows(w.changed, changed, w.added, w.removed, weights, sums, self.k, locks,
                              s.sums)
         return changed
 
     cdef Py_ssize_t _choose(self, const fm_block *b, Work *w, const int32_t *labels,
-                            Py_ssize_t *count) noexcept nogil:
+                            Counts *count) noexcept nogil:
         """Labels of the block, whose first rows may meet their candidates only, and the next ones
         movers only: how many rows are in doubt, and w.left."""
         cdef Py_ssize_t few = w.open.n_few, some = few + w.open.n_only, again = 0, n = 0, i, left
@@ -290,14 +303,14 @@ cdef class ScoreMargins:
         left = self._label(self.kernels.meet, b, w, w.again, again)
         for i in range(left):
             w.at[n] = w.left[i]
-            count[6] += w.at[n] >= few
+            count.only_met += w.at[n] >= few
             n += 1
         for i in range(some, b.count):
             w.at[n] = i
             n += 1
         left = self._label(self.kernels.scan, b, w, w.at, n)
-        count[2] += again
-        count[4] += n
+        count.moving += again
+        count.met += n
         return left
 
     cdef Py_ssize_t _label(self, label_kernel kernel, const fm_block *b, Work *w,

@@ -5,7 +5,6 @@ by row (PRML 9.5), which is serial by definition."""
 import numpy as np
 
 cimport cython
-from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, uint8_t
 
@@ -18,18 +17,13 @@ from fastmix.core._tiles cimport Scratch, TileRows
 
 from fastmix.core._kernels import aligned_empty
 
-__all__ = ["Means", "check_signals"]
+__all__ = ["Means"]
 
 # Rows of a panel's piece are cut in multiples of it, which every tile divides.
 cdef Py_ssize_t PIECE_ROWS = 64
 
 # Rows that the sequential loop frames at a time.
 cdef Py_ssize_t FRAMED_ROWS = 64
-
-
-def check_signals():
-    """Run the handlers of signals that have come: compiled code runs none by itself."""
-    PyErr_CheckSignals()
 
 
 @cython.final

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastmix.core._fit import read_only
-from fastmix.core._frame import passes, scan
+from fastmix.core._frame import passes, place, scan
 from fastmix.core._kernels import column_variance
 from fastmix.core._means import Means
-from fastmix.core._seeding import greedy_plusplus, random_rows
-from fastmix.core._sequential import Learner, place
-from fastmix.core._validation import as_centers, as_rows
+from fastmix.core._seeding import greedy_plusplus, random_rows, starting_centers
+from fastmix.core._sequential import Learner
+from fastmix.core._validation import as_rows
 
 __all__ = ["MiniBatches", "StepState", "framed_tolerance", "run"]
 
@@ -132,11 +131,8 @@ def start(X, rows, frame, k, init, weights, size, random_state, n_threads):
         own = None if weights is None else weights[chosen]
         if own is not None and not own.any():
             own = None
-    if callable(init):
-        centers = as_centers(init(read_only(X), k, random_state=random_state), k, rows.d)
-        return frame.into(centers)
     if not isinstance(init, str):
-        return frame.into(init)
+        return starting_centers(rows, frame, X, k, init, own, random_state, n_threads)
     if init == "random":
         return rows.take(chosen[random_rows(len(chosen), k, own, random_state)])
     sample = as_rows(X)
@@ -148,7 +144,7 @@ class Convergence:
     """scikit-learn's rules: a smoothed mean of the batches' inertia stops falling, or
     the centres stop moving."""
 
-    def __init__(self, n, batch_size, n_steps, tol, patience, verbose, factor=1.0):
+    def __init__(self, n, batch_size, n_steps, tol, patience, verbose):
         self.alpha = min(batch_size * 2.0 / (n + 1), 1)
         self.batch_size, self.n_steps, self.tol = batch_size, n_steps, tol
         self.patience, self.verbose = patience, verbose

@@ -18,7 +18,7 @@ from fastmix.core._kernels cimport (
 )
 from fastmix.core._mixture_memory cimport (
     DIAG, FEW_COLUMNS, FULL, GIVEN, LABELS, MIXTURE, PRUNES, SPHERICAL, TAKES_BOUNDS, TIED, Memory,
-    Pass, Sums,
+    PairCounts, Pass, Sums,
 )
 from fastmix.core._mixture_moments cimport MixtureMoments
 from fastmix.core._threads cimport enter, leave
@@ -152,7 +152,7 @@ cdef class MixtureRows(MixtureMoments):
         cdef Py_ssize_t n_slots = (stop - start + self.slot_rows - 1) // self.slot_rows
         cdef Py_ssize_t first = 0, slot
         cdef int t
-        cdef Py_ssize_t *counts
+        cdef PairCounts *counts
         self._size_blocks(p)
         cdef Py_ssize_t bytes = self._memory(NULL, p).bytes
         p.moments = moments is not None
@@ -170,7 +170,7 @@ cdef class MixtureRows(MixtureMoments):
         cdef char *sums = <char *>address(self.slot_memory)
         for t in range(n_threads):
             counts = self._memory(memory + t * bytes, p).counts
-            counts[0] = counts[1] = 0
+            counts.computed = counts.live = 0
         while first < n_slots:
             wave = min(wave, n_slots - first)
             enter()
@@ -184,8 +184,8 @@ cdef class MixtureRows(MixtureMoments):
         self.computed = self.live = 0
         for t in range(n_threads):
             counts = self._memory(memory + t * bytes, p).counts
-            self.computed += counts[0]
-            self.live += counts[1]
+            self.computed += counts.computed
+            self.live += counts.live
         return 0
 
     cdef void _slot(self, Py_ssize_t start, Py_ssize_t stop, const Pass *p, char *memory,
@@ -225,12 +225,12 @@ cdef class MixtureRows(MixtureMoments):
         cdef Py_ssize_t stride = self.share_stride
         m.paired = p.bounded == PRUNES and self._prune(b, p, m)
         if m.paired:
-            m.counts[0] += m.pairs.computed
-            m.counts[1] += m.live
+            m.counts.computed += m.pairs.computed
+            m.counts.live += m.live
             self._write_log_prob(b, p, m)
             return
         self._distances(b, p, m)
-        m.counts[0] += b.count * p.k + (m.pairs.computed if p.bounded == PRUNES else 0)
+        m.counts.computed += b.count * p.k + (m.pairs.computed if p.bounded == PRUNES else 0)
         if p.bounded == TAKES_BOUNDS:
             self.mixture.bounds_take(&p.bounds, b.start, b.count, m.bounded_at, m.bounded_count,
                                      m.shares, stride, m.bounds)
@@ -240,7 +240,7 @@ cdef class MixtureRows(MixtureMoments):
                                       m.live, m.log_prob, m.entropy if p.entropy else NULL)
         if m.live < 0:
             self._place_far(b, p, m)
-        m.counts[1] += m.live if m.live >= 0 else b.count * p.k
+        m.counts.live += m.live if m.live >= 0 else b.count * p.k
         self._write(b, p, m)
 
     cdef void _distances(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil:

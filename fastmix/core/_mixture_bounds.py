@@ -17,6 +17,7 @@ RANGE_CODES = 255.0
 USUAL_CODES = 160.0
 # Codes are renewed where what has been composed would push a usual threshold beyond this part.
 RENEWED_PART = 0.85
+# About FM_TWICE_CUTOFF of src/kernels/mixture_bounds.inc.h: it steers, and proves nothing.
 TWICE_CUTOFF = 83.0
 
 # Rounding of a few float32 operations, and of what is computed here, each many times.
@@ -209,7 +210,7 @@ class Pruning:
         self.iteration, self.first, self.n_bounded = 0, None, 0
         self.share = None  # of the pairs, that have a share
         self.bounds = self.white = None
-        self.pruned = self.take = False
+        self.pruned = False
         self.wait, self.next_wait = 0, 2
         self.why_none = None
         if covariance_type != "full":
@@ -233,7 +234,7 @@ class Pruning:
     def begin(self, factors):
         """Keywords of the calls of ``expect`` of the next E-step."""
         self.iteration += 1
-        self.pruned = self.take = False
+        self.pruned = False
         self.live = self.computed = 0
         self.wait = max(0, self.wait - 1)
         wanted = self.share is not None and self.share <= MOST_LIVE and not self.wait
@@ -243,7 +244,7 @@ class Pruning:
         old, self.white = self.white, Whitening(factors, self.rows.dtype)
         constants = factors.log_weights + factors.log_det - self.rows.d * HALF_LOG_2PI
         if self.bounds is None:
-            self.bounds, self.take = Bounds(self.rows, self.k), True
+            self.bounds = Bounds(self.rows, self.k)
             self.bounds.start(self.white, constants)
             return {"bounds": self.bounds, "take": True}
         maps = Maps(old, self.white)
@@ -252,7 +253,7 @@ class Pruning:
             return {}
         self.bounds.move(maps, self.white, constants)
         self.pruned = True
-        return {"bounds": self.bounds, "take": self.take}
+        return {"bounds": self.bounds}
 
     def count(self):
         """Adds what the last call of ``expect`` did."""

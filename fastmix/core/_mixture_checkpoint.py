@@ -118,7 +118,7 @@ def _start_of(kind, values, arrays, prefix):
     start.n_iter = start.resumed = values["n_iter"]
     start.stopped, start.lower_bound = values["stopped"], values["lower_bound"]
     start.lower_bounds = found["bounds"].tolist()
-    start.bounds = "no iterations since the checkpoint"
+    start.bounds_reason = "no iterations since the checkpoint"
     start.repairs = [
         (at, component, REPAIRS[what]) for at, component, what in found["repairs"].tolist()
     ]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastmix.core._assignment import default_memory
+from fastmix.core._checkpoint import why_stopped
 from fastmix.core._em import MixtureState, expectation_maximisation, unchecked_start
 from fastmix.core._floor import CollapseError, Floor
 from fastmix.core._frame import Frame
@@ -153,7 +154,7 @@ class _Fit:
             "held": np.flatnonzero(best.held if kind != "tied" else best.held[[0] * k]).tolist(),
             "rows_scanned": rows.n * self.iterations,
             "pairs_evaluated": sum(start.pairs for start in self.starts),
-            "bounds": best.bounds,
+            "bounds": best.bounds_reason,
             "bytes_read": rows.bytes_read,
             "resumed": self.resumed,
             "seconds": {
@@ -221,7 +222,7 @@ def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_i
     weights and factor are those of as_weights; given holds weights, means and precisions in user
     units, each or None; warm is (model, lower bound) to go on from; printer has methods begin,
     iteration and end; on_drowned() is called where reg_covar is large against the data.
-    bounds_memory is what bounds may take, in bytes; default: half of X, and at least 24 a row.
+    bounds_memory is what bounds may take, in bytes; default: that of ``default_memory``.
     checkpoint is that of ``_checkpoint.py``, and seed what random_state was made from.
     """
     began = time.perf_counter()
@@ -284,9 +285,7 @@ def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_i
             raise found.failure
         return found.result(began, phases, factor, tol, starter.reason)
     except BaseException as error:
-        why = "interrupt" if isinstance(error, KeyboardInterrupt) else None
-        if saving is not None:
-            why = saving.stopped(error)
+        why = why_stopped(error, saving)
         if why is None:
             raise
         # A start that was cut short counts by what it had reached.

@@ -3,12 +3,14 @@
 
 import numpy as np
 
-from fastmix.core._frame import Frame, frame_of, round_pivot, spread_exponent
+from fastmix.core._frame import frame_of, round_pivot, spread_exponent
 from fastmix.core._mixture_fit import MixtureModel
 from fastmix.core._parameters import (
     COVARIANCE_TYPES,
     Parameters,
     cholesky,
+    component_variances,
+    covariance_shape,
     factors_of,
     ordered_sum,
     whiten,
@@ -55,8 +57,7 @@ def _check_weights(weights, k):
 
 def _check_matrices(values, kind, k, d, name):
     """Covariances or precisions: of the right shape, symmetric and positive definite."""
-    shapes = {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}
-    values = _as_array(values, shapes[kind], name)
+    values = _as_array(values, covariance_shape(kind, k, d), name)
     if kind in ("diag", "spherical"):
         if (values <= 0).any():
             raise ValueError(f"'{name}' should be positive")
@@ -83,15 +84,6 @@ def check_given(estimator, k, d):
     return given
 
 
-def _variances(kind, covariances, k, d):
-    """Variances of every component, (k, d)."""
-    if kind in ("full", "tied"):
-        covariances = np.diagonal(covariances, axis1=-2, axis2=-1)
-    elif kind == "spherical":
-        covariances = covariances[:, np.newaxis]
-    return np.broadcast_to(covariances, (k, d))
-
-
 def model_of(kind, weights, means, covariances):
     """A model from parameters in the user's coordinates, and the dtype of its attributes."""
     if kind not in COVARIANCE_TYPES:
@@ -108,13 +100,12 @@ def model_of(kind, weights, means, covariances):
 
     # The frame that a scan of such rows would give, roughly: about the mean, in which squares
     # neither overflow nor underflow.
-    reach = 4 * np.sqrt(_variances(kind, covariances, k, d))
+    reach = 4 * np.sqrt(component_variances(kind, covariances, k, d))
     low, high = (means - reach).min(axis=0), (means + reach).max(axis=0)
     mean = np.clip(ordered_sum(weights[:, np.newaxis] * means), low, high)
     spread = spread_exponent(float(np.square(high / 2 - low / 2).max()))
     bounds = np.stack([low, high])
     frame = frame_of(bounds, round_pivot(mean, spread, dtype), dtype)
-    frame = Frame(frame.pivot, frame.scale, dtype, frame.largest)
     framed = covariances * frame.scale * frame.scale
     P, log_det, bad = whiten(kind, framed, d)
     if bad.any():

@@ -21,13 +21,19 @@ cdef enum:
 cdef enum Kind:
     FULL, TIED, DIAG, SPHERICAL
 
-cdef enum Source:
+cdef enum SharesFrom:
     # Where the responsibilities of a pass come from.
     MIXTURE, LABELS, GIVEN
 
 cdef enum Bounded:
     # What a pass does with the bounds of its rows.
     UNBOUNDED, TAKES_BOUNDS, PRUNES
+
+cdef struct PairCounts:
+    # Pairs of a row and a component that were computed, and those with a share.
+    Py_ssize_t computed
+    Py_ssize_t live
+
 
 cdef struct Memory:
     # One thread's, for a block of rows.
@@ -53,7 +59,7 @@ cdef struct Memory:
     fm_open_pairs pairs
     char *framed
     char *bounds
-    Py_ssize_t *counts  # of the thread: pairs computed, and pairs that are live
+    PairCounts *counts  # of the thread
     Py_ssize_t bytes
 
 

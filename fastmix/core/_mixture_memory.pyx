@@ -12,7 +12,7 @@ from fastmix.core._kernels cimport (
     FM_BOUND_SCRATCH, FM_FEW_SIZE, FM_MOMENT_SCRATCH, FM_MOMENT_STRIDE, FM_SECOND_SIZE, address,
     fm_block,
 )
-from fastmix.core._tiles cimport TileRows, padded, take
+from fastmix.core._tiles cimport TileRows, whole_lines, take
 
 from fastmix.core._kernels import aligned_empty
 
@@ -77,7 +77,7 @@ cdef class MixtureMemory(TileRows):
         m.scratch = <double *>take(&at, FM_MOMENT_SCRATCH * sizeof(double))
         m.list = <int32_t *>take(&at, (rows + 8) * sizeof(int32_t))
         m.everyone = <int32_t *>take(&at, (rows + 8) * sizeof(int32_t))
-        m.counts = <Py_ssize_t *>take(&at, 2 * sizeof(Py_ssize_t))
+        m.counts = <PairCounts *>take(&at, sizeof(PairCounts))
         m.bounds = m.framed = NULL
         if p.bounded != UNBOUNDED:
             m.bounds = take(&at, FM_BOUND_SCRATCH(rows, self.d))
@@ -126,13 +126,13 @@ cdef class MixtureMemory(TileRows):
         cdef const double *constants = <const double *>address(self.log_factors)
         cdef Py_ssize_t centers_bytes = 0
         if p.kind == FULL or p.kind == TIED:
-            p.panel_bytes = padded(d * (d + 3) // 2 * size)
-            centers_bytes = padded((k + narrow - 1) // narrow * narrow * d * size)
+            p.panel_bytes = whole_lines(d * (d + 3) // 2 * size)
+            centers_bytes = whole_lines((k + narrow - 1) // narrow * narrow * d * size)
         else:
-            p.panel_bytes = padded((k + width - 1) // width * width * 2 * d * size)
+            p.panel_bytes = whole_lines((k + width - 1) // width * width * 2 * d * size)
         n_panels = k if p.kind == FULL else 1
-        self.panels = aligned_empty(n_panels * p.panel_bytes + centers_bytes + padded(k * size),
-                                    np.uint8)
+        self.panels = aligned_empty(
+            n_panels * p.panel_bytes + centers_bytes + whole_lines(k * size), np.uint8)
         cdef char *panel = <char *>address(self.panels)
         cdef char *centers = panel + <Py_ssize_t>n_panels * p.panel_bytes
         cdef char *packed = centers + centers_bytes

@@ -4,7 +4,7 @@
 from cython.parallel cimport prange
 
 from fastmix.core._kernels cimport (
-    FM_FEW_SIZE, FM_MOMENT_STRIDE, FM_SECOND_SIZE, address, fm_block,
+    FM_FEW_SIZE, FM_MOMENT_STRIDE, FM_SECOND_ROW, FM_SECOND_SIZE, address, fm_block,
 )
 from fastmix.core._mixture_memory cimport (
     DIAG, FULL, GIVEN, LABELS, MIXTURE, SPHERICAL, TIED, TOGETHER, Memory, MixtureMemory,
@@ -195,10 +195,9 @@ cdef class MixtureMoments(MixtureMemory):
 
     cdef void _add_triangle(self, const double *packed, double *matrix) noexcept nogil:
         """A lower triangle as the kernels hold it (moments.inc.h), added to one of (d, d)."""
-        cdef Py_ssize_t i, j, b
+        cdef Py_ssize_t i, j
         cdef const double *row
         for i in range(self.d):
-            b = i // 8
-            row = packed + 32 * b * (b + 1) + i % 8 * 8 * (b + 1)
+            row = packed + FM_SECOND_ROW(i)
             for j in range(i + 1):
                 matrix[i * self.d + j] += row[j]

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from fastmix.core._frame import extremes, frame_of, round_pivot, spread_exponent
+from fastmix.core._frame import extremes, frame_of, place, round_pivot, spread_exponent
 from fastmix.core._moments import Moments
 from fastmix.core._passes import slot_passes
 
@@ -20,10 +20,6 @@ def _column_moments(rows, frame, weights, n_threads):
         rows.gather(start, stop, labels, threads, moments=moments, weights=weights, origin=start)
     parameters = moments.parameters()
     return parameters.means[0], np.maximum(parameters.covariances[0], 0.0)
-
-
-def _put(rows, frame):
-    rows.set_frame(frame.pivot * frame.scale, frame.scale, np.zeros((2, rows.stride)))
 
 
 def column_pivot(means, variances, frame):
@@ -47,13 +43,13 @@ def scan_columns(rows, weights, n_threads):
     bounds = extremes(rows, n_threads)
     middle = bounds[0] / 2 + bounds[1] / 2
     about = frame_of(bounds, middle.astype(rows.dtype).astype(np.float64), rows.dtype)
-    _put(rows, about)
+    place(rows, about)
     means, variances = _column_moments(rows, about, weights, n_threads)
     means = np.clip(about.out_of(means), bounds[0], bounds[1])
     pivot = column_pivot(means, variances, about)
     # The mean of copies of one value is that value to the last bit.
     pivot = np.where(bounds[0] == bounds[1], bounds[0], pivot)
     frame = frame_of(bounds, pivot, rows.dtype)
-    _put(rows, frame)
+    place(rows, frame)
     variances = _column_moments(rows, frame, weights, n_threads)[1]
     return frame, np.where(bounds[0] == bounds[1], 0.0, variances)

@@ -6,12 +6,14 @@ import numpy as np
 from fastmix.core import _fit as kmeans
 from fastmix.core._em import expectation_maximisation, new_start, unchecked_start
 from fastmix.core._floor import CollapseError
-from fastmix.core._frame import Frame, scan
+from fastmix.core._frame import Frame, place, scan
 from fastmix.core._mixture import MixtureRows
 from fastmix.core._moments import Moments
 from fastmix.core._parameters import Factors, Parameters, factors_of, ordered_sum, precision_factors
 from fastmix.core._passes import slot_passes
-from fastmix.core._seeding import _pick, greedy_plusplus, random_rows
+from fastmix.core._potential import pick
+from fastmix.core._seeding import greedy_plusplus, random_rows
+from fastmix.core._validation import as_rows
 
 __all__ = ["INIT_PARAMS", "Starter"]
 
@@ -46,9 +48,7 @@ def _distinct_points(points, k, weights, random_state):
     chosen, seen = [], set()
     for attempt in range(20 * k):
         u = random_state.uniform()
-        index = (
-            int(u * len(points)) if cumulative is None else _pick(cumulative, u * cumulative[-1])
-        )
+        index = int(u * len(points)) if cumulative is None else pick(cumulative, u * cumulative[-1])
         value = points[index].tobytes()
         if value not in seen or attempt >= 19 * k:
             chosen.append(index)
@@ -146,7 +146,7 @@ class Starter:
             chosen = np.minimum((shares * rows.n).astype(np.intp), rows.n - 1)
         else:
             cumulative = np.cumsum(self.weights)
-            chosen = np.array([_pick(cumulative, share * cumulative[-1]) for share in shares])
+            chosen = np.array([pick(cumulative, share * cumulative[-1]) for share in shares])
         return chosen, None
 
     def _cluster(self, points, weights, seeds_only):
@@ -202,8 +202,8 @@ class Starter:
         if everything:
             return self.rows, self.frame
         rows = MixtureRows(np.ascontiguousarray(points.astype(self.rows.dtype)), self.rows.dtype)
-        frame = Frame(np.zeros(rows.d), 1.0, self.rows.dtype, np.zeros(rows.d))
-        rows.set_frame(np.zeros(rows.d), 1.0, np.zeros((2, rows.stride)))
+        frame = Frame.identity(rows.d, self.rows.dtype)
+        place(rows, frame)
         return rows, frame
 
     def _short_run(self, rows, frame, weights, result):
@@ -241,7 +241,7 @@ class Starter:
         points = np.ascontiguousarray(
             (self.rows.take(chosen) / self.deviations).astype(self.rows.dtype)
         )
-        rows = kmeans.as_rows(points)
+        rows = as_rows(points)
         scan(rows, weights, self.n_threads)
         return chosen[greedy_plusplus(rows, self.k, weights, self.random_state, self.n_threads)]
 

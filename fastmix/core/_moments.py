@@ -4,9 +4,9 @@
 import numpy as np
 
 from fastmix.core._finite import finite_calls, is_checked_later
-from fastmix.core._frame import Frame, extremes
+from fastmix.core._frame import Frame, extremes, place
 from fastmix.core._mixture import MixtureRows
-from fastmix.core._parameters import Parameters, ordered_sum
+from fastmix.core._parameters import Parameters, covariance_shape, ordered_sum
 from fastmix.core._passes import slot_passes
 from fastmix.core._threads import thread_limit
 from fastmix.core._validation import as_data, as_weights, result_dtype
@@ -20,8 +20,8 @@ def framed_rows(X, frame, n_threads, check=True):
     small = result_dtype(X.dtype) == np.float32 == frame.dtype
     rows = MixtureRows(X, np.dtype(np.float32 if small else np.float64))
     if check:
-        rows.bounds = extremes(rows, n_threads)
-    rows.set_frame(frame.pivot * frame.scale, frame.scale, np.zeros((2, rows.stride)))
+        rows.column_range = extremes(rows, n_threads)
+    place(rows, frame)
     return rows
 
 
@@ -72,12 +72,11 @@ class Moments:
     def __init__(self, covariance_type, n_components, n_features, frame=None, factors=None):
         k, d = n_components, n_features
         if frame is None:
-            frame = Frame(np.zeros(d), 1.0, np.dtype(np.float64), np.zeros(d))
-        shapes = {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}
+            frame = Frame.identity(d, np.float64)
         self.covariance_type, self.frame, self.factors = covariance_type, frame, factors
         self.weight = np.zeros(k)
         self.first = np.zeros((k, d))
-        self.second = np.zeros(shapes[covariance_type])
+        self.second = np.zeros(covariance_shape(covariance_type, k, d))
         self.log_likelihood = 0.0
         self.entropy = 0.0
         self.total = 0.0

@@ -13,7 +13,9 @@ __all__ = [
     "Parameters",
     "as_matrices",
     "cholesky",
+    "component_variances",
     "conditional_variances",
+    "covariance_shape",
     "factors_of",
     "n_parameters",
     "ordered_sum",
@@ -59,6 +61,20 @@ def ordered_sum(values, axis=0):
     if values.shape[axis] == 0:
         return np.zeros(np.delete(values.shape, axis))
     return np.take(np.cumsum(values, axis=axis), -1, axis=axis)
+
+
+def covariance_shape(covariance_type, k, d):
+    """The shape of the covariances of k components in d columns."""
+    return {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}[covariance_type]
+
+
+def component_variances(covariance_type, covariances, k, d):
+    """Variances of the columns in every component, (k, d); read only."""
+    if covariance_type in ("full", "tied"):
+        covariances = np.diagonal(covariances, axis1=-2, axis2=-1)
+    elif covariance_type == "spherical":
+        covariances = covariances[:, np.newaxis]
+    return np.broadcast_to(covariances, (k, d))
 
 
 def n_parameters(covariance_type, k, d):

@@ -24,9 +24,11 @@ from libc.math cimport sqrt
 from libc.stdint cimport int16_t, int32_t
 
 from fastmix.core._coarse cimport Coarse
-from fastmix.core._kernels cimport FM_PROJECTED_ROWS, address, fm_block, fm_bounds, fm_open
+from fastmix.core._kernels cimport (
+    FM_GROUP_WIDTH, FM_PROJECTED_ROWS, FM_SCORE_NONE, address, fm_block, fm_bounds, fm_open,
+)
 from fastmix.core._threads cimport enter, leave
-from fastmix.core._tiles cimport TileRows, padded
+from fastmix.core._tiles cimport TileRows, whole_lines
 
 from fastmix.core._frame import passes
 from fastmix.core._kernels import aligned_empty
@@ -36,9 +38,6 @@ __all__ = ["Prefix"]
 # |q| of a point in range before rounding; with at most 2^9 coordinates it is below 32000 after it.
 cdef double REACH_STEPS = 31950.0
 MAX_AXES = 510
-
-cdef int32_t NONE = 0x40000000
-cdef Py_ssize_t PANEL_WIDTH = 8
 
 
 @cython.final
@@ -79,17 +78,17 @@ cdef class Prefix(Coarse):
             + 2 * unit * (reach + norm(rows.offset) + norm(shift))
         ) * (1 + 1e-5)
 
-        columns = (m + PANEL_WIDTH - 1) // PANEL_WIDTH * PANEL_WIDTH  # division as in C
-        self.axes = aligned_empty(padded(8 * columns * d) + 8 * columns, np.uint8)
+        columns = (m + FM_GROUP_WIDTH - 1) // FM_GROUP_WIDTH * FM_GROUP_WIDTH  # division as in C
+        self.axes = aligned_empty(whole_lines(8 * columns * d) + 8 * columns, np.uint8)
         self.axis = <char *>address(self.axes)
-        self.bias = self.axis + padded(8 * columns * d)
+        self.bias = self.axis + whole_lines(8 * columns * d)
         # Rows less the shift are read at once, which is then what the sum is off by.
         self.offsets = rows.offset + shift
         self.offset = address(self.offsets)
         self.shift = np.ascontiguousarray(shift, dtype=np.float64)
         self.shift_at = <double *>address(self.shift)
-        rows.isa.f64.pack_centers(&vectors[0, 0], m, d, PANEL_WIDTH, self.axis, NULL)
-        self.axes[padded(8 * columns * d) :] = 0
+        rows.isa.f64.pack_centers(&vectors[0, 0], m, d, FM_GROUP_WIDTH, self.axis, NULL)
+        self.axes[whole_lines(8 * columns * d) :] = 0
 
         self.codes = aligned_empty((rows.n, self.width), np.int16)
         self.half = np.empty(rows.n, dtype=np.int32)
@@ -122,8 +121,9 @@ cdef class Prefix(Coarse):
 
     cdef Py_ssize_t _bytes(self) noexcept nogil:
         """Scratch of a thread: rows, their squares, a row, their coordinates, these in codes."""
-        return (padded(8 * FM_PROJECTED_ROWS * (self.rows.d + 1)) + padded(8 * self.rows.d)
-                + padded((8 + 2) * FM_PROJECTED_ROWS * (self.m + PANEL_WIDTH)))
+        cdef Py_ssize_t d = self.rows.d
+        return (whole_lines(8 * FM_PROJECTED_ROWS * (d + 1)) + whole_lines(8 * d)
+                + whole_lines((8 + 2) * FM_PROJECTED_ROWS * (self.m + FM_GROUP_WIDTH)))
 
     cdef void _project(self, const double *x, const double *squares, Py_ssize_t count, double *y,
                        int16_t *to, int32_t *half) noexcept nogil:
@@ -134,19 +134,19 @@ cdef class Prefix(Coarse):
         cdef Py_ssize_t count = min(FM_PROJECTED_ROWS, stop - start), d = self.rows.d
         cdef double *x = <double *>memory
         cdef double *squares = x + FM_PROJECTED_ROWS * d
-        cdef char *row = memory + padded(8 * FM_PROJECTED_ROWS * (d + 1))
+        cdef char *row = memory + whole_lines(8 * FM_PROJECTED_ROWS * (d + 1))
         cdef fm_block block
         block.rows, block.start, block.count = NULL, start, count
         self.rows.isa.f64.gather(&self.rows.x, &block, self.offset, self.rows.scale, NULL, x,
                                  squares, row)
-        self._project(x, squares, count, <double *>(row + padded(8 * d)),
+        self._project(x, squares, count, <double *>(row + whole_lines(8 * d)),
                       self.p.rows + start * self.width, self.p.half + start)
 
     def arrange(self, groups, const Py_ssize_t[::1] first, Py_ssize_t columns):
         Coarse.arrange(self, groups, first, columns)
         self.panels = aligned_empty((columns, self.width), np.int16)
         self.panels[...] = 0
-        self.biases = np.full(columns, -NONE, dtype=np.int32)
+        self.biases = np.full(columns, -FM_SCORE_NONE, dtype=np.int32)
         self.p.panels = self.panel = <int32_t *>address(self.panels)
         self.p.biases = self.center_bias = <int32_t *>address(self.biases)
         self.p.column_of = <int32_t *>address(self.column_of)
@@ -169,13 +169,13 @@ cdef class Prefix(Coarse):
         cdef Py_ssize_t i, t, d = self.rows.d
         cdef double *x = <double *>memory
         cdef double *squares = x + FM_PROJECTED_ROWS * d
-        cdef double *y = <double *>(memory + padded(8 * FM_PROJECTED_ROWS * (d + 1))
-                                    + padded(8 * d))
+        cdef double *y = <double *>(memory + whole_lines(8 * FM_PROJECTED_ROWS * (d + 1))
+                                    + whole_lines(8 * d))
         cdef double square, value
-        cdef int16_t *codes = <int16_t *>(y + FM_PROJECTED_ROWS * (self.m + PANEL_WIDTH))
+        cdef int16_t *codes = <int16_t *>(y + FM_PROJECTED_ROWS * (self.m + FM_GROUP_WIDTH))
         cdef int32_t *to
         cdef const int32_t *pair
-        cdef int32_t[64] half
+        cdef int32_t[FM_PROJECTED_ROWS] half
         for i in range(count):
             square = 0
             for t in range(d):
@@ -189,11 +189,11 @@ cdef class Prefix(Coarse):
         self._project(x, squares, count, y, codes, half)
         for i in range(count):
             # Rounded towards zero, so that no half is underestimated.
-            self.center_bias[column + i] = -half[i] if half[i] >= 0 else NONE
+            self.center_bias[column + i] = -half[i] if half[i] >= 0 else FM_SCORE_NONE
             pair = <const int32_t *>(codes + i * self.width)
-            to = self.panel + (column + i) // PANEL_WIDTH * self.p.pairs * PANEL_WIDTH
+            to = self.panel + (column + i) // FM_GROUP_WIDTH * self.p.pairs * FM_GROUP_WIDTH
             for t in range(self.p.pairs):
-                to[t * PANEL_WIDTH + (column + i) % PANEL_WIDTH] = pair[t]
+                to[t * FM_GROUP_WIDTH + (column + i) % FM_GROUP_WIDTH] = pair[t]
 
     cdef Py_ssize_t scan(self, const fm_bounds *b, Py_ssize_t group, Py_ssize_t panel,
                          Py_ssize_t n_panels, Py_ssize_t start, const fm_open *open,

@@ -12,9 +12,11 @@ from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, uint8_t
 
 from fastmix.core._coarse cimport Coarse
-from fastmix.core._kernels cimport address, fm_block, fm_bounds, fm_coded_row, fm_open
+from fastmix.core._kernels cimport (
+    FM_GROUP_WIDTH, address, fm_block, fm_bounds, fm_coded_row, fm_open,
+)
 from fastmix.core._threads cimport enter, leave
-from fastmix.core._tiles cimport TileRows, padded
+from fastmix.core._tiles cimport TileRows, whole_lines
 
 from fastmix.core._kernels import aligned_empty
 
@@ -60,7 +62,7 @@ cdef class RowCodes(Coarse):
     def add(self, Py_ssize_t start, Py_ssize_t stop, int n_threads):
         cdef Py_ssize_t piece, size = self.rows.kernels.itemsize, d = self.rows.d
         # Framed rows, their squares, and one row.
-        cdef Py_ssize_t bytes = padded(size * PIECE * (d + 1)) + padded(size * d)
+        cdef Py_ssize_t bytes = whole_lines(size * PIECE * (d + 1)) + whole_lines(size * d)
         self._reserve(bytes, n_threads)
         enter()
         for piece in prange((stop - start + PIECE - 1) // PIECE, nogil=True,
@@ -75,7 +77,7 @@ cdef class RowCodes(Coarse):
         block.rows, block.start, block.count = NULL, start, count
         self.rows.kernels.gather(&self.rows.x, &block, self.rows.pack_offset, self.rows.scale,
                                  NULL, memory, memory + size * PIECE * d,
-                                 memory + padded(size * PIECE * (d + 1)))
+                                 memory + whole_lines(size * PIECE * (d + 1)))
         self.kernels.code_rows(memory, count, d, &self.p, start)
 
     def arrange(self, groups, const Py_ssize_t[::1] first, Py_ssize_t columns):
@@ -98,7 +100,8 @@ cdef class RowCodes(Coarse):
     cdef void move_group(self, Py_ssize_t g, const double *centers, Py_ssize_t size,
                          int thread) noexcept nogil:
         # Centres of a group share its unit.
-        self.kernels.code_group(centers, size, self.rows.d, &self.p, g, self.first[g] // 8)
+        self.kernels.code_group(centers, size, self.rows.d, &self.p, g,
+                                self.first[g] // FM_GROUP_WIDTH)
 
     cdef Py_ssize_t scan(self, const fm_bounds *b, Py_ssize_t group, Py_ssize_t panel,
                          Py_ssize_t n_panels, Py_ssize_t start, const fm_open *open,

@@ -5,16 +5,50 @@ import math
 
 import numpy as np
 
-from fastmix.core._potential import Potential
-from fastmix.core._potential import pick as _pick
+from fastmix.core._potential import Potential, pick
+from fastmix.core._source import Source
+from fastmix.core._validation import as_centers
 
-__all__ = ["default_trials", "greedy_plusplus", "random_rows"]
+__all__ = ["default_trials", "greedy_plusplus", "random_rows", "starting_centers"]
 
 # Pruning begins with this many centres a trial, ends where it leaves more than this part of the
 # rows, and needs this many columns.
 SKETCH_BEGIN = 2
 SKETCH_LIMIT = 0.7
 SKETCH_COLUMNS = 4
+
+
+def starting_centers(rows, frame, X, k, init, weights, random_state, n_threads):
+    """Starting centres of a fit in the frame, (k, d) float64.
+
+    init is "k-means++", "random", centres in the user's coordinates, or a function that is given X
+    and returns some.
+    """
+    if isinstance(init, str):
+        if init == "k-means++":
+            chosen = greedy_plusplus(rows, k, weights, random_state, n_threads)
+        else:
+            chosen = random_rows(rows.n, k, weights, random_state)
+        return rows.take(chosen)
+    if callable(init):
+        init = as_centers(init(_read_only(X), k, random_state=random_state), k, rows.d)
+    return frame.into(init)
+
+
+def _read_only(X):
+    """X for a callable, which cannot write to it."""
+    if isinstance(X, Source):
+        X = X.original
+        if not isinstance(X, np.ndarray):
+            return X
+    if isinstance(X, np.ndarray):
+        X = X.view()
+        X.flags.writeable = False
+        return X
+    parts = [np.asarray(part).view() for part in (X.data, X.indices, X.indptr)]
+    for part in parts:
+        part.flags.writeable = False
+    return type(X)(tuple(parts), shape=X.shape, copy=False)
 
 
 def default_trials(n_clusters):
@@ -40,7 +74,7 @@ def random_rows(n, k, weights, random_state):
             rest = np.setdiff1d(np.arange(n), list(chosen))
             chosen.update(dict.fromkeys(rest[: k - len(chosen)].tolist()))
             break
-        chosen.update(dict.fromkeys(_pick(cumulative, u * cumulative[-1]) for u in draws))
+        chosen.update(dict.fromkeys(pick(cumulative, u * cumulative[-1]) for u in draws))
     return np.fromiter(chosen, dtype=np.intp)
 
 
@@ -84,7 +118,7 @@ def _by_weight(weights, n, u):
     if weights is None:
         return int(u * n)
     cumulative = np.cumsum(weights)
-    return _pick(cumulative, u * cumulative[-1])
+    return pick(cumulative, u * cumulative[-1])
 
 
 def _fill(chosen, found, n, weights, random_state):

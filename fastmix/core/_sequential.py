@@ -5,14 +5,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastmix.core._fit import _start
-from fastmix.core._frame import CALL_NANOSECONDS, Frame, extremes, passes, scan
-from fastmix.core._means import Means, check_signals
+from fastmix.core._frame import (
+    CALL_NANOSECONDS,
+    Frame,
+    check_signals,
+    extremes,
+    passes,
+    place,
+    scan,
+)
+from fastmix.core._means import Means
 from fastmix.core._rates import HalfLife, as_rate, is_constant, mean_rate, steps_of
+from fastmix.core._seeding import starting_centers
 from fastmix.core._threads import useful_threads
 from fastmix.core._validation import as_rows
 
-__all__ = ["State", "begin", "in_units", "learn", "place", "restored", "resume", "state_of"]
+__all__ = ["State", "begin", "in_units", "learn", "restored", "resume", "state_of"]
 
 # Rows of a CSR array that are made dense at a time, by elements, for the loop row by row.
 DENSE_ELEMENTS = 2**20
@@ -55,21 +63,11 @@ class State(NamedTuple):
         return self.means / self.frame.scale
 
 
-def place(rows, frame):
-    """Put rows in a state's frame, every value finite; returns what is to be added to centres."""
-    offset = frame.pivot * frame.scale
-    shift = None if rows.centered else offset
-    rows.set_frame(
-        offset if rows.centered else np.zeros(rows.d), frame.scale, np.zeros((2, rows.stride))
-    )
-    return shift
-
-
 def begin(X, k, init, weights, unit, random_state, n_threads):
     """A state of centres that no row has moved: the start of a fit, in the frame of these rows."""
     rows = as_rows(X)
     frame = scan(rows, weights, n_threads)
-    centers = _start(rows, frame, X, k, init, weights, random_state, n_threads)
+    centers = starting_centers(rows, frame, X, k, init, weights, random_state, n_threads)
     return resume(frame, centers, np.zeros(k), unit)
 
 
@@ -156,7 +154,7 @@ class Learner:
                 rows.assign(at, end, centers, labels, threads)
                 rows.residuals(at, end, centers, labels, values[at:end], threads)
             return
-        step = max(1, int(40e6 * threads / (cost * rows.block_rows))) * rows.block_rows
+        step = max(1, int(CALL_NANOSECONDS * threads / (cost * rows.block_rows))) * rows.block_rows
         for at in range(start, stop, step):
             end = min(stop, at + step)
             check_signals()

@@ -12,6 +12,15 @@ cdef enum:
     LEAST_SCREENED = 8
 
 
+cdef struct Counts:
+    # Of a thread in one E-step: scores that the screen left to be computed; and with bounds the
+    # products, and the rows that were read.  A cache line.
+    Py_ssize_t candidates
+    Py_ssize_t products
+    Py_ssize_t rows
+    Py_ssize_t[5] unused
+
+
 cdef struct Step:
     # What one E-step shares between the threads.
     const double *centers
@@ -21,11 +30,12 @@ cdef struct Step:
     int32_t *labels
     int32_t *second
     double *sums
-    Py_ssize_t *counts  # by thread, a cache line each; the first is that of candidates
+    Counts *counts  # by thread
     Py_ssize_t k, room
 
 
-cdef inline Py_ssize_t padded(Py_ssize_t k, Py_ssize_t width) noexcept nogil:
+cdef inline Py_ssize_t round_up(Py_ssize_t k, Py_ssize_t width) noexcept nogil:
+    """k, rounded up to a multiple of width."""
     return (k + width - 1) // width * width
 
 
@@ -38,7 +48,7 @@ cdef class SparseRows(CsrRows):
     cdef void prepare(self, centers, double unit, int n_threads)
     cdef Step step_of(self, const double[:, ::1] centers, int32_t[::1] labels,
                       double[:, :, :, ::1] sums, const double[::1] weights) noexcept
-    cdef void consider(self, Py_ssize_t candidates, Py_ssize_t products) noexcept
+    cdef void consider(self, const Counts *counts, int n_threads, Py_ssize_t products) noexcept
     cdef Py_ssize_t _assign(self, Py_ssize_t row, char *memory, Step *s,
                             Locks locks) noexcept nogil
     cdef Py_ssize_t relabel(self, Py_ssize_t row, Row *r, Py_ssize_t best, Step *s,

@@ -80,7 +80,7 @@ cdef class SparseRows(CsrRows):
         """Centres as (d, padded k)."""
         if self.turned is None:
             k = len(centers)
-            turned = aligned_empty((self.d, padded(k, 4)), np.float64)
+            turned = aligned_empty((self.d, round_up(k, 4)), np.float64)
             turned[:, :k] = centers.T
             turned[:, k:] = 0
             self.turned = turned
@@ -91,7 +91,7 @@ cdef class SparseRows(CsrRows):
         with 100 centres in 100,000 columns that takes as long as a call should."""
         k = len(centers)
         self.bias = self.screen = self.turned = None  # gives the memory back first
-        self.bias = aligned_empty(padded(k, 4), np.float64)
+        self.bias = aligned_empty(round_up(k, 4), np.float64)
         self.bias[:k] = -0.5 * self._norms(centers, n_threads)
         self.bias[k:] = -np.inf  # never chosen
         if k >= LEAST_SCREENED and self.screened:
@@ -109,13 +109,12 @@ cdef class SparseRows(CsrRows):
         s.weights = NULL if weights is None else &weights[0]
         s.labels, s.second = &labels[0], NULL
         s.sums = NULL if sums is None else &sums[0, 0, 0, 0]
-        s.room = padded(s.k, 4) + (0 if self.screen is None else self.screen.s.padded)
+        s.room = round_up(s.k, 4) + (0 if self.screen is None else self.screen.s.padded)
         return s
 
     def assign(self, Py_ssize_t start, Py_ssize_t stop, double[:, ::1] centers,
                int32_t[::1] labels, int n_threads, double[:, :, :, ::1] sums=None,
-               const double[::1] weights=None, const Py_ssize_t[::1] rows=None,
-               int32_t[::1] second=None, bint again=False):
+               const double[::1] weights=None, int32_t[::1] second=None, bint again=False):
         """E-step, as DenseRows.assign."""
         cdef Step s
         cdef Py_ssize_t i, n_changed = 0
@@ -126,21 +125,24 @@ cdef class SparseRows(CsrRows):
             s.second = &second[0]
         if second is not None or self.screen is None or not self.screened:
             s.turned = <double *>address(self._transposed(np.asarray(centers)))
-        counts = np.zeros((n_threads, 8), dtype=np.intp)
-        s.counts = <Py_ssize_t *>address(counts)
+        counts = np.zeros(n_threads * sizeof(Counts), dtype=np.uint8)
+        s.counts = <Counts *>address(counts)
         cdef char *memory = self._reserve(n_threads, s.room)
-        cdef const Py_ssize_t *chosen = NULL if rows is None else &rows[0]
         cdef Locks locks = Locks(n_threads if sums is None else sums.shape[0], n_threads)
         enter()
         for i in prange(start, stop, nogil=True, num_threads=n_threads, schedule="dynamic",
                         chunksize=64):
-            n_changed += self._assign(i if chosen == NULL else chosen[i], memory, &s, locks)
+            n_changed += self._assign(i, memory, &s, locks)
         leave()
-        self.consider(counts[:, 0].sum(), (stop - start) * s.k)
+        self.consider(s.counts, n_threads, (stop - start) * s.k)
         return n_changed
 
-    cdef void consider(self, Py_ssize_t candidates, Py_ssize_t products) noexcept:
+    cdef void consider(self, const Counts *counts, int n_threads, Py_ssize_t products) noexcept:
         """Give the screen up if it left too many scores of so many products to be computed."""
+        cdef Py_ssize_t candidates = 0
+        cdef int t
+        for t in range(n_threads):
+            candidates += counts[t].candidates
         if candidates * MOST_CANDIDATES > products:
             self.screened = False
 
@@ -182,7 +184,7 @@ cdef class SparseRows(CsrRows):
         """Nearest centre by all scores."""
         cdef Py_ssize_t j, best = 0, next = 0
         cdef double top = -INFINITY, below = -INFINITY
-        self.kernels.sparse_scores(r.column, r.y, r.count, s.turned, s.bias, padded(s.k, 4),
+        self.kernels.sparse_scores(r.column, r.y, r.count, s.turned, s.bias, round_up(s.k, 4),
                                    r.room)
         for j in range(s.k):
             if r.room[j] > top:
@@ -194,7 +196,7 @@ cdef class SparseRows(CsrRows):
         return best
 
     cdef Py_ssize_t screened_of(self, Row *r, Step *s, float *least) noexcept nogil:
-        """Centres that may be nearest, as found_in(r), of all; least <= the greatest score."""
+        """Centres that may be nearest, listed in r.room, of all; least <= the greatest score."""
         cdef int32_t *found = <int32_t *>r.room
         cdef Py_ssize_t j, n
         n = self.kernels.screen(&self.screen.s, r.column, r.y, r.count, least,
@@ -213,7 +215,7 @@ cdef class SparseRows(CsrRows):
         cdef double score, top = -INFINITY
         if n == 1:
             return found[0]
-        s.counts[8 * threadid()] += n
+        s.counts[threadid()].candidates += n
         for i in range(n):
             j = found[i]
             score = self.kernels.sparse_score(r.column, r.y, r.count, s.centers + j * self.d,
@@ -268,7 +270,7 @@ cdef class SparseRows(CsrRows):
     # ------------------------------------------------------------ distances to several centres
 
     def _panels(self, Py_ssize_t start, *centers):
-        """Centres as (groups, d, LANES) and their norms, made as in _prepare()."""
+        """Centres as (groups, d, LANES) and their norms, made as in prepare()."""
         same = self.panels_of is not None and len(self.panels_of) == len(centers) and all(
             a is b for a, b in zip(self.panels_of, centers, strict=True)
         )
@@ -276,7 +278,7 @@ cdef class SparseRows(CsrRows):
             self.panels_of = self.panels = None
             all_of = np.concatenate(centers) if len(centers) > 1 else centers[0]
             k = len(all_of)
-            groups = padded(k, LANES) // LANES
+            groups = round_up(k, LANES) // LANES
             panels = aligned_empty((groups, self.d, LANES), np.float64)
             norms = aligned_empty(groups * LANES, np.float64)
             norms[:k], norms[k:] = self._norms(all_of), 0
@@ -299,7 +301,7 @@ cdef class SparseRows(CsrRows):
     def distances(self, Py_ssize_t start, Py_ssize_t stop, centers, double[:, ::1] out,
                   int n_threads):
         """out[i - start, j] = distance of row i to centre j, in the user's units."""
-        cdef Py_ssize_t i, k = centers.shape[0], groups = padded(k, LANES) // LANES
+        cdef Py_ssize_t i, k = centers.shape[0], groups = round_up(k, LANES) // LANES
         panels, norms = self._panels(start, centers)
         cdef const double *panel = <double *>address(panels)
         cdef const double *norm = <double *>address(norms)
@@ -312,7 +314,7 @@ cdef class SparseRows(CsrRows):
 
     cdef void _distances(self, Py_ssize_t row, char *memory, const double *panels,
                          const double *norms, Py_ssize_t k, double *out) noexcept nogil:
-        cdef Py_ssize_t groups = padded(k, LANES) // LANES, j
+        cdef Py_ssize_t groups = round_up(k, LANES) // LANES, j
         cdef double *squares = <double *>(memory + threadid() * self._bytes(LANES * groups))
         self._squares(row, memory, LANES * groups, panels, norms, groups, squares)
         for j in range(k):
@@ -341,13 +343,13 @@ cdef class SparseRows(CsrRows):
         leave()
 
     cdef Py_ssize_t _slot_room(self, Py_ssize_t n) noexcept nogil:
-        return padded(n, LANES) + n * self.block_rows
+        return round_up(n, LANES) + n * self.block_rows
 
     cdef void _potentials(self, Py_ssize_t slot, Py_ssize_t stop, char *memory,
                           const double *panels, const double *norms, Py_ssize_t k, bint previous,
                           double *closest, const double *w, double *out,
                           double *gains) noexcept nogil:
-        cdef Py_ssize_t n = k + previous, groups = padded(n, LANES) // LANES, i, j
+        cdef Py_ssize_t n = k + previous, groups = round_up(n, LANES) // LANES, i, j
         cdef Py_ssize_t first = slot * self.block_rows, room = self._slot_room(n)
         cdef Py_ssize_t last = min(stop, first + self.block_rows)
         cdef double *row = <double *>(memory + threadid() * self._bytes(room))
@@ -360,9 +362,9 @@ cdef class SparseRows(CsrRows):
             if previous and row[k] < closest[i]:
                 closest[i] = row[k]
         for j in range(k):
-            gain = self.kernels.gain_f64(squares + j * self.block_rows, closest + first,
-                                         NULL if w == NULL else w + first, last - first,
-                                         &out[slot * k + j])
+            gain = self.found.gain(squares + j * self.block_rows, closest + first,
+                                   NULL if w == NULL else w + first, last - first,
+                                   &out[slot * k + j])
             if gains != NULL:
                 gains[slot * k + j] = gain
 

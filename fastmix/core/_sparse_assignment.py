@@ -44,7 +44,7 @@ class SparseAssignment(Assignment):
 
     def _prepare(self, centers, labels, n_threads, spread):
         if self.bounds is not None:
-            self.bounds.move(centers, None)
+            self.bounds.move(centers)
             self.bounds.products = self.bounds.rows_open = 0
             self.bounded_steps += 1
         return False

@@ -23,7 +23,7 @@ from libc.stdint cimport int32_t
 from fastmix.core._csr cimport Row
 from fastmix.core._kernels cimport FM_SCREEN_WIDTH, address
 from fastmix.core._screen cimport Screen
-from fastmix.core._sparse cimport LEAST_SCREENED, SparseRows, Step
+from fastmix.core._sparse cimport LEAST_SCREENED, Counts, SparseRows, Step
 from fastmix.core._threads cimport Locks, enter, leave
 
 __all__ = ["SparseBounds"]
@@ -117,7 +117,7 @@ cdef class SparseBounds:
         self.own[...], self.rest[...], self.norm[...] = -np.inf, np.inf, 0
         self.centers = None
 
-    def move(self, centers, x_square):
+    def move(self, centers):
         """The centres of the next E-step, (k, d) float64 in the frame."""
         cdef SparseRows rows = self.rows
         cdef double largest = max(centers.max(), -centers.min()) * self.unit
@@ -236,8 +236,8 @@ cdef class SparseBounds:
             return rows.assign(start, stop, self.centers, labels, n_threads, sums, weights,
                                again=start > 0)
         cdef Step s = rows.step_of(centers, labels, sums, weights)
-        counts = np.zeros((n_threads, 8), dtype=np.intp)
-        s.counts = <Py_ssize_t *>address(counts)
+        counts = np.zeros(n_threads * sizeof(Counts), dtype=np.uint8)
+        s.counts = <Counts *>address(counts)
         cdef char *memory = rows._reserve(n_threads, s.room)
         cdef Locks locks = Locks(n_threads if sums is None else sums.shape[0], n_threads)
         cdef Py_ssize_t i, n_changed = 0
@@ -249,9 +249,10 @@ cdef class SparseBounds:
                         chunksize=64):
             n_changed += self._assign(i, own + i, rest + i, norm + i, memory, &s, locks)
         leave()
-        self.products += counts[:, 1].sum()
-        self.rows_open += counts[:, 2].sum()
-        rows.consider(counts[:, 0].sum(), (stop - start) * s.k)
+        for i in range(n_threads):
+            self.products += s.counts[i].products
+            self.rows_open += s.counts[i].rows
+        rows.consider(s.counts, n_threads, (stop - start) * s.k)
         self.useful = rows.screened
         return n_changed
 
@@ -284,7 +285,7 @@ cdef class SparseBounds:
                 best = self._first(&r, label, own, rest, s)
             if best < 0:
                 best = self._full(&r, own, rest, s)
-        s.counts[8 * threadid() + 2] += 1
+        s.counts[threadid()].rows += 1
         return self.rows.relabel(row, &r, best, s, locks)
 
     cdef float _norm(self, Row *r) noexcept nogil:
@@ -302,7 +303,7 @@ cdef class SparseBounds:
         if known:
             own[0] = low
             rest[0] = self.rows.kernels.screen_rest(&self.rows.screen.s, scores, <int32_t>best)
-        s.counts[8 * threadid() + 1] += s.k
+        s.counts[threadid()].products += s.k
         return best
 
     cdef Py_ssize_t _first(self, Row *r, int32_t label, float *own, float *rest,
@@ -317,7 +318,7 @@ cdef class SparseBounds:
         cdef float low, most
         cdef Py_ssize_t i, n, best
         n = self.rows.kernels.screen(&self.first.s, r.column, r.y, r.count, &least, scores, found)
-        s.counts[8 * threadid() + 1] += self.first.s.padded
+        s.counts[threadid()].products += self.first.s.padded
         if n < 0 or not least > rest[0]:
             return -1
         for i in range(n):

@@ -15,7 +15,7 @@ from fastmix.core._mixture_scan import column_pivot, scan_columns
 from fastmix.core._mixture_start import Starter
 from fastmix.core._mixture_use import log_scale
 from fastmix.core._moments import Moments, framed_rows
-from fastmix.core._parameters import ordered_sum
+from fastmix.core._parameters import component_variances, ordered_sum
 from fastmix.core._rates import steps_of
 from fastmix.core._threads import thread_limit
 from fastmix.core._validation import result_dtype
@@ -88,7 +88,8 @@ def resume(model, reg_covar, seen, held=()):
     """
     parameters, factors, frame = model
     weights, means = parameters.weights, parameters.means
-    spread = _variances(parameters) + np.square(means)
+    kind, covariances = parameters.covariance_type, parameters.covariances
+    spread = component_variances(kind, covariances, *means.shape) + np.square(means)
     mean = ordered_sum(weights[:, np.newaxis] * means)
     variances = ordered_sum(weights[:, np.newaxis] * spread) - np.square(mean)
     floor = Floor(reg_covar, np.maximum(variances, 0.0), frame)
@@ -116,14 +117,6 @@ def moments_of(parameters, frame, total=1.0):
     else:
         moments.second[...] = weights * (d * covariances + ordered_sum(squares, axis=1))
     return moments.scale(total)
-
-
-def _variances(parameters):
-    """Variances of the columns in each component, (k, d) or what broadcasts to it."""
-    kind, covariances = parameters.covariance_type, parameters.covariances
-    if kind in ("full", "tied"):
-        return np.diagonal(covariances, axis1=-2, axis2=-1)
-    return covariances if kind == "diag" else covariances[:, np.newaxis]
 
 
 def learn(state, X, weights, factor, rate, averaging, n_threads, reg_covar):
@@ -264,8 +257,8 @@ def _average(state):
 
 def _check_reach(rows, frame):
     """ValueError for rows whose squares about the pivot leave float64."""
-    at = np.argmax(np.abs(rows.bounds / 2 - frame.pivot / 2))
-    value, column = rows.bounds.flat[at], at % rows.d
+    at = np.argmax(np.abs(rows.column_range / 2 - frame.pivot / 2))
+    value, column = rows.column_range.flat[at], at % rows.d
     if abs(value / 2 - frame.pivot[column] / 2) * frame.scale > FARTHEST[rows.dtype] / 2:
         raise ValueError(
             f"X has {value} in column {column}, so far from the batches before, which are about "

@@ -4,7 +4,7 @@
 from libc.stdint cimport int32_t
 
 from fastmix.core._kernels cimport (
-    fm_block, fm_grid, fm_isa, fm_matrix, fm_memory, fm_tile_kernels,
+    fm_block, fm_found_kernels, fm_grid, fm_isa, fm_matrix, fm_memory, fm_tile_kernels,
 )
 from fastmix.core._shortlist cimport Shortlist
 from fastmix.core._threads cimport Locks
@@ -25,14 +25,15 @@ cdef struct Scratch:
     Py_ssize_t bytes
 
 
-cdef inline Py_ssize_t padded(Py_ssize_t size) noexcept nogil:
+cdef inline Py_ssize_t whole_lines(Py_ssize_t size) noexcept nogil:
+    """Bytes, rounded up to cache lines."""
     return (size + 63) // 64 * 64
 
 
 cdef inline char *take(char **at, Py_ssize_t bytes) noexcept nogil:
     """The next bytes of an allocation that is carved up."""
     cdef char *start = at[0]
-    at[0] += padded(bytes)
+    at[0] += whole_lines(bytes)
     return start
 
 
@@ -52,12 +53,13 @@ cdef class TileRows:
     cdef readonly Py_ssize_t bytes_read
     cdef readonly Py_ssize_t n, d, stride, block_rows
     cdef readonly object offset, grids
-    cdef public object bounds
+    cdef public object column_range  # minima and maxima (2, d), once they are known
     cdef readonly double scale
     cdef fm_matrix x
     cdef fm_grid grid
     cdef const fm_isa *isa
     cdef const fm_tile_kernels *kernels
+    cdef const fm_found_kernels *found
     cdef readonly Shortlist short
     cdef object real_offset, memory, panel
     cdef const void *pack_offset
@@ -69,7 +71,7 @@ cdef class TileRows:
     cdef Scratch _scratch(self, char *memory, Py_ssize_t k) noexcept nogil
     cdef Scratch _of_thread(self, char *memory, Py_ssize_t k) noexcept nogil
     cdef char *_reserve(self, int n_threads, Py_ssize_t k=*) except NULL
-    cdef fm_block _block(self, const Py_ssize_t *rows, Py_ssize_t start, Py_ssize_t stop,
+    cdef fm_block _block(self, Py_ssize_t start, Py_ssize_t stop,
                          Py_ssize_t block) noexcept nogil
     cdef Py_ssize_t _step(self, Py_ssize_t k) noexcept nogil
     cdef Py_ssize_t _n_blocks(self, Py_ssize_t n) noexcept nogil

@@ -62,7 +62,9 @@ cdef class TileRows:
         self.x.type = element_type(X.dtype)
         self.x.swapped = not X.dtype.isnative
         self.isa = find_isa(isa)
-        self.kernels = self.isa.f32 if self.dtype == np.float32 else self.isa.f64
+        small = self.dtype == np.float32
+        self.kernels = self.isa.f32 if small else self.isa.f64
+        self.found = &self.isa.found_f32 if small else &self.isa.found_f64
         self.short = shortlist_of(self.isa, self.kernels, self.d)
         rows = BLOCK_BYTES // (self.d * self.kernels.itemsize)
         rows = min(max(rows, BLOCK_MULTIPLE), MAX_BLOCK_ROWS)
@@ -165,25 +167,25 @@ cdef class TileRows:
         cdef Py_ssize_t rows = self.block_rows
         cdef char *at = memory
         s.tiles = at
-        at += padded(rows * self.d * kernels.itemsize)
+        at += whole_lines(rows * self.d * kernels.itemsize)
         s.pack = at
-        at += padded(kernels.tile_rows * self.d * kernels.itemsize)
+        at += whole_lines(kernels.tile_rows * self.d * kernels.itemsize)
         s.assign = at
-        at += padded(max(kernels.assign_scratch(rows, self.d), self.short.scratch()))
+        at += whole_lines(max(kernels.assign_scratch(rows, self.d), self.short.scratch()))
         s.distances = at
-        at += padded(rows * k * kernels.itemsize)
+        at += whole_lines(rows * k * kernels.itemsize)
         s.sums = <double *>at
-        at += padded(FM_SUM_ROWS * self.stride * sizeof(double))
+        at += whole_lines(FM_SUM_ROWS * self.stride * sizeof(double))
         s.values = <double *>at
-        at += padded(rows * sizeof(double))
+        at += whole_lines(rows * sizeof(double))
         s.changed = <Py_ssize_t *>at
-        at += padded(rows * sizeof(Py_ssize_t))
+        at += whole_lines(rows * sizeof(Py_ssize_t))
         s.labels = <int32_t *>at
-        at += padded(rows * sizeof(int32_t))
+        at += whole_lines(rows * sizeof(int32_t))
         s.added = <int32_t *>at
-        at += padded(rows * sizeof(int32_t))
+        at += whole_lines(rows * sizeof(int32_t))
         s.removed = <int32_t *>at
-        at += padded(rows * sizeof(int32_t))
+        at += whole_lines(rows * sizeof(int32_t))
         s.bytes = at - memory
         return s
 
@@ -198,12 +200,12 @@ cdef class TileRows:
             self.memory = aligned_empty(bytes, np.uint8)
         return <char *>address(self.memory)
 
-    cdef fm_block _block(self, const Py_ssize_t *rows, Py_ssize_t start, Py_ssize_t stop,
+    cdef fm_block _block(self, Py_ssize_t start, Py_ssize_t stop,
                          Py_ssize_t block) noexcept nogil:
         cdef fm_block b
+        b.rows = NULL
         b.start = start + block * self.block_rows
         b.count = min(self.block_rows, stop - b.start)
-        b.rows = NULL if rows == NULL else rows + b.start
         return b
 
     def step(self, Py_ssize_t k):
@@ -287,7 +289,7 @@ cdef class TileRows:
         """
         cdef Py_ssize_t k = centers.shape[0], size = self.kernels.itemsize
         cdef Py_ssize_t columns = (k + width - 1) // width * width
-        cdef Py_ssize_t bytes = padded(columns * self.d * size)
+        cdef Py_ssize_t bytes = whole_lines(columns * self.d * size)
         if self.panel is None or self.panel.size < bytes + columns * size:
             self.panel = aligned_empty(bytes + columns * size, np.uint8)
         cdef char *panel = <char *>address(self.panel)
@@ -350,7 +352,7 @@ cdef class TileRows:
     cdef Py_ssize_t _extremes(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block,
                               char *memory, char *low, char *high) noexcept nogil:
         cdef Scratch s = self._of_thread(memory, 0)
-        cdef fm_block b = self._block(NULL, start, stop, block)
+        cdef fm_block b = self._block(start, stop, block)
         cdef Py_ssize_t own = threadid() * self.d * self.kernels.tile_rows * self.kernels.itemsize
         self._pack(&b, &s)
         return not self.kernels.extremes(s.tiles, b.count, self.d, low + own, high + own)
@@ -370,7 +372,7 @@ cdef class TileRows:
     cdef void _add_all(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t block, char *memory,
                        const double *w, double *sums) noexcept nogil:
         cdef Scratch s = self._of_thread(memory, 0)
-        cdef fm_block b = self._block(NULL, start, stop, block)
+        cdef fm_block b = self._block(start, stop, block)
         cdef Py_ssize_t i
         for i in range(b.count):
             s.added[i] = 0

@@ -251,7 +251,7 @@ def return_random_state(state, seed):
 
 
 def as_count(value, name, least=1):
-    """An integer of at least 1, or 0."""
+    """An integer of at least ``least``, which is 1 or 0."""
     what = "a positive integer" if least else "an integer >= 0"
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be {what}, got {value!r}")

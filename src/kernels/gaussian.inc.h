@@ -18,8 +18,7 @@ static void mean_covariance(double weight, const double *first, const double *se
     for (ptrdiff_t t = 0; t < d; t++)
         mean[t] = first[t] / weight;
     for (ptrdiff_t i = 0; i < d; i++) {
-        const ptrdiff_t b = i / 8;
-        const double *row = second + 32 * b * (b + 1) + i % 8 * 8 * (b + 1);
+        const double *row = second + FM_SECOND_ROW(i);
         for (ptrdiff_t j = 0; j <= i; j++)
             covariance[i * d + j] = row[j] / weight - mean[i] * mean[j];
         for (ptrdiff_t j = 0; j < i; j++)
@@ -31,8 +30,7 @@ static void mean_covariance(double weight, const double *first, const double *se
 static void unpack_second(const double *second, ptrdiff_t d, double *full)
 {
     for (ptrdiff_t i = 0; i < d; i++) {
-        const ptrdiff_t b = i / 8;
-        const double *row = second + 32 * b * (b + 1) + i % 8 * 8 * (b + 1);
+        const double *row = second + FM_SECOND_ROW(i);
         for (ptrdiff_t j = 0; j <= i; j++)
             full[i * d + j] = full[j * d + i] = row[j];
     }

@@ -3,7 +3,6 @@
  * of their least distance to it, which raises their bounds and takes them off the list.  Centres are
  * eight in the lanes, scores are whole numbers, and greater is nearer.
  */
-#define FM_SCORE_NONE 0x40000000 /* above every score, and sums with two of them fit */
 #define FM_GROUP_ROWS 64
 
 typedef int32_t fm_int8 __attribute__((vector_size(32), aligned(4), may_alias));

@@ -172,8 +172,8 @@ static void margins_group(fm_margins *p)
     }
     for (int i = 0; i < 2; i++) {
         p->before[i] = p->all_moved[i];
-        p->others_moved[i] = (p->others_moved[i] + moved[i]) * (1 + 0x1p-40);
-        p->all_moved[i] = (float)p->others_moved[i] * (1 + FM_MARGIN_ROUNDING);
+        p->sums_moved[i] = (p->sums_moved[i] + moved[i]) * (1 + 0x1p-40);
+        p->all_moved[i] = (float)p->sums_moved[i] * (1 + FM_MARGIN_ROUNDING);
     }
 }
 

@@ -8,8 +8,7 @@
  * row with r = 0 would not either.  Error of an entry: (m + 1) u sum_n |r_n y_ni y_nj| after m rows.
  *
  * y: rows of `stride` doubles, stride = FM_MOMENT_STRIDE(d), zero from d on.
- * second: row i of the triangle is second + 32 b (b + 1) + (i mod 8) 8 (b + 1), b = i / 8: its
- * 8 (b + 1) first columns.  Entries right of the diagonal are sums too, but not all are kept up.
+ * second: row i of the triangle is second + FM_SECOND_ROW(i): its 8 (i / 8 + 1) first columns.  Entries right of the diagonal are sums too, but not all are kept up.
  */
 
 /* Register block: MOMENT_ROWS rows of the matrix x MOMENT_VECTORS vectors of its columns. */
@@ -99,8 +98,8 @@ FM_INLINE void second_corner(const double *restrict y, ptrdiff_t stride,
 {
     const int blocks = vectors < 2 ? vectors : 2;
     const ptrdiff_t step[2] = {8 * (b + 1), 8 * (b + 2)};
-    double *const to[2] = {second + 32 * b * (b + 1) + 8 * b,
-                           second + 32 * (b + 1) * (b + 2) + 8 * b};
+    double *const to[2] = {second + FM_SECOND_ROW(8 * b) + 8 * b,
+                           second + FM_SECOND_ROW(8 * (b + 1)) + 8 * b};
     double total = *weight;
     vec acc[16][2], sum[3];
     for (int v = 0; v < vectors; v++)
@@ -183,8 +182,8 @@ static void second_columns(const double *y, ptrdiff_t d, const int32_t *list, co
     FM_MOMENT_WIDTHS(vectors, FM_SCALE)
 #undef FM_SCALE
     for (ptrdiff_t i = below; i < d; i += FM_MOMENT_ROWS) {
-        const ptrdiff_t b = i / 8, step = 8 * (b + 1);
-        double *to = second + 32 * b * (b + 1) + i % 8 * step + column;
+        const ptrdiff_t step = 8 * (i / 8 + 1);
+        double *to = second + FM_SECOND_ROW(i) + column;
         const ptrdiff_t reach = (i + FM_MOMENT_ROWS - column + FM_LANES - 1) / FM_LANES;
         const ptrdiff_t used = reach < vectors ? reach : vectors;
 #define FM_BLOCK(v)                                                                                \
