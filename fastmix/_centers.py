@@ -21,9 +21,9 @@ class CentersModel(SavedModel):
 
     @property
     def cluster_centers_(self):
-        """Centres in the dtype of X; assigning them replaces the model's."""
+        """Centres in the dtype of X, a copy; assigning them replaces the model's."""
         try:
-            return self._centers
+            return self._centers.copy()
         except AttributeError:
             raise AttributeError(
                 f"{type(self).__name__!r} object has no attribute 'cluster_centers_'"
@@ -34,7 +34,14 @@ class CentersModel(SavedModel):
         centers = np.asarray(centers)
         if centers.dtype.kind != "f":
             centers = centers.astype(np.float64)
-        self._centers = centers
+        width = len(self._model.frame.pivot) if "_model" in self.__dict__ else None
+        if centers.ndim != 2 or width not in (None, centers.shape[1]):
+            expected = "n_features" if width is None else width
+            raise ValueError(
+                f"cluster_centers_ must have the shape (n_clusters, {expected}), got "
+                f"{centers.shape}"
+            )
+        self._centers = centers.copy()
         if "_model" in self.__dict__:
             frame = self._model.frame
         else:

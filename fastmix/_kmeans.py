@@ -101,7 +101,7 @@ class KMeans(
     ----------
     cluster_centers_ : ndarray of shape (n_clusters, n_features)
         Centres in the dtype of X if that is float32, else float64: the rounding of the float64
-        centres that predict uses.  Assigning it replaces those.
+        centres that predict uses.  A copy; assigning it replaces those.
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of every row of fit, equal to ``predict(X)``; after partial_fit, of its rows when
         they were met.
@@ -110,7 +110,8 @@ class KMeans(
     n_iter_ : int
         Iterations of the best start.
     objective_trace_ : ndarray of shape (2 * n_iter_,), float64
-        J after each E-step and after each M-step, in turn.
+        J after each E-step and after each M-step, in turn, from sums: to the precision of squared
+        distances from the mean of all rows.
     fit_report_ : dict
         What ran and why: algorithm, reason, isa, n_threads, dtype, n_iter, stopped ("strict",
         "tol", "max_iter", "callback", "interrupt" or "checkpoint failed"), e_steps, products
@@ -385,6 +386,9 @@ class KMeans(
     def transform(self, X):
         """Distances to all centres.
 
+        They are to ``cluster_centers_``: where these are float32, another centre than that of
+        ``predict``, which uses float64 ones, may be the nearest by a rounding.
+
         Parameters
         ----------
         X : {array-like, CSR array, source} of shape (n_samples, n_features)
@@ -420,4 +424,4 @@ class KMeans(
         """
         rows, centers, n_threads = self._rows(X)
         weights, factor = as_weights(sample_weight, rows.n)
-        return -factor * core.objective(rows, centers, weights, n_threads)
+        return float(-factor * core.objective(rows, centers, weights, n_threads))

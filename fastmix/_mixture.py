@@ -135,7 +135,9 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
     the dtype of X, and are folded in the order of the rows, so that the result has the same bits
     for any number of threads.  Responsibilities below 1e-18 of a row's largest are zero.
 
-    A component that collapses (PRML 9.2.1) is recorded in ``fit_report_["repairs"]``.  With
+    A component that collapses (PRML 9.2.1) is recorded in ``fit_report_["repairs"]``: one that has
+    a variance, given the columns before, of less than 1e-6 of the column's over all rows, or where
+    reg_covar is a number, which all variances have at least, of nothing but rounding.  With
     ``reg_covar="auto"`` it is first re-seeded on half of the heaviest component, then held: 1e-6 of
     the variance that each column has over all rows is added to its variances.  Starts with a repair
     are kept only where there is none without.  ``reg_covar=0`` leaves no remedy: a start that

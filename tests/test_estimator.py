@@ -315,3 +315,39 @@ def test_function_gives_the_fit_of_the_estimator(X, rng):
     model = KMeans(5, random_state=1).fit(X, sample_weight=weights)
     assert (result.centers.tobytes(), result.labels.tobytes(), result.inertia) == bits(model)
     assert result.n_iter == model.n_iter_
+
+
+def test_centers_are_replaced_as_a_whole_and_not_written_to(X):
+    model = KMeans(5, random_state=0).fit(X)
+    distances, labels = model.transform(X), model.predict(X)
+    model.cluster_centers_[0] = 100.0  # of a copy
+    np.testing.assert_array_equal(model.transform(X), distances)
+    np.testing.assert_array_equal(model.predict(X), labels)
+    given = model.cluster_centers_ + 1.0
+    model.cluster_centers_ = given
+    given[...] = np.nan
+    assert np.isfinite(model.transform(X)).all()
+    for wrong in given[0], given[:, :-1], given[np.newaxis]:
+        with pytest.raises(ValueError, match="cluster_centers_ must have the shape"):
+            model.cluster_centers_ = wrong
+    assert model.cluster_centers_.shape == given.shape
+
+
+def test_a_callback_can_neither_write_to_labels_nor_to_the_fit(X):
+    def write(state):
+        with pytest.raises(ValueError, match="read-only"):
+            state.labels[0] = 0
+        state.centers[...] = 0.0
+
+    model = KMeans(5, init=X[:5], n_init=1, callbacks=write).fit(X)
+    expected = KMeans(5, init=X[:5], n_init=1).fit(X)
+    np.testing.assert_array_equal(model.labels_, expected.labels_)
+    np.testing.assert_array_equal(model.cluster_centers_, expected.cluster_centers_)
+
+
+def test_score_is_a_float_and_out_has_the_byte_order_of_the_machine(X):
+    model = KMeans(5, random_state=0, n_threads=2**40).fit(X)
+    assert type(model.score(X)) is float
+    swapped = np.empty(len(X), dtype=np.dtype("i4").newbyteorder())
+    with pytest.raises(ValueError, match="out must be an ndarray of int32"):
+        model.predict(X, out=swapped)

@@ -149,3 +149,19 @@ def test_docstring_example_prints_what_it_says():
     assert fastmix.log_prob is fastmix.core.log_prob is _mixture_density.log_prob
     results = doctest.testmod(_mixture_density)
     assert (results.failed, results.attempted > 0) == (0, True)
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag"])
+@pytest.mark.parametrize("dtype, tolerance", [("f4", 2e-5), ("f8", 1e-11)])
+def test_columns_in_unlike_units_lose_no_digits(kind, dtype, tolerance, rng):
+    # Seconds since 1970 beside a column whose spread is as large as those: each has its own pivot.
+    offset = 1e6 + 3 if dtype == "f4" else 1.7e9 + 0.125
+    deviations = np.array([1.3 if dtype == "f4" else 1.3e-3, 1e9])
+    X = (np.array([offset, 0]) + deviations * rng.normal(size=(1000, 2))).astype(dtype)
+    means = np.array([[offset, 0.0]]).astype(dtype)
+    covariances = {"full": np.diag(deviations**2)[np.newaxis], "tied": np.diag(deviations**2)}
+    covariances["diag"] = deviations[np.newaxis] ** 2
+    z = (X.astype("f8") - means.astype("f8")) / deviations
+    expected = -np.square(z).sum(axis=1) / 2 - np.log(2 * np.pi * deviations.prod())
+    found = log_prob(X, [1.0], means, covariances[kind], kind)
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)

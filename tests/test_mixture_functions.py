@@ -88,3 +88,22 @@ def test_canonical_order_does_not_depend_on_the_order_given(rng):
 
 def test_canonical_order_of_equal_means_is_by_weight():
     assert_array_equal(canonical_order([[1.0], [1.0], [0.0]], [0.2, 0.5, 0.3]), [2, 1, 0])
+
+
+@pytest.mark.parametrize("weights", [[-0.5, 1.5], [np.nan, 1.0], [0.0, 0.0], [np.inf, 1.0]])
+def test_weights_that_are_none_are_refused(weights):
+    means, covariances = [[0.0, 0.0], [1.0, 1.0]], [np.eye(2)] * 2
+    with pytest.raises(ValueError, match="weights must be"):
+        marginal(weights, means, covariances, 0)
+    with pytest.raises(ValueError, match="weights must be"):
+        conditional(weights, means, covariances, 0, 1.0)
+
+
+def test_means_that_are_not_finite_are_refused():
+    means, covariances = [[0.0, np.nan], [1.0, 1.0]], [np.eye(2)] * 2
+    with pytest.raises(ValueError, match="means must be finite"):
+        marginal([0.5, 0.5], means, covariances, 0)
+    with pytest.raises(ValueError, match="means and weights must be finite"):
+        canonical_order(means)
+    with pytest.raises(ValueError, match="must have the shapes"):
+        canonical_order([[1.0], [2.0]], [1.0])

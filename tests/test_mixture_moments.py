@@ -145,7 +145,7 @@ def test_accumulate_refuses_bad_input(factors):
         found.accumulate([[0.0, 1.0], [np.nan, 1.0]])
     with pytest.raises(ValueError, match="X has 3 columns, but the moments are of 2"):
         found.accumulate(np.zeros((4, 3)))
-    with pytest.raises(ValueError, match=r"sample_weight\[0\] = -1.0 is negative"):
+    with pytest.raises(ValueError, match=r"weights\[0\] = -1.0 is negative"):
         found.accumulate(np.zeros((1, 2)), [-1.0])
     assert_same(found, moments(factors), 0)
     with pytest.raises(ValueError, match="accumulate needs the current parameters"):
@@ -200,3 +200,12 @@ def test_precision_factor_is_lower_triangular_and_its_square_the_precision(rng, 
 )  # fmt: skip
 def test_parameters_are_counted_as_published(kind, k, d, count):
     assert n_parameters(kind, k, d) == count
+
+
+def test_moments_of_nothing_are_refused():
+    with pytest.raises(ValueError, match="no row with a weight has been accumulated"):
+        Moments("full", 2, 3).parameters()
+    with pytest.raises(ValueError, match="covariance_type must be one of"):
+        Moments("round", 2, 3)
+    with pytest.raises(ValueError, match="n_components must be a positive integer"):
+        Moments("full", 0, 3)

@@ -283,3 +283,14 @@ def test_mini_batches_of_a_memory_map_have_the_bits_of_memory(tmp_path):
     )
     np.testing.assert_array_equal(found.cluster_centers_, wanted.cluster_centers_)
     np.testing.assert_array_equal(found.labels_, wanted.labels_)
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 7])
+def test_rows_or_weights_that_leave_float64_are_refused_and_leave_the_state(batch_size):
+    model = KMeans(2, init=[[1.0], [5.0]], batch_size=batch_size).partial_fit([[1.0], [5.0]])
+    before = dict(vars(model))
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="leave float64"):
+        model.partial_fit([[3.0], [7.0]] * 20, sample_weight=[1e307] * 40)
+    assert vars(model) == before
+    model.partial_fit([[3.0]])
+    assert np.isfinite(model.cluster_centers_).all()

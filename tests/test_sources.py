@@ -523,3 +523,51 @@ def test_another_number_of_columns_is_refused(tmp_path):
     model = KMeans(2, random_state=0).fit(X)
     with pytest.raises(ValueError, match="X has 4 features, but KMeans is expecting 5"):
         model.predict(Sliced(X[:, :4]))
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+@pytest.mark.parametrize(
+    "types, dtype", [("i4 f8", "f8"), ("u1 i8", "i8"), ("f4 f8", "f8"), ("i2 f4", "f4")]
+)
+def test_files_may_differ_in_the_type_of_a_column(types, dtype, order, tmp_path):
+    first, second = types.split()
+    parts = [np.array([0, 1, 2], dtype=first), np.array([5, 8, -9], dtype=second)]
+    if parts[1].dtype.kind == "f":
+        parts[1] += parts[1].dtype.type(0.7)
+    for name, part in zip("ab", parts, strict=True):
+        pyarrow.parquet.write_table(pyarrow.table({"x": part}), tmp_path / f"{name}.parquet")
+    source = ArrowSource([tmp_path / f"{'ab'[i]}.parquet" for i in order])
+    expected = np.concatenate([parts[i] for i in order])
+    assert source.dtype == dtype
+    np.testing.assert_array_equal(source.take(np.arange(6))[:, 0], expected.astype(dtype))
+
+
+def test_a_column_that_is_no_number_in_a_later_file_is_named_with_it(tmp_path):
+    for name, values in ("a", [1.0, 2.0]), ("b", ["x", "y"]):
+        pyarrow.parquet.write_table(pyarrow.table({"x": values}), tmp_path / f"{name}.parquet")
+    with pytest.raises(ValueError, match=r"column 'x' holds string in .*b\.parquet; expected num"):
+        ArrowSource([tmp_path / "a.parquet", tmp_path / "b.parquet"])
+
+
+def test_a_block_that_is_none_is_refused_and_does_not_end_the_rows():
+    class Blocks:
+        def __iter__(self):
+            yield from (rows("float32", n=10), None, rows("float32", n=10))
+
+    with pytest.raises(TypeError, match="block 1 of X"):
+        KMeans(1, n_init=1).fit(Blocks())
+
+
+def test_a_file_that_shrinks_under_a_map_of_its_later_part_is_refused(tmp_path):
+    path, X = tmp_path / "x.bin", rows("float32")
+    path.write_bytes(bytes(2**20 + 1000) + X.tobytes())
+    mapped = np.memmap(path, "float32", "r", offset=2**20 + 1000, shape=X.shape)
+    expected = KMeans(3, init=X[:3], n_init=1).fit(X)
+    for Y in mapped, np.asarray(mapped), mapped[5:][::-1]:
+        as_source(Y).check()
+    assert bits(KMeans(3, init=X[:3], n_init=1).fit(mapped).labels_) == bits(expected.labels_)
+    with open(path, "r+b") as file:
+        file.truncate(2**20 + X.nbytes // 2)
+    for Y in mapped, np.asarray(mapped), mapped[5:][::-1]:
+        with pytest.raises(ValueError, match="memory map of a file that has shrunk"):
+            KMeans(2).fit(Y)

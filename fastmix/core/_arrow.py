@@ -17,7 +17,8 @@ class ArrowSource(Source):
     """Numeric columns of a Parquet file, a folder of such files, or an Arrow dataset.
 
     A row group is what is read at a time; its rows are converted to the one dtype that holds all
-    columns (float32 only where each of them is float32 or an integer of at most 16 bits).
+    columns of all files (float32 only where each of them is float32 or an integer of at most 16
+    bits).
 
     Parameters
     ----------
@@ -73,8 +74,7 @@ class ArrowSource(Source):
                 f"{dataset!r:.100}"
             )
         self.names = _checked_names(dataset.schema.names, columns)
-        types = [_dtype_of(dataset.schema.field(name)) for name in self.names]
-        self.dtype = np.result_type(*types)
+        types = {_dtype_of(dataset.schema.field(name)) for name in self.names}
         self.pieces, self.starts, self.nulls = [], [0], {}
         try:
             fragments = list(dataset.get_fragments())
@@ -84,12 +84,15 @@ class ArrowSource(Source):
             for name in self.names:
                 if name not in fragment.physical_schema.names:
                     raise ValueError(f"no column is named {name!r} in {_name_of(fragment)}")
+                # Pieces are read in the types of their own file, which may differ from the first's.
+                types.add(_dtype_of(fragment.physical_schema.field(name), _name_of(fragment)))
             if hasattr(fragment, "split_by_row_group"):
                 self._count_nulls(fragment.metadata)
                 for piece in fragment.split_by_row_group():
                     self._add(piece, piece.row_groups[0].num_rows)
             else:
                 self._add(fragment, fragment.count_rows())
+        self.dtype = np.result_type(*types)
         for name, count in self.nulls.items():
             raise ValueError(f"column {name!r} has {count} nulls")
         if self.starts[-1] == 0:
@@ -144,7 +147,10 @@ class ArrowSource(Source):
                 raise ValueError(
                     f"column {self.names[column]!r} has {values.null_count} nulls in {name}"
                 )
-            rows[:, column] = values.to_numpy()
+            values = values.to_numpy()
+            if not np.can_cast(values.dtype, self.dtype):
+                raise changed(f"column {self.names[column]!r} of {name} holds {values.dtype}")
+            rows[:, column] = values
         value = zlib.crc32(rows)
         if self.sums.setdefault(index, value) != value:
             raise changed(f"row group {index} has other values")
@@ -182,9 +188,10 @@ def _name_of(fragment):
     return getattr(fragment, "path", "a table in memory")
 
 
-def _dtype_of(field):
+def _dtype_of(field, where=None):
     with contextlib.suppress(NotImplementedError):
         dtype = np.dtype(field.type.to_pandas_dtype())
         if dtype.kind in "iuf":
             return dtype
-    raise ValueError(f"column {field.name!r} holds {field.type}; expected numbers")
+    where = f" in {where}" if where else ""
+    raise ValueError(f"column {field.name!r} holds {field.type}{where}; expected numbers")

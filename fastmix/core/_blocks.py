@@ -11,6 +11,9 @@ from fastmix.core._source import Source, changed, check_kind
 
 __all__ = ["BlockSource"]
 
+# What next() gives at the end: a block may be anything, and is refused then.
+_END = object()
+
 
 class BlockSource(Source):
     """An object whose iteration gives blocks of rows, the same ones every time.
@@ -45,12 +48,12 @@ class BlockSource(Source):
         while True:
             try:
                 blocks = iter(self.blocks) if blocks is None else blocks
-                block = next(blocks, None)
+                block = next(blocks, _END)
             except Exception as error:
                 raise RuntimeError(
                     f"block {index} of X could not be read: {type(error).__name__}: {error}"
                 ) from error
-            if block is None:
+            if block is _END:
                 return
             yield self._checked(block, index)
             index += 1

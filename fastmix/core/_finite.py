@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Rows of a source that are found finite as they are used, so that they are read once."""
 
-import numpy as np
-
-from fastmix.core._frame import Frame, extremes, place
+from fastmix.core._frame import Frame, extremes, has_large_integers, place
 from fastmix.core._source import Source, changed
 
 __all__ = ["finite_calls", "is_checked_later"]
@@ -29,7 +27,7 @@ def _check(rows, start, stop, threads, n_threads):
     # As they are: a difference of two finite values may not be.
     place(rows, Frame.identity(rows.d, rows.dtype))
     bounds, finite = rows.extremes(start, stop, threads)
-    if not finite or (rows.X.dtype.kind in "iu" and np.abs(bounds).max() > 2.0**53):
+    if not finite or has_large_integers(rows, bounds):
         extremes(rows, n_threads)  # raises, with the place
         raise changed(f"rows {start} to {stop - 1} have other values")
     rows.set_frame(*frame)

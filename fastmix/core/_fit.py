@@ -14,11 +14,11 @@ from fastmix.core._assignment import Assignment, default_memory
 from fastmix.core._checkpoint import why_stopped
 from fastmix.core._dense import DenseRows
 from fastmix.core._finite import finite_calls
-from fastmix.core._frame import Frame, extremes, passes, place, scan
+from fastmix.core._frame import Frame, drowns, extremes, passes, place, scan
 from fastmix.core._kernels import isa
 from fastmix.core._kmeans_checkpoint import open_checkpoints
 from fastmix.core._margin_assignment import MarginAssignment
-from fastmix.core._seeding import starting_centers
+from fastmix.core._seeding import read_only, starting_centers
 from fastmix.core._sparse_assignment import SparseAssignment
 from fastmix.core._threads import thread_limit, useful_threads
 from fastmix.core._validation import (
@@ -161,7 +161,7 @@ def _hook(callbacks, verbose, frame, factor, max_iter, init, began, n_rows, earl
             seconds=time.perf_counter() - began,
             init=init,
             centers=frame.out_of(run.centers),
-            labels=run.labels,
+            labels=read_only(run.labels),
             bytes_read=run.assign.rows.bytes_read,
             rows=n_rows * (earlier + run.assign.steps),
         )
@@ -193,6 +193,9 @@ def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, alg
         draws = as_random_state(random_state)
     rows = as_rows(X)
     frame = scan(rows, weights, n_threads)
+    if drowns(rows, frame, weights):
+        rows = as_rows(X, np.dtype(np.float64))
+        frame = scan(rows, weights, n_threads)
     scan_seconds = time.perf_counter() - began
     threads = useful_threads(n_threads, rows.n * rows.nanoseconds(k))
     if bounds_memory is None:
@@ -291,6 +294,8 @@ def as_callbacks(callbacks):
     """None, one callable or several, as a tuple."""
     if callbacks is None:
         return ()
+    if not callable(callbacks) and not isinstance(callbacks, list | tuple):
+        raise TypeError(f"callbacks must be callable, or a list of callables, got {callbacks!r}")
     callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
     for callback in callbacks:
         if not callable(callback):

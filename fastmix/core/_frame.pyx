@@ -13,15 +13,19 @@ from fastmix.core._kernels import exact_sum_grid
 from fastmix.core._threads import useful_threads
 
 __all__ = [
+    "FARTHEST",
     "Frame",
     "check_signals",
+    "drowns",
     "extremes",
     "frame_of",
+    "has_large_integers",
     "passes",
     "place",
     "round_pivot",
     "scan",
     "spread_exponent",
+    "weighted_extremes",
 ]
 
 # One driver call between two looks at pending signals.
@@ -30,6 +34,12 @@ CALL_NANOSECONDS = 40e6
 # Largest |x - pivot| that is left as it is: squares stay far from overflow and underflow, in
 # either dtype.  Beyond, a power of two brings it to about 1.
 UNSCALED = {np.dtype(np.float32): (2.0**-30, 2.0**30), np.dtype(np.float64): (2.0**-300, 2.0**300)}
+
+# Below this, squares come near to the least float32.
+DROWNED = 2.0**-40
+
+# Largest |x - pivot| * scale whose squares, summed, stay in float64; float32 tiles hold no more.
+FARTHEST = {np.dtype(np.float32): 2.0**126, np.dtype(np.float64): 2.0**300}
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,8 @@ class Frame:
 
     def out_of(self, centers):
         """Framed centres, (m, d), to the user's coordinates: float64."""
-        return self.pivot + centers / self.scale
+        # The sum of two finite values, unscaled, may not be finite.
+        return (self.pivot * self.scale + centers) / self.scale
 
 
 def check_signals():
@@ -90,6 +101,11 @@ def passes(rows, Py_ssize_t k, int limit, wanted=None, Py_ssize_t page=0, bint l
             start += step
 
 
+def has_large_integers(rows, bounds):
+    """Whether rows within bounds, as float64, may be integers that it cannot tell apart."""
+    return rows.X.dtype.kind in "iu" and np.abs(bounds).max() >= 2.0**53
+
+
 def extremes(rows, n_threads):
     """Column minima and maxima (2, d) of rows that are in no frame yet, and so in the user's units;
     ValueError names the first bad element."""
@@ -108,12 +124,42 @@ def extremes(rows, n_threads):
         else:
             np.minimum(bounds[0], part[0], out=bounds[0])
             np.maximum(bounds[1], part[1], out=bounds[1])
-    if rows.X.dtype.kind in "iu" and np.abs(bounds).max() > 2.0**53:
+    if has_large_integers(rows, bounds):
         raise ValueError(
-            f"X holds integers as large as {np.abs(bounds).max():.17g}, beyond 2**53, which "
-            "float64 cannot tell apart; subtract an offset first"
+            f"X holds integers as large as {np.abs(bounds).max():.17g}; from 2**53 on float64 "
+            "cannot tell them apart; subtract an offset first"
         )
     return bounds
+
+
+def weighted_extremes(rows, weights, bounds):
+    """Column minima and maxima (2, d) of the rows that have a weight, given those of all: bounds,
+    where all have one, or where the origin is the pivot.
+
+    Values that stand for none, in rows of weight zero, may be of any size.
+    """
+    if weights is None or weights.all() or not rows.centered:
+        return bounds
+    ends = np.stack([np.full(rows.d, np.inf), np.full(rows.d, -np.inf)])
+    step = max(1, 2**20 // rows.d)
+    read = None if rows.source is None else rows.source.reader()
+    for start in range(0, rows.n, step):
+        check_signals()
+        stop = min(rows.n, start + step)
+        part = rows.X[start:stop] if read is None else read(start, stop)
+        part = part[weights[start:stop] > 0]
+        if len(part):
+            np.minimum(ends[0], part.min(axis=0), out=ends[0])
+            np.maximum(ends[1], part.max(axis=0), out=ends[1])
+    return ends
+
+
+def drowns(rows, frame, weights):
+    """Whether rows that have a weight are too small for float32 beside others in the frame."""
+    if rows.dtype != np.float32 or weights is None or weights.all() or not rows.centered:
+        return False
+    ends = weighted_extremes(rows, weights, None)
+    return np.abs(ends * frame.scale - frame.pivot * frame.scale).max() < DROWNED
 
 
 def frame_of(const double[:, ::1] bounds, pivot, dtype):
@@ -126,6 +172,14 @@ def frame_of(const double[:, ::1] bounds, pivot, dtype):
     for j in range(at.shape[0]):
         reach[j] = max(fabs(bounds[0, j] - at[j]), fabs(bounds[1, j] - at[j]))
         most = max(most, reach[j])
+    if most == INFINITY:  # the difference of two finite values
+        most = 0.0
+        for j in range(at.shape[0]):
+            reach[j] = max(fabs(bounds[0, j] / 4 - at[j] / 4), fabs(bounds[1, j] / 4 - at[j] / 4))
+            most = max(most, reach[j])
+        scale = ldexp(1.0, -2 - math.frexp(most)[1])
+        largest *= 4 * scale
+        return Frame(pivot, scale, dtype, largest)
     low, high = UNSCALED[dtype]
     if most > high or 0 < most < low:
         # 2^127 is the largest power of two in float32, 2^1023 in float64.
@@ -188,10 +242,12 @@ def place(rows, frame):
     return None if rows.centered else offset
 
 
-def _place_with_grids(rows, frame, weights):
-    """Put rows into a frame, with grids for exact sums of any of them."""
+def _place_with_grids(rows, frame, weights, ends):
+    """Put rows, which are within ends where they have a weight, into a frame, with grids for exact
+    sums of any of them."""
     heaviest = 1.0 if weights is None else float(weights.max())
-    largest = frame.largest.copy()
+    framed = np.abs(ends * frame.scale - frame.pivot * frame.scale)
+    largest = np.minimum(frame.largest, framed.max(axis=0))
     cdef double[::1] reach = largest
     cdef Py_ssize_t j
     for j in range(reach.shape[0]):
@@ -218,20 +274,21 @@ def scan(rows, weights, n_threads):
     rows.  ``weights`` : (n,) float64 or None.
     """
     bounds = extremes(rows, n_threads)
+    reach = weighted_extremes(rows, weights, bounds)
     if not rows.centered:
         frame = frame_of(bounds, np.zeros(rows.d), rows.dtype)
-        _place_with_grids(rows, frame, weights)
+        _place_with_grids(rows, frame, weights, reach)
         return frame
     # The sums are taken about the middle of the range: only their rounding needs to be small.
     cdef Py_ssize_t j, d = rows.d
-    cdef const double[:, ::1] ends = bounds
+    cdef const double[:, ::1] ends = reach
     center = np.empty(d)
     cdef double[::1] at = center
     for j in range(d):
         at[j] = ends[0, j] / 2 + ends[1, j] / 2
     _round_to(rows.dtype, at)
     frame = frame_of(bounds, center, rows.dtype)
-    _place_with_grids(rows, frame, weights)
+    _place_with_grids(rows, frame, weights, reach)
     parts = None
     for start, stop, threads in passes(rows, 0, n_threads):
         if parts is None:
@@ -250,5 +307,5 @@ def scan(rows, weights, n_threads):
     variance = (_column_sum(sums, d + 1) / weight - square) / d
     pivot = round_pivot(center, spread_exponent(variance, scale), rows.dtype)
     frame = frame_of(bounds, pivot, rows.dtype)
-    _place_with_grids(rows, frame, weights)
+    _place_with_grids(rows, frame, weights, reach)
     return frame

@@ -34,6 +34,11 @@ def _as_mixture(weights, means, covariances, covariance_type):
             f"weights {weights.shape} and means {means.shape} must have the shapes (K,) and (K, D)"
         )
     k, d = means.shape
+    for name, values in (("weights", weights), ("means", means), ("covariances", covariances)):
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} must be finite, got {values!r:.200}")
+    if (weights < 0).any() or not weights.any():
+        raise ValueError(f"weights must be >= 0, and not all 0, got {weights!r:.200}")
     shape = covariance_shape(covariance_type, k, d)
     if covariances.shape != shape:
         raise ValueError(
@@ -126,7 +131,8 @@ def conditional(weights, means, covariances, columns, values, covariance_type="f
     Returns
     -------
     weights : ndarray of shape (n_components,), float64
-        Responsibilities of the known values (PRML 9.13) under the marginal mixture.
+        Responsibilities of the known values (PRML 9.13) under the marginal mixture; exactly 0 below
+        1e-18 of the largest.
     means : ndarray of shape (n_components, n_left), float64
         Conditional means of the columns left, in ascending order.
     covariances : ndarray of shape (n_components, n_left, n_left), float64
@@ -211,5 +217,14 @@ def canonical_order(means, weights=None):
         raise ValueError(f"means must have the shape (n_components, n_features): {means.shape}")
     keys = [*means.T[::-1]]
     if weights is not None:
-        keys.insert(0, -np.asarray(weights, dtype=np.float64))
+        weights = np.asarray(weights, dtype=np.float64)
+        if weights.shape != means.shape[:1]:
+            raise ValueError(
+                f"weights {weights.shape} and means {means.shape} must have the shapes (K,) and "
+                "(K, D)"
+            )
+        keys.insert(0, -weights)
+    for key in keys:
+        if not np.isfinite(key).all():
+            raise ValueError("means and weights must be finite")
     return np.lexsort(keys)

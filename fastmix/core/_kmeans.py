@@ -28,6 +28,10 @@ from fastmix.core._validation import (
 
 __all__ = ["KMeansResult", "assign", "kmeans", "kmeans_plusplus"]
 
+# Where centres are so many times as far from the middle as rows are, no float32 holds the squares
+# of both.
+FAR = 2.0**50
+
 
 def kmeans(
     X,
@@ -266,6 +270,8 @@ def assign(X, centers, *, return_distances=False, n_threads=None):
     bounds = extremes(rows, n_threads)
     pivot = _pivot_of(centers, rows.dtype) if rows.centered else np.zeros(rows.d)
     reach = np.stack([np.minimum(bounds[0], centers.min(0)), np.maximum(bounds[1], centers.max(0))])
+    if np.abs(reach / 2 - pivot / 2).max() > FAR * np.abs(bounds / 2 - pivot / 2).max():
+        rows = as_rows(X, np.dtype(np.float64))
     frame = frame_of(reach, pivot, rows.dtype)
     grids = exact_sum_grid(np.ones(rows.d), 1.0, rows.n)
     rows.set_frame(frame.pivot * frame.scale, frame.scale, grids)
@@ -285,11 +291,12 @@ def assign(X, centers, *, return_distances=False, n_threads=None):
 
 
 def _pivot_of(centers, dtype):
-    """Mean of centres (k, d), rounded as the pivot of a fit is."""
+    """Median of centres (k, d), rounded as the pivot of a fit is: a mean would be far from all rows
+    where one centre is."""
     # Divided by a power of two: the sum of values near the largest float must not overflow.
     exponent = max(0, int(np.frexp(np.abs(centers).max())[1]))
     small = np.ldexp(centers, -exponent)
-    mean = np.cumsum(small, axis=0)[-1] / len(centers)
-    variance = np.cumsum(np.square(small - mean))[-1] / small.size
-    spread = spread_exponent(variance, np.ldexp(1.0, -exponent))
-    return round_pivot(np.ldexp(mean, exponent), spread, dtype)
+    middle = np.median(small, axis=0)
+    deviation = float(np.median(np.abs(small - middle)))
+    spread = spread_exponent(deviation * deviation, np.ldexp(1.0, -exponent))
+    return round_pivot(np.ldexp(middle, exponent), spread, dtype)

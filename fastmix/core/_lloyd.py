@@ -16,15 +16,28 @@ from fastmix.core._kernels import (
     residual_bound,
     update_centers,
 )
+from fastmix.core._validation import as_key
 
 __all__ = ["IterationState", "Run", "inertia", "lloyd"]
+
+# A grid is 1.5 * 2^52 units (src/grid.c).
+ROUNDER = 1.5 * 2.0**52
+
+# The objective is summed again where its rounding, as a rule, is beyond this part of it, on a grid
+# that is finer by this at least.
+LOSS, PROGRESS = 2.0**-40, 2.0**10
+
+# Relative to the squares of centres: that of a few roundings of one.
+ROUNDING = 2.0**-101
 
 
 @dataclass
 class IterationState:
     """What a callback is given after every iteration.
 
-    ``centers`` and ``labels`` are those of the iteration, centres in the user's coordinates;
+    ``centers`` and ``labels`` are those of the iteration: centres in the user's coordinates, and a
+    read-only view of labels, which the next iteration changes.  ``objective`` is from sums, to the
+    precision of squared distances from the mean of all rows; ``inertia_`` is by differences.
     ``rows`` counts those that the E-steps have seen, ``bytes_read`` what was read of a source that
     is not in memory, and ``seconds`` are those of this call of fit.
     """
@@ -70,17 +83,40 @@ class Run:
 def inertia(rows, centers, labels, weights, largest, n_threads, assign=False):
     """Objective (PRML 9.1) by differences in float64, exactly summed; in framed units.
 
-    largest (d,) bounds the framed rows.  With assign, an E-step writes labels in the same pass.
+    0 where it is no more than the rounding of the centres.  largest (d,) bounds the framed rows.
+    With assign, an E-step writes labels in the same pass.
     """
     heaviest = 1.0 if weights is None else float(weights.max())
-    grid = exact_column_grid(heaviest * residual_bound(largest, centers), rows.n)
-    coarse = fine = 0.0
-    for start, stop, threads in passes(rows, len(centers) if assign else 1, n_threads):
-        if assign:
-            rows.assign(start, stop, centers, labels, threads, again=start > 0)
-        part = rows.inertia(start, stop, centers, labels, grid, threads, weights)
-        coarse, fine = coarse + part[0], fine + part[1]
-    return coarse + fine
+    bound, again = heaviest * residual_bound(largest, centers), False
+    while True:
+        grid = exact_column_grid(bound, rows.n)
+        coarse = fine = 0.0
+        for start, stop, threads in passes(rows, len(centers) if assign else 1, n_threads):
+            if assign:
+                rows.assign(start, stop, centers, labels, threads, again=start > 0)
+            part = rows.inertia(start, stop, centers, labels, grid, threads, weights)
+            coarse, fine = coarse + part[0], fine + part[1]
+        total, unit = coarse + fine, grid[1] / ROUNDER
+        # Addends are off by half a unit.  Where one row or centre is far from all others, that may
+        # be more than the rest: the sum, and what it is off by, then bound them better.
+        if math.sqrt(rows.n) * unit <= LOSS * total or total + rows.n * unit > bound / PROGRESS:
+            break
+        bound, assign, again = total + rows.n * unit, False, True
+    if again:
+        sizes = _sizes(labels, len(centers))
+        sizes[sizes == 1] = 0  # a row is its own mean
+        lengths = np.square(centers).sum(axis=1)
+        if total <= ROUNDING * heaviest * float((sizes * lengths).sum()):
+            return 0.0
+    return total
+
+
+def _sizes(labels, k):
+    """How many rows each cluster has, (k,)."""
+    sizes = np.zeros(k, dtype=np.intp)
+    for start in range(0, len(labels), 2**20):
+        sizes += np.bincount(labels[start : start + 2**20], minlength=k)
+    return sizes
 
 
 def _at_least_the(count, values):
@@ -121,9 +157,7 @@ def _repair(rows, run, weights, sums, empty, n_threads):
     empty cluster.  Beyond it, no two of them are copies of one row, none has weight zero, and none
     is the last of its own cluster.  The labels stay; the next E-step sees the new centres.
     """
-    members = np.zeros(len(sums), dtype=np.intp)
-    for start in range(0, rows.n, 2**20):
-        members += np.bincount(run.labels[start : start + 2**20], minlength=len(sums))
+    members = _sizes(run.labels, len(sums))
     chosen = []
     count = 2 * len(empty) + 16
     while True:
@@ -131,8 +165,8 @@ def _repair(rows, run, weights, sums, empty, n_threads):
         chosen, seen, left = [], set(), members.copy()
         for row, point in zip(candidates, points, strict=True):
             label = run.labels[row]
-            if len(chosen) < len(empty) and left[label] > 1 and point.tobytes() not in seen:
-                seen.add(point.tobytes())
+            if len(chosen) < len(empty) and left[label] > 1 and as_key(point) not in seen:
+                seen.add(as_key(point))
                 chosen.append(row)
                 left[label] -= 1
         if len(chosen) == len(empty) or len(candidates) < count:

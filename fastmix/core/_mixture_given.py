@@ -3,8 +3,9 @@
 
 import numpy as np
 
-from fastmix.core._frame import frame_of, round_pivot, spread_exponent
+from fastmix.core._frame import frame_of
 from fastmix.core._mixture_fit import MixtureModel
+from fastmix.core._mixture_scan import column_pivot
 from fastmix.core._parameters import (
     COVARIANCE_TYPES,
     Parameters,
@@ -43,7 +44,7 @@ def _as_array(values, shape, name):
 def _check_weights(weights, k):
     weights = _as_array(weights, (k,), "weights")
     if (weights < 0).any() or (weights > 1).any():
-        raise ValueError(
+        raise ValueError(  # scikit-learn's words, which its tests want: max and min are swapped
             "The parameter 'weights' should be in the range [0, 1], but got max value "
             f"{weights.min():.5f}, min value {weights.max():.5f}"
         )
@@ -103,9 +104,10 @@ def model_of(kind, weights, means, covariances):
     reach = 4 * np.sqrt(component_variances(kind, covariances, k, d))
     low, high = (means - reach).min(axis=0), (means + reach).max(axis=0)
     mean = np.clip(ordered_sum(weights[:, np.newaxis] * means), low, high)
-    spread = spread_exponent(float(np.square(high / 2 - low / 2).max()))
     bounds = np.stack([low, high])
-    frame = frame_of(bounds, round_pivot(mean, spread, dtype), dtype)
+    about = frame_of(bounds, mean.astype(dtype).astype(np.float64), dtype)
+    spread = np.square((high / 2 - low / 2) * about.scale)
+    frame = frame_of(bounds, column_pivot(mean, spread, about), dtype)
     framed = covariances * frame.scale * frame.scale
     P, log_det, bad = whiten(kind, framed, d)
     if bad.any():

@@ -3,7 +3,15 @@
 
 import numpy as np
 
-from fastmix.core._frame import extremes, frame_of, place, round_pivot, spread_exponent
+from fastmix.core._frame import (
+    FARTHEST,
+    extremes,
+    frame_of,
+    place,
+    round_pivot,
+    spread_exponent,
+    weighted_extremes,
+)
 from fastmix.core._moments import Moments
 from fastmix.core._passes import slot_passes
 
@@ -41,15 +49,25 @@ def column_pivot(means, variances, frame):
 def scan_columns(rows, weights, n_threads):
     """Frame of a fit, into which the rows are put, and the variances (d,) of the framed columns."""
     bounds = extremes(rows, n_threads)
-    middle = bounds[0] / 2 + bounds[1] / 2
-    about = frame_of(bounds, middle.astype(rows.dtype).astype(np.float64), rows.dtype)
+    ends = weighted_extremes(rows, weights, bounds)
+    middle = ends[0] / 2 + ends[1] / 2
+    about = _frame_at(bounds, ends, middle.astype(rows.dtype).astype(np.float64), rows.dtype)
     place(rows, about)
     means, variances = _column_moments(rows, about, weights, n_threads)
-    means = np.clip(about.out_of(means), bounds[0], bounds[1])
+    means = np.clip(about.out_of(means), ends[0], ends[1])
     pivot = column_pivot(means, variances, about)
     # The mean of copies of one value is that value to the last bit.
-    pivot = np.where(bounds[0] == bounds[1], bounds[0], pivot)
-    frame = frame_of(bounds, pivot, rows.dtype)
+    pivot = np.where(ends[0] == ends[1], ends[0], pivot)
+    frame = _frame_at(bounds, ends, pivot, rows.dtype)
     place(rows, frame)
     variances = _column_moments(rows, frame, weights, n_threads)[1]
-    return frame, np.where(bounds[0] == bounds[1], 0.0, variances)
+    return frame, np.where(ends[0] == ends[1], 0.0, variances)
+
+
+def _frame_at(bounds, ends, pivot, dtype):
+    """Frame with this pivot (d,) for rows within ends where they have a weight, and within bounds
+    where they have none: of the scale of the former, unless the latter are too far for that."""
+    frame = frame_of(ends, pivot, dtype)
+    if np.abs(bounds / 2 - pivot / 2).max() * frame.scale > FARTHEST[dtype] / 2:
+        return frame_of(bounds, pivot, dtype)
+    return frame

@@ -13,7 +13,7 @@ from fastmix.core._parameters import Factors, Parameters, factors_of, ordered_su
 from fastmix.core._passes import slot_passes
 from fastmix.core._potential import pick
 from fastmix.core._seeding import greedy_plusplus, random_rows
-from fastmix.core._validation import as_rows
+from fastmix.core._validation import as_key, as_rows
 
 __all__ = ["INIT_PARAMS", "Starter"]
 
@@ -49,7 +49,7 @@ def _distinct_points(points, k, weights, random_state):
     for attempt in range(20 * k):
         u = random_state.uniform()
         index = int(u * len(points)) if cumulative is None else pick(cumulative, u * cumulative[-1])
-        value = points[index].tobytes()
+        value = as_key(points[index])
         if value not in seen or attempt >= 19 * k:
             chosen.append(index)
             seen.add(value)
@@ -135,12 +135,15 @@ class Starter:
     # ------------------------------------------------------------ K-means and short runs
 
     def _sample(self):
-        """Rows and weights that K-means and the short runs see: all, or rows drawn by weight, one
-        from each of equal shares of the weight in the order of the rows."""
+        """Rows and weights that K-means and the short runs see: all that have a weight, or rows
+        drawn by weight, one from each of equal shares of the weight in the order of the rows."""
         rows, k, d = self.rows, self.k, self.rows.d
         size = max(LEAST_SAMPLE, ROWS_A_PARAMETER * k * (d + 1))
         if rows.n <= size:
-            return np.arange(rows.n), self.weights
+            if self.weights is None or np.count_nonzero(self.weights) < k:
+                return np.arange(rows.n), self.weights
+            chosen = np.flatnonzero(self.weights)
+            return chosen, self.weights[chosen]
         shares = (np.arange(size) + self.random_state.uniform(size=size)) / size
         if self.weights is None:
             chosen = np.minimum((shares * rows.n).astype(np.intp), rows.n - 1)

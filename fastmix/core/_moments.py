@@ -6,10 +6,15 @@ import numpy as np
 from fastmix.core._finite import finite_calls, is_checked_later
 from fastmix.core._frame import Frame, extremes, place
 from fastmix.core._mixture import MixtureRows
-from fastmix.core._parameters import Parameters, covariance_shape, ordered_sum
+from fastmix.core._parameters import (
+    COVARIANCE_TYPES,
+    Parameters,
+    covariance_shape,
+    ordered_sum,
+)
 from fastmix.core._passes import slot_passes
 from fastmix.core._threads import thread_limit
-from fastmix.core._validation import as_data, as_weights, result_dtype
+from fastmix.core._validation import as_count, as_data, as_weights, result_dtype
 
 __all__ = ["Moments", "framed_rows"]
 
@@ -59,6 +64,11 @@ class Moments:
     total : float
         sum_n w_n.
 
+    Raises
+    ------
+    ValueError, TypeError
+        For a covariance type that there is not, or numbers below 1.
+
     Notes
     -----
     Moments of the same type, frame and parameters add up: those of parts of the rows, merged, are
@@ -70,7 +80,11 @@ class Moments:
     """
 
     def __init__(self, covariance_type, n_components, n_features, frame=None, factors=None):
-        k, d = n_components, n_features
+        k, d = as_count(n_components, "n_components"), as_count(n_features, "n_features")
+        if covariance_type not in COVARIANCE_TYPES:
+            raise ValueError(
+                f"covariance_type must be one of {COVARIANCE_TYPES}, got {covariance_type!r}"
+            )
         if frame is None:
             frame = Frame.identity(d, np.float64)
         self.covariance_type, self.frame, self.factors = covariance_type, frame, factors
@@ -109,7 +123,7 @@ class Moments:
         k, d = self.first.shape
         if X.shape[1] != d:
             raise ValueError(f"X has {X.shape[1]} columns, but the moments are of {d}")
-        weights, unit = as_weights(weights, len(X))
+        weights, unit = as_weights(weights, len(X), "weights")
         n_threads = thread_limit(n_threads)
         later = is_checked_later(X)
         rows = framed_rows(X, self.frame, n_threads, check=not later)
@@ -141,10 +155,12 @@ class Moments:
             ("covariance type", self.covariance_type, other.covariance_type),
             ("shape", self.first.shape, other.first.shape),
             ("scale", self.frame.scale, other.frame.scale),
-            ("pivot", self.frame.pivot.tobytes(), other.frame.pivot.tobytes()),
+            ("pivot", self.frame.pivot.tolist(), other.frame.pivot.tolist()),
         ):
             if mine != its:
-                raise ValueError(f"moments of different {name} cannot be merged: {mine!r}, {its!r}")
+                raise ValueError(
+                    f"moments of different {name} cannot be merged: {mine!r:.100}, {its!r:.100}"
+                )
         self.weight += other.weight
         self.first += other.first
         self.second += other.second
@@ -194,9 +210,16 @@ class Moments:
         -------
         parameters : Parameters
             Maximum-likelihood, without any floor or regularisation.
+
+        Raises
+        ------
+        ValueError
+            Without any row.
         """
         weight = self.weight
         total = ordered_sum(weight)
+        if not total > 0:
+            raise ValueError("there are no moments: no row with a weight has been accumulated")
         empty = ~(weight > 0)
         safe = np.where(empty, 1.0, weight)
         overall = ordered_sum(self.first) / total

@@ -9,7 +9,7 @@ from fastmix.core._potential import Potential, pick
 from fastmix.core._source import Source
 from fastmix.core._validation import as_centers
 
-__all__ = ["default_trials", "greedy_plusplus", "random_rows", "starting_centers"]
+__all__ = ["default_trials", "greedy_plusplus", "random_rows", "read_only", "starting_centers"]
 
 # Pruning begins with this many centres a trial, ends where it leaves more than this part of the
 # rows, and needs this many columns.
@@ -31,11 +31,11 @@ def starting_centers(rows, frame, X, k, init, weights, random_state, n_threads):
             chosen = random_rows(rows.n, k, weights, random_state)
         return rows.take(chosen)
     if callable(init):
-        init = as_centers(init(_read_only(X), k, random_state=random_state), k, rows.d)
+        init = as_centers(init(read_only(X), k, random_state=random_state), k, rows.d)
     return frame.into(init)
 
 
-def _read_only(X):
+def read_only(X):
     """X for a callable, which cannot write to it."""
     if isinstance(X, Source):
         X = X.original

@@ -86,7 +86,15 @@ def restored(frame, centers, weights, sums, unit):
 
 
 def state_of(frame, means, unit):
-    """The state that running means have come to; they must not be moved any more."""
+    """The state that running means have come to; they must not be moved any more.
+
+    ValueError where it is not finite.
+    """
+    if not (np.isfinite(means.centers).all() and np.isfinite(means.weights * unit).all()):
+        raise ValueError(
+            "rows or sample_weight are so large, or so small, against those before that centres or "
+            "their counts leave float64"
+        )
     return State(frame, means.centers, means.means, means.weights, means.sums, unit)
 
 

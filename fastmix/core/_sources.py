@@ -105,7 +105,7 @@ class MapSource(Source):
     def __init__(self, X):
         self.X, self.shape, self.dtype = X, X.shape, X.dtype
         self.page_rows = max(1, mmap.PAGESIZE // self.row_bytes)
-        self.map = _map_of(X)
+        self.map, self.offset = _map_of(X)
         begin = np.frombuffer(self.map, np.uint8).ctypes.data
         ends = [(size - 1) * step for size, step in zip(X.shape, X.strides, strict=True)]
         self.start = X.ctypes.data - begin + sum(min(0, end) for end in ends)
@@ -127,11 +127,11 @@ class MapSource(Source):
 
     def check(self):
         # Reading beyond the end of the file would end the process.
-        size = self.map.size()
-        if size < self.stop:
+        size, stop = self.map.size(), self.offset + self.stop
+        if size < stop:
             raise ValueError(
                 f"X is a memory map of a file that has shrunk: it has {size} bytes, and the rows "
-                f"reach to byte {self.stop}"
+                f"reach to byte {stop}"
             )
 
 
@@ -146,10 +146,12 @@ def _refuse_closed(X):
 
 
 def _map_of(X):
-    """The memory map in which an array lies, or None."""
+    """The memory map in which an array lies, and where in its file that begins, as far as NumPy
+    tells; or None."""
     while isinstance(X, np.ndarray):
         if isinstance(X.base, mmap.mmap):
-            return X.base
+            offset = X.offset if isinstance(X, np.memmap) else 0
+            return X.base, offset - offset % mmap.ALLOCATIONGRANULARITY
         X = X.base
     return None
 

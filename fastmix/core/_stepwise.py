@@ -9,6 +9,7 @@ import numpy as np
 
 from fastmix.core._em import Start, collect, settle, unchecked_start
 from fastmix.core._floor import Floor
+from fastmix.core._frame import FARTHEST
 from fastmix.core._mixture import MixtureRows
 from fastmix.core._mixture_fit import MixtureModel
 from fastmix.core._mixture_scan import column_pivot, scan_columns
@@ -24,9 +25,6 @@ __all__ = ["State", "begin", "learn", "resume"]
 
 # Weights of rows are counted up to this, so that the sum of two is a float64.
 MOST_WEIGHT = 2.0**1000
-
-# Largest |x - pivot| * scale whose squares, summed, stay in float64; float32 tiles hold no more.
-FARTHEST = {np.dtype(np.float32): 2.0**126, np.dtype(np.float64): 2.0**300}
 
 # The pivot stays where it is while the mean of all is within so many standard deviations of it, in
 # every column: variances are differences of squares about it, and lose ten bits of 53 then.

@@ -274,7 +274,7 @@ def thread_limit(n_threads=None):
         raise TypeError(f"n_threads must be a positive integer or None, got {n_threads!r}")
     if n_threads < 1:
         raise ValueError(f"n_threads must be a positive integer or None, got {n_threads!r}")
-    return int(n_threads)
+    return min(int(n_threads), 2**31 - 1)
 
 
 def useful_threads(int limit, double nanoseconds):

@@ -113,6 +113,11 @@ def _from_objects(X, name):
         raise TypeError(f"{name} must be numeric: {error}") from None
 
 
+def as_key(row):
+    """A row (d,) float64 as a dictionary's key: equal where the rows are, and -0.0 is 0.0."""
+    return (row + 0.0).tobytes()
+
+
 def reject_strings(X, name="X"):
     """TypeError for a data frame with a column of strings, from which scikit-learn reads numbers.
 
@@ -143,7 +148,7 @@ def as_out(out, shape, dtypes="fd", contiguous=False):
     expected = f"out must be an ndarray of {names} and of shape {shape}"
     if not isinstance(out, np.ndarray):
         raise ValueError(f"{expected}, got {out!r:.100}")
-    if out.dtype.char not in dtypes or out.shape != shape:
+    if out.dtype not in map(np.dtype, dtypes) or out.shape != shape:
         raise ValueError(f"{expected}, got {out.dtype} of shape {out.shape}")
     if not out.flags.writeable:
         raise ValueError("out is read-only")
@@ -152,7 +157,7 @@ def as_out(out, shape, dtypes="fd", contiguous=False):
     return out
 
 
-def as_weights(sample_weight, n):
+def as_weights(sample_weight, n, name="sample_weight"):
     """Weights (n,) float64 and the power of two they were divided by; None for weights of one.
 
     Weights beyond 2^+-60, whose products with squares could leave float64, are brought to about 1.
@@ -160,30 +165,30 @@ def as_weights(sample_weight, n):
     if sample_weight is None:
         return None, 1.0
     if isinstance(sample_weight, np.ma.MaskedArray):
-        raise TypeError("sample_weight is a masked array, whose mask would be ignored")
+        raise TypeError(f"{name} is a masked array, whose mask would be ignored")
     if isinstance(sample_weight, numbers.Real):
         sample_weight = np.full(n, float(sample_weight))
     weights = np.asarray(sample_weight)
     if weights.dtype.kind == "O":
-        weights = _from_objects(weights, "sample_weight")
+        weights = _from_objects(weights, name)
     if weights.dtype.kind not in "fiub":
-        raise TypeError(f"sample_weight must be numeric, got dtype {weights.dtype}")
+        raise TypeError(f"{name} must be numeric, got dtype {weights.dtype}")
     weights = np.ascontiguousarray(weights, dtype=np.float64)
     if weights.ndim != 1:
         raise ValueError("Sample weights must be 1D array or scalar")
     if len(weights) != n:
-        raise ValueError(f"sample_weight.shape == {weights.shape}, expected {(n,)}!")
+        raise ValueError(f"{name}.shape == {weights.shape}, expected {(n,)}!")
     bad = ~np.isfinite(weights)
     if bad.any():
         i = int(np.argmax(bad))
         what = "NaN" if np.isnan(weights[i]) else "infinity"
-        raise ValueError(f"Input sample_weight contains {what}: sample_weight[{i}] = {weights[i]}")
+        raise ValueError(f"Input {name} contains {what}: {name}[{i}] = {weights[i]}")
     if weights.min() < 0:
         i = int(np.argmax(weights < 0))
-        raise ValueError(f"sample_weight[{i}] = {weights[i]} is negative; expected weights >= 0")
+        raise ValueError(f"{name}[{i}] = {weights[i]} is negative; expected weights >= 0")
     most = weights.max()
     if most == 0:
-        raise ValueError("sample_weight is zero for every sample; at least one must be positive")
+        raise ValueError(f"{name} is zero for every sample; at least one must be positive")
     if 2.0**-60 < most < 2.0**60:
         return weights, 1.0
     # In two steps: 2^-1074 is a float64, its reciprocal is not.
