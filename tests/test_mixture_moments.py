@@ -209,3 +209,26 @@ def test_moments_of_nothing_are_refused():
         Moments("round", 2, 3)
     with pytest.raises(ValueError, match="n_components must be a positive integer"):
         Moments("full", 0, 3)
+
+
+def test_an_iteration_of_em_is_moments_of_parts_added_up(kind, rng):
+    X = np.vstack([rng.normal(size=(300, 2)), rng.normal(size=(200, 2)) * [1, 3] + 5]) * 1e-100
+    options = {"covariance_type": kind, "reg_covar": 0, "random_state": 0, "tol": 0}
+    start, after = (GaussianMixture(2, max_iter=n, **options).fit(X) for n in (2, 3))
+    mixture = start.weights_, start.means_, start.covariances_
+    whole = Moments.under(*mixture, kind)
+    for part in np.array_split(X, 3):
+        whole.merge(Moments.under(*mixture, kind).accumulate(part))
+    for found, expected in zip(
+        whole.mixture(), (after.weights_, after.means_, after.covariances_), strict=True
+    ):
+        assert_allclose(found, expected, rtol=1e-9, atol=0)
+    assert whole.total == 500
+
+
+def test_moments_under_what_is_no_mixture_are_refused(kind):
+    shape = {"full": (2, 3, 3), "tied": (3, 3), "diag": (2, 3), "spherical": (2,)}[kind]
+    with pytest.raises(ValueError, match=f"{kind} covariance"):
+        Moments.under([0.5, 0.5], np.zeros((2, 3)), np.zeros(shape), kind)
+    with pytest.raises(ValueError, match="weights"):
+        Moments.under([0.5, 0.7], np.zeros((2, 3)), np.ones(shape), kind)

@@ -46,7 +46,7 @@ class Moments:
     frame : Frame, optional
         Pivot and scale; default: the origin, unscaled.
     factors : Factors, optional
-        Current parameters in the frame, which ``accumulate`` needs.
+        Current parameters in the frame, which ``accumulate`` needs; ``under`` makes both.
 
     Attributes
     ----------
@@ -95,6 +95,73 @@ class Moments:
         self.entropy = 0.0
         self.total = 0.0
 
+    @classmethod
+    def under(cls, weights, means, covariances, covariance_type="full"):
+        """Moments of no rows yet, for an E-step under this mixture.
+
+        Parameters
+        ----------
+        weights : array-like of shape (n_components,)
+            Mixing coefficients, which sum to one.
+        means : array-like of shape (n_components, n_features)
+            Means; float32 ones let float32 rows be computed in float32.
+        covariances : array-like
+            In the shape of ``covariance_type``; positive definite.
+        covariance_type : {"full", "tied", "diag", "spherical"}
+            What the covariances are, and which second moments are kept.
+
+        Returns
+        -------
+        moments : Moments
+            With the mixture's frame and factors.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For what is no mixture.
+
+        Examples
+        --------
+        One iteration of EM, over rows that come in two parts:
+
+        >>> from fastmix.core import Moments
+        >>> mixture = [0.5, 0.5], [[0.0], [6.0]], [1.0, 1.0]
+        >>> parts = [
+        ...     Moments.under(*mixture, "spherical").accumulate(rows)
+        ...     for rows in ([[-1.0], [1.0], [5.0]], [[7.0]])
+        ... ]
+        >>> weights, means, covariances = parts[0].merge(parts[1]).mixture()
+        >>> means.round(4)
+        array([[0.],
+               [6.]])
+        """
+        from fastmix.core._mixture_given import model_of  # which imports this module
+
+        model, _ = model_of(covariance_type, weights, means, covariances)
+        return cls(covariance_type, *model.parameters.means.shape, model.frame, model.factors)
+
+    def mixture(self):
+        """M-step (PRML 9.17, 9.19, 9.22), in the units of the rows.
+
+        Returns
+        -------
+        weights : ndarray of shape (n_components,), float64
+            Mixing coefficients.
+        means : ndarray of shape (n_components, n_features), float64
+            Means.
+        covariances : ndarray, float64
+            In the shape of the covariance type; maximum-likelihood, and so not always positive
+            definite.
+
+        Raises
+        ------
+        ValueError
+            Without any row.
+        """
+        weights, means, covariances = self.parameters()[1:]
+        scale = self.frame.scale
+        return weights, self.frame.out_of(means), covariances / scale / scale
+
     def accumulate(self, X, weights=None, n_threads=None):
         """E-step over rows (PRML 9.23), whose moments are added.
 
@@ -118,7 +185,10 @@ class Moments:
             For bad input, or without ``factors``; nothing is added then.
         """
         if self.factors is None:
-            raise ValueError("accumulate needs the current parameters: Moments(..., factors=...)")
+            raise ValueError(
+                "accumulate needs the current parameters: Moments.under(weights, means, "
+                "covariances, covariance_type)"
+            )
         X = as_data(X)
         k, d = self.first.shape
         if X.shape[1] != d:
