@@ -14,7 +14,7 @@ from fastmix._rollback import Rollback
 from fastmix.core import _fit as core
 from fastmix.core import _lloyd, _minibatch, _sequential
 from fastmix.core._checkpoint import made_random_state, random_state_values
-from fastmix.core._frame import extremes, place, scan
+from fastmix.core._frame import extremes, framed_reach, place, scan
 from fastmix.core._kernels import isa
 from fastmix.core._means import Means
 from fastmix.core._rates import as_rate
@@ -355,9 +355,9 @@ class MiniBatchKMeans(KMeans):
         else:
             dtype, frame, unit = self._centers.dtype, state.frame, state.unit
             rows = as_rows(X, frame.dtype)
-            reach = extremes(rows, n_threads)
+            ends = extremes(rows, n_threads)
             place(rows, frame)
-            largest = np.abs(reach * rows.scale - rows.offset).max(axis=0)
+            largest = framed_reach(rows, ends)
             arrays = state.centers.copy(), state.weights.copy(), state.sums.copy()
             means = Means(frame, *arrays)
             self._batch_size = self.__dict__.get("_batch_size", min(self.batch_size, rows.n))

@@ -14,7 +14,7 @@ from fastmix.core._assignment import Assignment, default_memory
 from fastmix.core._checkpoint import why_stopped
 from fastmix.core._dense import DenseRows
 from fastmix.core._finite import finite_calls
-from fastmix.core._frame import Frame, drowns, extremes, passes, place, scan
+from fastmix.core._frame import Frame, drowns, extremes, framed_reach, passes, place, scan
 from fastmix.core._kernels import isa
 from fastmix.core._kmeans_checkpoint import open_checkpoints
 from fastmix.core._margin_assignment import MarginAssignment
@@ -193,7 +193,7 @@ def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, alg
         draws = as_random_state(random_state)
     rows = as_rows(X)
     frame = scan(rows, weights, n_threads)
-    if drowns(rows, frame, weights):
+    if drowns(rows, weights):
         rows = as_rows(X, np.dtype(np.float64))
         frame = scan(rows, weights, n_threads)
     scan_seconds = time.perf_counter() - began
@@ -342,7 +342,7 @@ def distances(rows, centers, n_threads, check=False):
 def objective(rows, centers, weights, n_threads):
     """Objective (PRML 9.1) in the user's units of checked rows in a model's frame, each at its
     nearest centre."""
-    largest = np.abs(rows.column_range * rows.scale - rows.offset).max(axis=0)
+    largest = framed_reach(rows, rows.column_range)
     labels = np.zeros(rows.n, dtype=np.int32)
     total = _lloyd.inertia(rows, centers, labels, weights, largest, n_threads, assign=True)
     return total / rows.scale / rows.scale

@@ -19,6 +19,7 @@ __all__ = [
     "drowns",
     "extremes",
     "frame_of",
+    "framed_reach",
     "has_large_integers",
     "passes",
     "place",
@@ -141,25 +142,25 @@ def weighted_extremes(rows, weights, bounds):
     if weights is None or weights.all() or not rows.centered:
         return bounds
     ends = np.stack([np.full(rows.d, np.inf), np.full(rows.d, -np.inf)])
-    step = max(1, 2**20 // rows.d)
-    read = None if rows.source is None else rows.source.reader()
-    for start in range(0, rows.n, step):
+    for start, part in rows.chunks():
         check_signals()
-        stop = min(rows.n, start + step)
-        part = rows.X[start:stop] if read is None else read(start, stop)
-        part = part[weights[start:stop] > 0]
+        part = part[weights[start : start + len(part)] > 0]
         if len(part):
             np.minimum(ends[0], part.min(axis=0), out=ends[0])
             np.maximum(ends[1], part.max(axis=0), out=ends[1])
     return ends
 
 
-def drowns(rows, frame, weights):
-    """Whether rows that have a weight are too small for float32 beside others in the frame."""
+def framed_reach(rows, ends):
+    """Bounds (d,) of rows in their frame that are within ends (2, d) in the user's units."""
+    return np.abs(ends * rows.scale - rows.offset).max(axis=0)
+
+
+def drowns(rows, weights):
+    """Whether rows in their frame that have a weight are too small for float32 beside others."""
     if rows.dtype != np.float32 or weights is None or weights.all() or not rows.centered:
         return False
-    ends = weighted_extremes(rows, weights, None)
-    return np.abs(ends * frame.scale - frame.pivot * frame.scale).max() < DROWNED
+    return framed_reach(rows, weighted_extremes(rows, weights, None)).max() < DROWNED
 
 
 def frame_of(const double[:, ::1] bounds, pivot, dtype):
@@ -246,15 +247,13 @@ def _place_with_grids(rows, frame, weights, ends):
     """Put rows, which are within ends where they have a weight, into a frame, with grids for exact
     sums of any of them."""
     heaviest = 1.0 if weights is None else float(weights.max())
-    framed = np.abs(ends * frame.scale - frame.pivot * frame.scale)
-    largest = np.minimum(frame.largest, framed.max(axis=0))
+    place(rows, frame)
+    largest = np.minimum(frame.largest, framed_reach(rows, ends))
     cdef double[::1] reach = largest
     cdef Py_ssize_t j
     for j in range(reach.shape[0]):
         reach[j] = nextafter(reach[j], INFINITY)
-    rows.set_frame(
-        frame.pivot * frame.scale, frame.scale, exact_sum_grid(largest, heaviest, rows.n)
-    )
+    rows.set_frame(rows.offset, rows.scale, exact_sum_grid(largest, heaviest, rows.n))
 
 
 cdef double _column_sum(const double[:, :, :, ::1] parts, Py_ssize_t column) noexcept:

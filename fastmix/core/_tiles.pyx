@@ -83,12 +83,16 @@ cdef class TileRows:
         """Whether a pivot is subtracted."""
         return True
 
-    def first_non_finite(self):
-        """Row, column and value of the first element that is NaN or infinite."""
+    def chunks(self):
+        """All rows as the user has them, a million elements at a time: yields start, array."""
         step, read = max(1, 2**20 // self.d), None if self.source is None else self.source.reader()
         for start in range(0, self.n, step):
             stop = min(self.n, start + step)
-            part = self.X[start:stop] if read is None else read(start, stop)
+            yield start, self.X[start:stop] if read is None else read(start, stop)
+
+    def first_non_finite(self):
+        """Row, column and value of the first element that is NaN or infinite."""
+        for start, part in self.chunks():
             bad = ~np.isfinite(part)
             if bad.any():
                 row, column = np.argwhere(bad)[0]
