@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The vector type of one (ISA, dtype), and the sizes that follow from it.
  *
- * FM_DOUBLE chooses the dtype; the flags
- * of the compilation unit choose the ISA; FM_VECTOR_BYTES overrides its width (tests use it: the
- * bits of a result do not depend on it, because every lane is a row of its own).
+ * FM_DOUBLE chooses the dtype; the flags of the compilation unit choose the ISA; FM_VECTOR_BYTES
+ * overrides its width (tests use it: the bits of a result do not depend on it, because every lane is
+ * a row of its own).
  */
 #include <stdint.h>
 

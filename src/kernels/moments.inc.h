@@ -8,7 +8,8 @@
  * row with r = 0 would not either.  Error of an entry: (m + 1) u sum_n |r_n y_ni y_nj| after m rows.
  *
  * y: rows of `stride` doubles, stride = FM_MOMENT_STRIDE(d), zero from d on.
- * second: row i of the triangle is second + FM_SECOND_ROW(i): its 8 (i / 8 + 1) first columns.  Entries right of the diagonal are sums too, but not all are kept up.
+ * second: row i of the triangle is second + FM_SECOND_ROW(i): its 8 (i / 8 + 1) first columns.
+ * Entries right of the diagonal are sums too, but not all are kept up.
  */
 
 /* Register block: MOMENT_ROWS rows of the matrix x MOMENT_VECTORS vectors of its columns. */
