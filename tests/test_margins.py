@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import scipy.spatial
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coarse_cases import (  # noqa: F401
@@ -42,6 +42,15 @@ def every_size(monkeypatch):
     """Margins also of rows so few, or with so few columns, that they would not pay."""
     monkeypatch.setattr(_margin_assignment, "LEAST_NANOSECONDS", 0)
     monkeypatch.setattr(_margin_assignment, "MARGIN_ROW", -1e6)
+    candidates_everywhere(monkeypatch)
+
+
+@pytest.fixture
+def every_size_at_first(monkeypatch):
+    """The same, given up where they do not pay."""
+    monkeypatch.setattr(_margin_assignment, "LEAST_NANOSECONDS", 0)
+    monkeypatch.setattr(_margin_assignment, "USUALLY_OPEN", 0)
+    monkeypatch.setattr(_margin_assignment, "USUALLY_DOUBTFUL", 0)
     candidates_everywhere(monkeypatch)
 
 
@@ -406,9 +415,10 @@ def test_candidates_that_do_not_pay_wait_longer_each_time(every_size, monkeypatc
     assert candidates_in(report) == 3 * 6
 
 
-@settings(max_examples=60)
+# The patches are those of all examples.
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_every_iteration_has_the_bits_of_a_plain_scan(every_size_for_hypothesis, draw):
+def test_every_iteration_has_the_bits_of_a_plain_scan(every_size_at_first, draw):
     n, d, k = (
         draw.draw(st.integers(2, 400)),
         draw.draw(st.integers(8, 40)),
@@ -434,16 +444,6 @@ def test_every_iteration_has_the_bits_of_a_plain_scan(every_size_for_hypothesis,
         for algorithm in "auto", "lloyd":
             found = kmeans(X, k, algorithm=algorithm, max_iter=max_iter, **options)
             assert_same_fit(found, plain)
-
-
-@pytest.fixture(scope="module")
-def every_size_for_hypothesis():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_margin_assignment, "LEAST_NANOSECONDS", 0)
-        patch.setattr(_margin_assignment, "USUALLY_OPEN", 0)
-        patch.setattr(_margin_assignment, "USUALLY_DOUBTFUL", 0)
-        candidates_everywhere(patch)
-        yield
 
 
 def test_margins_that_do_not_pay_are_given_up(every_size, monkeypatch, rng):
