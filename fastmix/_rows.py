@@ -7,7 +7,7 @@ from sklearn.utils.validation import validate_data
 from fastmix.core._sources import as_source
 from fastmix.core._validation import as_matrix, reject_strings
 
-__all__ = ["RowsValidation"]
+__all__ = ["RowsValidation", "check_names"]
 
 
 class RowsValidation:
@@ -40,10 +40,15 @@ class RowsValidation:
                 f"X has {source.shape[1]} features, but {type(self).__name__} is expecting "
                 f"{self.n_features_in_} features as input."
             )
-        expected = known.get("feature_names_in_")
-        if names is not None and expected is not None and list(expected) != names:
-            raise ValueError(
-                f"The columns of X are {', '.join(names):.200}, but {type(self).__name__} was "
-                f"fitted with {', '.join(expected):.200}"
-            )
+        check_names(self, names)
         return source
+
+
+def check_names(estimator, names):
+    """ValueError where columns with these names, a list or None, are not those of the fit."""
+    expected = estimator.__dict__.get("feature_names_in_")
+    if names is not None and expected is not None and list(expected) != names:
+        raise ValueError(
+            f"The columns of X are {', '.join(names):.200}, but {type(estimator).__name__} was "
+            f"fitted with {', '.join(expected):.200}"
+        )

@@ -13,7 +13,10 @@ import time
 import warnings
 from typing import NamedTuple
 
+import numpy as np
+
 import fastmix
+from fastmix._rows import check_names
 from fastmix._tables import LABEL_SUFFIXES, read_table, write_labels
 
 __all__ = ["main"]
@@ -214,6 +217,8 @@ def _fit(arguments):
     started = time.perf_counter()
     labels = model.fit_predict(X)
     seconds = time.perf_counter() - started
+    if names is not None:
+        model.feature_names_in_ = np.array(names, dtype=object)
     save_model(model, model_path)
     write_labels(labels, labels_path)
     name, attribute = kind.objective
@@ -253,6 +258,9 @@ def _predict(arguments):
     model = load_model(arguments.model)
     model.n_threads = arguments.threads
     X, names = read_table(arguments.data, arguments.columns)
+    check_names(model, names)
+    if names is not None:  # compared; the array of a .csv file has none to be compared again
+        vars(model).pop("feature_names_in_", None)
     started = time.perf_counter()
     labels = model.predict(X)
     seconds = time.perf_counter() - started

@@ -389,6 +389,19 @@ def test_predict_on_other_columns_is_refused(folder, X, capsys, model):
     assert message == f"X has 3 features, but {name} is expecting 2 features as input."
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_predict_compares_the_names_of_the_columns(folder, X, capsys, model, suffix):
+    write_table(f"data.{suffix}", X)
+    main(["fit", "--model", model, f"data.{suffix}", "-k", "3", "--columns", "b,a"])
+    capsys.readouterr()
+    message = complaint(capsys, "predict", "data.model.npz", f"data.{suffix}", "--labels", "l.npy")
+    assert message == f"The columns of X are a, b, but {MODELS[model]} was fitted with b, a"
+    assert "l.npy" not in names_in(folder)
+    again = ["predict", "data.model.npz", f"data.{suffix}", "--labels", "l.npy"]
+    assert main([*again, "--columns", "b,a"]) == 0
+    assert capsys.readouterr().err == ""  # no warning about the names either
+
+
 @pytest.mark.parametrize("error", [ValueError("two\nlines"), MemoryError(), OSError(28, "full")])
 def test_failed_fit_leaves_older_outputs(folder, X, capsys, monkeypatch, error):
     def fail(*_, **__):
