@@ -20,9 +20,6 @@ from fastmix.core._validation import as_key
 
 __all__ = ["IterationState", "Run", "inertia", "lloyd"]
 
-# A grid is 1.5 * 2^52 units (src/grid.c).
-ROUNDER = 1.5 * 2.0**52
-
 # The objective is summed again where its rounding, as a rule, is beyond this part of it, on a grid
 # that is finer by this at least.
 LOSS, PROGRESS = 2.0**-40, 2.0**10
@@ -96,7 +93,7 @@ def inertia(rows, centers, labels, weights, largest, n_threads, assign=False):
                 rows.assign(start, stop, centers, labels, threads, again=start > 0)
             part = rows.inertia(start, stop, centers, labels, grid, threads, weights)
             coarse, fine = coarse + part[0], fine + part[1]
-        total, unit = coarse + fine, grid[1] / ROUNDER
+        total, unit = coarse + fine, math.ulp(grid[1])
         # Addends are off by half a unit.  Where one row or centre is far from all others, that may
         # be more than the rest: the sum, and what it is off by, then bound them better.
         if math.sqrt(rows.n) * unit <= LOSS * total or total + rows.n * unit > bound / PROGRESS:
