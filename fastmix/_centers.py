@@ -9,9 +9,10 @@ from fastmix._saving import SavedModel
 from fastmix._state import common_state, restore_columns, stored_frame
 from fastmix.core._fit import KMeansModel
 from fastmix.core._frame import Frame
+from fastmix.core._kmeans import model_of_centers
 from fastmix.core._rates import made_rate, rate_values
 from fastmix.core._sequential import restored
-from fastmix.core._validation import result_dtype
+from fastmix.core._validation import as_centers, result_dtype
 
 __all__ = ["CentersModel"]
 
@@ -31,22 +32,19 @@ class CentersModel(SavedModel):
 
     @cluster_centers_.setter
     def cluster_centers_(self, centers):
-        centers = np.asarray(centers)
-        if centers.dtype.kind != "f":
-            centers = centers.astype(np.float64)
-        width = len(self._model.frame.pivot) if "_model" in self.__dict__ else None
-        if centers.ndim != 2 or width not in (None, centers.shape[1]):
-            expected = "n_features" if width is None else width
+        known = "_model" in self.__dict__
+        shape = np.shape(centers)
+        if len(shape) != 2 or (known and shape[1] != self.n_features_in_):
+            expected = self.n_features_in_ if known else "n_features"
             raise ValueError(
-                f"cluster_centers_ must have the shape (n_clusters, {expected}), got "
-                f"{centers.shape}"
+                f"cluster_centers_ must have the shape (n_clusters, {expected}), got {shape}"
             )
-        self._centers = centers.copy()
-        if "_model" in self.__dict__:
-            frame = self._model.frame
-        else:
-            frame = Frame.identity(centers.shape[1], result_dtype(centers.dtype))
-        self._model = KMeansModel(frame.into(centers), frame)
+        values = as_centers(centers, None, shape[1], "cluster_centers_")
+        dtype = result_dtype(np.asarray(centers).dtype)
+        frame = self._model.frame if known else Frame.identity(shape[1], dtype)
+        self._centers = values.astype(dtype)
+        self._model = model_of_centers(values, frame)
+        self.n_features_in_ = shape[1]
         for name in ("_sizes", "_learnt"):  # nothing is known of the rows behind them
             self.__dict__.pop(name, None)
 

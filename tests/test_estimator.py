@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 import sklearn.cluster
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 import fastmix
 import reference
@@ -351,3 +351,58 @@ def test_score_is_a_float_and_out_has_the_byte_order_of_the_machine(X):
     swapped = np.empty(len(X), dtype=np.dtype("i4").newbyteorder())
     with pytest.raises(ValueError, match="out must be an ndarray of int32"):
         model.predict(X, out=swapped)
+
+
+@pytest.mark.parametrize("algorithm", ["lloyd", "elkan", "auto"])
+def test_labels_are_those_of_predict_where_clusters_come_to_share_a_centre(algorithm, rng):
+    # The last M-step moves an empty cluster's centre onto another's, and no label has changed.
+    X, init = np.array([[0.0], [0.0], [0.0], [1.0], [1.0]]), [[2.0], [2.0], [0.0], [0.0]]
+    with pytest.warns(ConvergenceWarning, match="distinct"):
+        model = KMeans(4, init=init, algorithm=algorithm).fit(X)
+    np.testing.assert_array_equal(model.labels_, model.predict(X))
+    np.testing.assert_array_equal(model.labels_, [1, 1, 1, 0, 0])
+    for seed in range(100):
+        rows = np.random.default_rng(seed).integers(0, 2, (40, 2)).astype(float)
+        with pytest.warns(ConvergenceWarning, match="distinct"):
+            model = KMeans(8, init="random", algorithm=algorithm, random_state=seed).fit(rows)
+        np.testing.assert_array_equal(model.labels_, model.predict(rows))
+
+
+def test_assigned_centers_far_from_the_rows_of_the_fit_are_used_in_float64(rng):
+    X = rng.normal(size=(100, 3)).astype("f4")
+    centers = np.array([[1.0, 0, 0], [-1, 0, 0], [0.5, 0, 0]]) * 1e20
+    model = KMeans(2, random_state=0).fit(X)
+    model.cluster_centers_ = centers
+    for rows in X, (X * 1e20).astype("f4"):
+        square = np.square(rows[:, np.newaxis].astype(float) - centers).sum(axis=2)
+        np.testing.assert_array_equal(model.predict(rows), square.argmin(axis=1))
+        np.testing.assert_allclose(model.score(rows), -square.min(axis=1).sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "centers, error, message",
+    [
+        ([[np.nan, 0.0, 0.0]], ValueError, "contains NaN"),
+        ([[np.inf, 0.0, 0.0]], ValueError, "contains infinity"),
+        (np.empty((0, 3)), ValueError, "0 sample"),
+        (np.zeros((2, 3)) * 1j, ValueError, "Complex data"),
+        ([["1", "2", "3"]], TypeError, "must be numeric"),
+        (np.ma.array([[1.0, 2.0, 3.0]], mask=[[True, False, False]]), TypeError, "masked array"),
+    ],
+)
+@pytest.mark.parametrize("fitted", [True, False])
+def test_centers_that_cannot_be_are_not_assigned(X, centers, error, message, fitted):
+    model = KMeans(2, random_state=0)
+    if fitted:
+        model.fit(X)
+    with pytest.raises(error, match=message):
+        model.cluster_centers_ = centers
+    assert hasattr(model, "cluster_centers_") == fitted
+
+
+def test_rows_are_compared_with_centers_assigned_before_any_fit():
+    model = KMeans(3)
+    model.cluster_centers_ = np.zeros((3, 1))
+    for method in model.predict, model.transform, model.score, model.partial_fit:
+        with pytest.raises(ValueError, match="X has 4000 features, but KMeans is expecting 1"):
+            method(np.zeros((20, 4000)))

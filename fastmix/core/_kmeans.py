@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from fastmix.core._fit import KMeansResult, as_callbacks, check_arguments, fit, predict
+from fastmix.core._fit import KMeansModel, KMeansResult, as_callbacks, check_arguments, fit, predict
 from fastmix.core._frame import (
     extremes,
     frame_of,
@@ -288,6 +288,18 @@ def assign(X, centers, *, return_distances=False, n_threads=None):
     if len(centers) == 1:
         runner_up[...] = np.inf
     return labels, frame.squared(best), frame.squared(runner_up)
+
+
+def model_of_centers(centers, frame):
+    """The model of centres (k, d) in the user's coordinates: in this frame, or in one of their own
+    where squares might overflow."""
+    framed = frame.into(centers)
+    if not frame.holds(framed):
+        pivot = _pivot_of(centers, np.dtype(np.float64))
+        ends = np.stack([centers.min(axis=0), centers.max(axis=0)])
+        frame = frame_of(ends, pivot, np.dtype(np.float64))
+        framed = frame.into(centers)
+    return KMeansModel(framed, frame)
 
 
 def _pivot_of(centers, dtype):

@@ -242,7 +242,8 @@ def lloyd(rows, frame, weights, run, *, max_iter, tol, n_threads, after_iteratio
         n_changed, shift, spread = _iterate(rows, weights, run, sums, spread, n_threads)
         if run.limit is None:
             run.limit = tol * column_variance(sums, d)  # scikit-learn's
-        if n_changed == 0 and len(run.repairs) == n_repairs:
+        # Without changes, centres move where an empty cluster has come to share another's.
+        if n_changed == 0 and shift == 0 and len(run.repairs) == n_repairs:
             run.stopped = "strict"
         elif shift <= run.limit:
             run.stopped = "tol"
