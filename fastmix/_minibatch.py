@@ -305,8 +305,8 @@ class MiniBatchKMeans(KMeans):
 
         try:
             _minibatch.run(
-                batches, progress, weights=weights, batch_size=batch_size, n_steps=n_steps,
-                tol=_minibatch.framed_tolerance(rows, self.tol, n_threads),
+                batches, progress, began=began, weights=weights, batch_size=batch_size,
+                n_steps=n_steps, tol=_minibatch.framed_tolerance(rows, self.tol, n_threads),
                 patience=self.max_no_improvement, ratio=self.reassignment_ratio, due=self._due,
                 callbacks=callbacks, verbose=self.verbose,
             )  # fmt: skip
@@ -317,6 +317,8 @@ class MiniBatchKMeans(KMeans):
                     rows, means.centers, labels, weights, frame.largest, n_threads
                 )
                 new |= {"labels_": labels, "inertia_": float(frame.squared(inertia) * factor)}
+            else:
+                self.__dict__.pop("labels_", None)  # of other centres
         except KeyboardInterrupt:
             if progress["steps"]:
                 progress["stopped"] = "interrupt"
@@ -379,5 +381,7 @@ class MiniBatchKMeans(KMeans):
             labels = core.predict(rows, centers, n_threads)
             inertia = _lloyd.inertia(rows, centers, labels, weights, largest, n_threads)
             new |= {"labels_": labels, "inertia_": float(frame.squared(inertia) * unit)}
+        for name in ("labels_", "inertia_", "fit_report_"):
+            self.__dict__.pop(name, None)  # what they tell is over
         new |= {"_random_state": random_state, "n_steps_": self.__dict__.get("n_steps_", 0) + 1}
         return new

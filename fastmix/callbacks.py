@@ -88,10 +88,12 @@ class _Shown:
     """What is shown of a state, without its arrays."""
 
     def __init__(self, state):
-        self.init, self.iteration, self.max_iter = state.init, state.iteration, state.max_iter
-        self.seconds, self.objective = state.seconds, state.objective
-        self.changed = getattr(state, "n_changed", None)  # a mixture has no labels that change
-        self.rows, self.bytes_read = state.rows, state.bytes_read
+        self.iteration, self.max_iter = state.iteration, state.max_iter
+        self.seconds, self.objective, self.rows = state.seconds, state.objective, state.rows
+        # Mini-batches have one start and are of rows in memory, a mixture has no labels that change.
+        self.init = getattr(state, "init", 0)
+        self.bytes_read = getattr(state, "bytes_read", 0)
+        self.changed = getattr(state, "n_changed", None)
 
     def before(self, other):
         """Whether the other is of a later iteration of the same start."""

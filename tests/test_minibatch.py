@@ -4,12 +4,15 @@
 scikit-learn's own tests of the class run in test_sklearn_suite.py.
 """
 
+import time
+
 import numpy as np
 import pytest
 import sklearn.cluster
 from scipy import sparse
 
 from fastmix import MiniBatchKMeans
+from fastmix.callbacks import ProgressLine, TimeLimit
 from fastmix.core._minibatch import drawer
 
 
@@ -121,3 +124,40 @@ def test_large_reassignment_ratio_is_no_error(ratio):
     model = MiniBatchKMeans(30, random_state=0, reassignment_ratio=ratio, batch_size=90)
     model.fit(blobs(300))
     assert np.isfinite(model.cluster_centers_).all()
+
+
+def test_progress_and_time_limits_serve_mini_batches(capsys):
+    X = blobs()
+    MiniBatchKMeans(3, max_iter=1, batch_size=1000, callbacks=ProgressLine()).fit(X)
+    shown = capsys.readouterr().err.splitlines()
+    assert [line.split("  ")[0] for line in shown] == ["iteration 1/2", "iteration 2/2"]
+
+    def slow(X, k, random_state):
+        time.sleep(0.2)  # the limit counts from when fit was called
+        return X[:k]
+
+    limited = MiniBatchKMeans(3, init=slow, n_init=1, callbacks=TimeLimit(0.1)).fit(X)
+    assert (limited.n_steps_, limited.fit_report_["stopped"]) == (1, "callback")
+
+
+@pytest.mark.parametrize("scale", [2.0**532, 2.0**-540])
+@pytest.mark.parametrize(
+    "options", [{"tol": 1e-2, "max_no_improvement": None}, {"init": "random", "n_init": 10}]
+)
+def test_decisions_do_not_depend_on_the_scale(scale, options):
+    X = blobs()
+    plain, scaled = (
+        MiniBatchKMeans(8, random_state=0, batch_size=32, **options).fit(rows)
+        for rows in (X, X * scale)
+    )
+    assert scaled.n_steps_ == plain.n_steps_
+    np.testing.assert_array_equal(scaled.cluster_centers_, plain.cluster_centers_ * scale)
+
+
+def test_labels_of_other_rows_do_not_stay():
+    X = blobs()
+    for method in "fit", "partial_fit":
+        model = MiniBatchKMeans(3, random_state=0).fit(X).set_params(compute_labels=False)
+        getattr(model, method)(X[:30])
+        assert not hasattr(model, "labels_")
+    assert not hasattr(model, "fit_report_")

@@ -20,12 +20,14 @@ __all__ = ["MiniBatches", "StepState", "framed_tolerance", "run"]
 @dataclass
 class StepState:
     """What a callback is given after every mini-batch; objective is that of the batch before it
-    moved the centres, and ``centers`` are those after, in the user's coordinates."""
+    moved the centres, and ``centers`` are those after, in the user's coordinates; seconds since fit
+    was called, and the rows of the batches so far."""
 
     iteration: int
     max_iter: int
     objective: float
     seconds: float
+    rows: int
     centers: np.ndarray
     counts: np.ndarray
 
@@ -142,9 +144,10 @@ def start(X, rows, frame, k, init, weights, size, random_state, n_threads):
 
 class Convergence:
     """scikit-learn's rules: a smoothed mean of the batches' inertia stops falling, or
-    the centres stop moving."""
+    the centres stop moving; in framed units, but for what is printed."""
 
-    def __init__(self, n, batch_size, n_steps, tol, patience, verbose):
+    def __init__(self, frame, n, batch_size, n_steps, tol, patience, verbose):
+        self.squared = frame.squared
         self.alpha = min(batch_size * 2.0 / (n + 1), 1)
         self.batch_size, self.n_steps, self.tol = batch_size, n_steps, tol
         self.patience, self.verbose = patience, verbose
@@ -156,15 +159,16 @@ class Convergence:
         inertia /= self.batch_size
         say = print if self.verbose else lambda line: None
         if step == 1:  # that of the start
-            say(f"Minibatch step {step}/{self.n_steps}: mean batch inertia: {inertia}")
+            mean = self.squared(inertia)
+            say(f"Minibatch step {step}/{self.n_steps}: mean batch inertia: {mean}")
             return None
         if self.average is None:
             self.average = inertia
         else:
             self.average = self.average * (1 - self.alpha) + inertia * self.alpha
         say(
-            f"Minibatch step {step}/{self.n_steps}: mean batch inertia: {inertia}, "
-            f"ewa inertia: {self.average}"
+            f"Minibatch step {step}/{self.n_steps}: mean batch inertia: "
+            f"{self.squared(inertia)}, ewa inertia: {self.squared(self.average)}"
         )
         if self.tol > 0 and shift <= self.tol:
             say(f"Converged (small centers change) at step {step}/{self.n_steps}")
@@ -184,23 +188,23 @@ def total(values):
     return float(np.cumsum(values)[-1])
 
 
-def run(batches, progress, *, weights, batch_size, n_steps, tol, patience, ratio, due, callbacks,
-        verbose):  # fmt: skip
+def run(batches, progress, *, began, weights, batch_size, n_steps, tol, patience, ratio, due,
+        callbacks, verbose):  # fmt: skip
     """Learn from random batches; progress (a dict) holds steps done, stopped and the average.
 
-    due(weights) says whether small clusters are to be reassigned; tol is in framed units.
+    due(weights) says whether small clusters are to be reassigned; tol is in framed units, in which
+    all decisions are taken: squares in the user's may not be numbers.
     """
-    began = time.perf_counter()
     frame, means, n = batches.frame, batches.means, batches.rows.n
     draw = drawer(n, weights, batches.random_state)
     labels, values = np.empty(batch_size, dtype=np.int32), np.empty(batch_size)
-    converged = Convergence(n, batch_size, n_steps, frame.squared(tol), patience, verbose)
+    converged = Convergence(frame, n, batch_size, n_steps, tol, patience, verbose)
     for i in range(n_steps):
         chosen = draw(batch_size)
         old = means.centers.copy() if tol > 0 else None
         again = due(means.weights[:, 0])
         batches.step(chosen, labels, values)
-        inertia = frame.squared(total(values))
+        inertia = total(values)
         if again and ratio > 0:
             count = batches.reassign(chosen, batch_size, ratio)
             if count and verbose:
@@ -208,15 +212,17 @@ def run(batches, progress, *, weights, batch_size, n_steps, tol, patience, ratio
         progress["steps"] = i + 1
         shift = 0.0
         if old is not None:
-            shift = frame.squared(total(np.square(means.centers - old)))
+            shift = total(np.square(means.centers - old))
         why = converged(i + 1, shift, inertia)
-        progress["average"] = inertia / batch_size if i == 0 else converged.average
+        average = inertia / batch_size if i == 0 else converged.average
+        progress["average"] = frame.squared(average)
         if callbacks:
             state = StepState(
                 iteration=i,
                 max_iter=n_steps,
-                objective=inertia,
+                objective=frame.squared(inertia),
                 seconds=time.perf_counter() - began,
+                rows=(i + 1) * batch_size,
                 centers=means.means / frame.scale,
                 counts=means.weights[:, 0].copy(),
             )
@@ -242,9 +248,9 @@ def best_start(X, rows, frame, k, init, n_init, weights, sizes, random_state, n_
             batches = MiniBatches(X, rows, frame, means, None, 1.0, random_state, n_threads)
             batches.assign(validation, labels, values)
             own = values if weights is None else values * weights[validation]
-            inertia = frame.squared(total(own))
+            inertia = total(own)
         if verbose:
-            print(f"Inertia for init {index + 1}/{n_init}: {inertia}")
+            print(f"Inertia for init {index + 1}/{n_init}: {frame.squared(inertia)}")
         if best is None or inertia < least:
             best, least = centers, inertia
     return best
