@@ -3,6 +3,7 @@
 
 import csv
 import os
+import re
 
 import numpy as np
 
@@ -21,8 +22,8 @@ def read_table(path, columns=None):
     ----------
     path : str
         A .csv file (fields separated by commas, semicolons or tabs; a first line without a number
-        in it is the header), a .npy file (memory-mapped), or a .parquet file; these two are never
-        read whole.
+        in it is the header), a .npy file (memory-mapped), or a .parquet file; these two are not
+        read into memory, but for wanted columns of a .npy file.
     columns : list of str or None
         The names of the columns wanted, or their numbers counted from 0 where the file has no
         names. None means all of them.
@@ -111,7 +112,8 @@ def _csv_layout(path):
         line, skipped = file.readline(), 0
         while line and (not line.strip() or line.startswith("#")):
             line, skipped = file.readline(), skipped + 1
-        delimiter = next((mark for mark in ";\t," if mark in line), ",")
+        unquoted = re.sub(r'"[^"]*"', "", line)
+        delimiter = next((mark for mark in ";\t," if mark in unquoted), ",")
         fields = next(csv.reader([line], delimiter=delimiter), [])
         names = None
         if not any(_is_number(field) for field in fields):

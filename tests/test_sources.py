@@ -9,8 +9,9 @@ import pyarrow
 import pyarrow.dataset
 import pyarrow.parquet
 import pytest
+from sklearn.base import clone
 
-from fastmix import ArrowSource, GaussianMixture, KMeans
+from fastmix import ArrowSource, GaussianMixture, KMeans, MiniBatchKMeans
 from fastmix.core import _source, _sources, assign, kmeans, kmeans_plusplus, log_prob
 from fastmix.core._moments import Moments
 from fastmix.core._parameters import Parameters, factors_of, precision_factors
@@ -571,3 +572,28 @@ def test_a_file_that_shrinks_under_a_map_of_its_later_part_is_refused(tmp_path):
     for Y in mapped, np.asarray(mapped), mapped[5:][::-1]:
         with pytest.raises(ValueError, match="memory map of a file that has shrunk"):
             KMeans(2).fit(Y)
+
+
+@pytest.mark.parametrize("estimator", [KMeans(2), GaussianMixture(2)], ids=["KMeans", "mixture"])
+def test_row_groups_may_be_empty(tmp_path, rng, estimator):
+    table = pyarrow.table({name: rng.normal(size=300) for name in "ab"})
+    with pyarrow.parquet.ParquetWriter(tmp_path / "x.parquet", table.schema) as writer:
+        for rows in (0, 300, 0, 0):
+            writer.write_table(table.slice(0, rows))
+    estimator = clone(estimator).set_params(random_state=0)
+    expected = estimator.fit(np.stack([table["a"], table["b"]], axis=1)).predict(
+        np.stack([table["a"], table["b"]], axis=1)
+    )
+    found = estimator.fit(ArrowSource(tmp_path / "x.parquet")).predict(
+        ArrowSource(tmp_path / "x.parquet")
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("kind", [KMeans, GaussianMixture, MiniBatchKMeans])
+def test_masks_over_memory_maps_are_refused(tmp_path, rng, kind, method):
+    np.save(tmp_path / "x.npy", rng.normal(size=(50, 3)))
+    X = np.load(tmp_path / "x.npy", mmap_mode="r")
+    with pytest.raises(TypeError, match="whose mask would be ignored"):
+        getattr(kind(2), method)(np.ma.array(X, mask=X > 1, copy=False))

@@ -222,3 +222,23 @@ def test_npy_labels_are_an_int32_array(folder):
     write_labels(labels, "l.npy")
     found = np.load("l.npy")
     assert (found.dtype, found.tolist()) == (np.dtype(np.int32), labels.tolist())
+
+
+def test_marks_within_quotes_are_no_delimiters(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text('"price; USD","a\tb"\n1.5,2.5\n')
+    X, names = read_table(str(path))
+    np.testing.assert_array_equal(X, [[1.5, 2.5]])
+    assert names == ["price; USD", "a\tb"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "npy"])
+def test_columns_are_distinct(tmp_path, suffix):
+    path = tmp_path / f"x.{suffix}"
+    if suffix == "csv":
+        path.write_text("a,b\n1,2\n")
+    else:
+        np.save(path, np.ones((1, 2)))
+    first = "a" if suffix == "csv" else "0"
+    with pytest.raises(ValueError, match="columns must be distinct"):
+        read_table(str(path), [first, first])

@@ -98,7 +98,8 @@ class ArrowSource(Source):
         if self.starts[-1] == 0:
             raise ValueError("there are 0 rows; at least one is required")
         self.shape = (self.starts[-1], len(self.names))
-        self.page_rows = int(np.median(np.diff(self.starts)))
+        counts = np.diff(self.starts)
+        self.page_rows = int(np.median(counts[counts > 0]))  # some pieces may be empty
         self.sums, self.last = {}, (None, None)
 
     def _count_nulls(self, metadata):
@@ -165,16 +166,16 @@ def _checked_names(names, columns):
     if isinstance(columns, str) or not all(isinstance(name, str) for name in columns):
         raise TypeError(f"columns must be a list of names, got {columns!r:.100}")
     columns = list(columns)
-    check_named(columns, names, ", ".join(names))
     if not columns:
         raise ValueError("columns is empty; at least one is required")
-    if len(set(columns)) < len(columns):
-        raise ValueError(f"columns must be distinct, got {columns!r:.200}")
+    check_named(columns, names, ", ".join(names))
     return columns
 
 
 def check_named(columns, names, shown):
-    """ValueError for columns that are not one of the names each, which are shown."""
+    """ValueError for columns that are not one of the names each, which are shown, or the same."""
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"columns must be distinct, got {columns!r:.200}")
     for column in columns:
         if names.count(column) != 1:
             raise ValueError(

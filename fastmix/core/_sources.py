@@ -171,6 +171,8 @@ def as_source(X):
 def _kind_of(X):
     """The class of the source that X is to be, or None."""
     if isinstance(X, np.ndarray):
+        if isinstance(X, np.ma.MaskedArray):
+            return None  # as_matrix refuses it
         known = X.ndim == 2 and X.size and element_type(X.dtype) is not None
         return MapSource if known and _map_of(X) is not None else None
     if isinstance(X, list | tuple):
