@@ -30,7 +30,7 @@ class StepwiseUpdates:
         ----------
         X : array-like or source of shape (n_samples, n_features)
             Rows, used once and not kept.  The first call, unless after fit, also starts from them
-            (``init_params``, one start) and needs at least n_components.
+            (``init_params``, one start) and needs at least n_components, and two.
         y : ignored
             Present by convention.
         sample_weight : array-like of shape (n_samples,), default=None

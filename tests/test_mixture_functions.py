@@ -61,9 +61,9 @@ def test_bad_columns_are_refused(rng, columns, message):
 
 def test_bad_mixtures_are_refused(rng):
     weights, means, covariances = some_mixture("full", rng)
-    with pytest.raises(ValueError, match="must have the shapes"):
+    with pytest.raises(ValueError, match=r"'weights' should have the shape of \(3,\)"):
         marginal(weights[:2], means, covariances, 0)
-    with pytest.raises(ValueError, match="covariances must have the shape"):
+    with pytest.raises(ValueError, match="'full covariance' should have the shape of"):
         marginal(weights, means, covariances[0], 0)
     with pytest.raises(ValueError, match="covariance_type must be one of"):
         marginal(weights, means, covariances, 0, "round")
@@ -71,7 +71,7 @@ def test_bad_mixtures_are_refused(rng):
         conditional(weights, means, covariances, [0, 1, 2, 3], np.zeros(4))
     with pytest.raises(ValueError, match="values must be 1 finite"):
         conditional(weights, means, covariances, 0, np.nan)
-    with pytest.raises(ValueError, match="component 1 is not positive definite"):
+    with pytest.raises(ValueError, match="'full covariance' should be symmetric, positive"):
         conditional(weights, means, covariances * [[[1]], [[-1]], [[1]]], 0, 0.0)
 
 
@@ -90,20 +90,44 @@ def test_canonical_order_of_equal_means_is_by_weight():
     assert_array_equal(canonical_order([[1.0], [1.0], [0.0]], [0.2, 0.5, 0.3]), [2, 1, 0])
 
 
-@pytest.mark.parametrize("weights", [[-0.5, 1.5], [np.nan, 1.0], [0.0, 0.0], [np.inf, 1.0]])
-def test_weights_that_are_none_are_refused(weights):
+@pytest.mark.parametrize(
+    "weights, message",
+    [
+        ([-0.5, 1.5], "weights must be >= 0, and not all 0"),
+        ([0.0, 0.0], "weights must be >= 0, and not all 0"),
+        ([np.nan, 1.0], "'weights' is not finite: nan"),
+        ([np.inf, 1.0], "'weights' is not finite: inf"),
+    ],
+)
+def test_weights_that_are_none_are_refused(weights, message):
     means, covariances = [[0.0, 0.0], [1.0, 1.0]], [np.eye(2)] * 2
-    with pytest.raises(ValueError, match="weights must be"):
+    with pytest.raises(ValueError, match=message):
         marginal(weights, means, covariances, 0)
-    with pytest.raises(ValueError, match="weights must be"):
+    with pytest.raises(ValueError, match=message):
         conditional(weights, means, covariances, 0, 1.0)
 
 
 def test_means_that_are_not_finite_are_refused():
     means, covariances = [[0.0, np.nan], [1.0, 1.0]], [np.eye(2)] * 2
-    with pytest.raises(ValueError, match="means must be finite"):
+    with pytest.raises(ValueError, match="'means' is not finite: nan"):
         marginal([0.5, 0.5], means, covariances, 0)
     with pytest.raises(ValueError, match="means and weights must be finite"):
         canonical_order(means)
     with pytest.raises(ValueError, match="must have the shapes"):
         canonical_order([[1.0], [2.0]], [1.0])
+
+
+@pytest.mark.parametrize("function", [marginal, lambda *mixture: conditional(*mixture, 0.7)])
+@pytest.mark.parametrize(
+    "covariance", [[[1.0, 2.0], [2.0, 1.0]], [[1.0, 0.9], [0.1, 1.0]], [[-1.0, 0.0], [0.0, 1.0]]]
+)
+def test_what_is_no_covariance_is_refused(function, covariance):
+    with pytest.raises(ValueError, match="should be symmetric, positive-definite"):
+        function([1.0], [[0.0, 0.0]], [covariance], 1)
+
+
+@pytest.mark.parametrize("value", [1e100, 1e153, 1e155, 1e200, 1e307])
+def test_conditional_of_a_far_value_is_of_the_wider_component(value):
+    mixture = [0.5, 0.5], [[0.0, 0.0], [1.0, 1.0]], [[1.0, 1.0], [2.0, 2.0]]
+    weights, _, _ = conditional(*mixture, 0, value, "diag")
+    np.testing.assert_array_equal(weights, [0.0, 1.0])

@@ -232,3 +232,18 @@ def test_moments_under_what_is_no_mixture_are_refused(kind):
         Moments.under([0.5, 0.5], np.zeros((2, 3)), np.zeros(shape), kind)
     with pytest.raises(ValueError, match="weights"):
         Moments.under([0.5, 0.7], np.zeros((2, 3)), np.ones(shape), kind)
+
+
+def test_moments_that_cannot_be_are_refused_and_nothing_changes():
+    moments = Moments.under([1.0], [[0.0]], [1.0], "spherical").accumulate([[1.0], [2.0]])
+    before = moments.total, moments.second.copy()
+    with pytest.raises(TypeError, match="must be Moments"):
+        moments.merge(3)
+    for factor in "a", [1.0, 2.0], None:
+        with pytest.raises(TypeError, match="factor must be a finite number"):
+            moments.scale(factor)
+    with pytest.raises(ValueError, match="leave float64"):
+        moments.scale(1e308)
+    with pytest.raises(ValueError, match="leave float64"):
+        moments.accumulate([[1e155]])
+    assert (moments.total, moments.second) == before

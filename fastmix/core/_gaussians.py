@@ -8,11 +8,11 @@ Plain functions on (weights, means, covariances); what they return suits
 import numpy as np
 
 from fastmix.core._mixture import MixtureRows
+from fastmix.core._mixture_given import as_means, as_parameter, check_matrices
 from fastmix.core._parameters import (
     COVARIANCE_TYPES,
     Parameters,
     as_matrices,
-    covariance_shape,
     factors_of,
     ordered_sum,
     whiten,
@@ -20,32 +20,22 @@ from fastmix.core._parameters import (
 
 __all__ = ["canonical_order", "conditional", "marginal"]
 
+FAR = 2.0**500
+
 
 def _as_mixture(weights, means, covariances, covariance_type):
     if covariance_type not in COVARIANCE_TYPES:
         raise ValueError(
             f"covariance_type must be one of {COVARIANCE_TYPES}, got {covariance_type!r}"
         )
-    weights, means, covariances = (
-        np.array(values, dtype=np.float64) for values in (weights, means, covariances)
-    )
-    if means.ndim != 2 or weights.shape != means.shape[:1]:
-        raise ValueError(
-            f"weights {weights.shape} and means {means.shape} must have the shapes (K,) and (K, D)"
-        )
+    means = as_means(means)
     k, d = means.shape
-    for name, values in (("weights", weights), ("means", means), ("covariances", covariances)):
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name} must be finite, got {values!r:.200}")
+    weights = as_parameter(weights, (k,), "weights")
     if (weights < 0).any() or not weights.any():
         raise ValueError(f"weights must be >= 0, and not all 0, got {weights!r:.200}")
-    shape = covariance_shape(covariance_type, k, d)
-    if covariances.shape != shape:
-        raise ValueError(
-            f"covariances must have the shape {shape} for covariance_type="
-            f"{covariance_type!r}, got {covariances.shape}"
-        )
-    return weights, means, covariances
+    name = f"{covariance_type} covariance"
+    covariances = check_matrices(covariances, covariance_type, k, d, name)
+    return [np.array(values, dtype=np.float64) for values in (weights, means, covariances)]
 
 
 def _as_columns(columns, d):
@@ -70,7 +60,7 @@ def marginal(weights, means, covariances, columns, covariance_type="full"):
     means : array-like of shape (n_components, n_features)
         Means.
     covariances : array-like
-        In the shape of ``covariance_type``.
+        Symmetric and positive definite, in the shape of ``covariance_type``.
     columns : int or sequence of int
         Columns to keep, in this order.
     covariance_type : {"full", "tied", "diag", "spherical"}
@@ -88,7 +78,8 @@ def marginal(weights, means, covariances, columns, covariance_type="full"):
     Raises
     ------
     ValueError
-        For shapes that do not fit, or columns that are not distinct indices.
+        For shapes that do not fit, values that are not finite, covariances that are not positive
+        definite, or columns that are not distinct indices.
 
     Notes
     -----
@@ -120,7 +111,7 @@ def conditional(weights, means, covariances, columns, values, covariance_type="f
     means : array-like of shape (n_components, n_features)
         Means.
     covariances : array-like
-        In the shape of ``covariance_type``; positive definite.
+        Symmetric and positive definite, in the shape of ``covariance_type``.
     columns : int or sequence of int
         Columns that are known; at least one must be left.
     values : float or array-like of shape (len(columns),)
@@ -141,7 +132,8 @@ def conditional(weights, means, covariances, columns, values, covariance_type="f
     Raises
     ------
     ValueError
-        For shapes that do not fit, values that are not finite, or no column left.
+        For shapes that do not fit, values that are not finite, covariances that are not positive
+        definite, or no column left.
 
     Notes
     -----
@@ -178,9 +170,11 @@ def conditional(weights, means, covariances, columns, values, covariance_type="f
     new_means = means[:, left] + ordered_sum(gain * whitened[:, np.newaxis, :], axis=2)
     explained = ordered_sum(gain[:, :, np.newaxis, :] * gain[:, np.newaxis, :, :], axis=3)
     new_covariances = full[:, left[:, None], left] - explained
-    # About the values, so that no digit of a distance is lost.
-    parameters = Parameters("full", weights, -difference, part)
-    rows = MixtureRows(np.zeros((1, len(known))), np.dtype(np.float64))
+    # About the values, so that no digit of a distance is lost; but for distances whose squares
+    # overflow, which are compared in units of the row.
+    about = values if np.abs(difference).max() < FAR else np.zeros(len(known))
+    parameters = Parameters("full", weights, means[:, known] - about, part)
+    rows = MixtureRows((values - about)[np.newaxis], np.dtype(np.float64))
     responsibilities = np.empty((1, k))
     rows.expect(0, 1, factors_of(parameters, P, log_det), 1, responsibilities=responsibilities)
     return responsibilities[0], new_means, new_covariances

@@ -18,13 +18,14 @@ from fastmix.core._parameters import (
 )
 from fastmix.core._validation import result_dtype
 
-__all__ = ["check_given", "model_of"]
+__all__ = ["as_parameter", "as_means", "check_given", "check_matrices", "model_of"]
 
 # Sums and symmetry are checked to this, as scikit-learn does.
 WEIGHT_TOLERANCE = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-8}
 
 
-def _as_array(values, shape, name):
+def as_parameter(values, shape, name):
+    """A finite array of real numbers and of this shape."""
     values = np.asarray(values)
     if values.dtype.kind not in "fiub":
         raise TypeError(f"The parameter '{name}' must be numeric, got dtype {values.dtype}")
@@ -42,7 +43,7 @@ def _as_array(values, shape, name):
 
 
 def _check_weights(weights, k):
-    weights = _as_array(weights, (k,), "weights")
+    weights = as_parameter(weights, (k,), "weights")
     if (weights < 0).any() or (weights > 1).any():
         raise ValueError(  # scikit-learn's words, which its tests want: max and min are swapped
             "The parameter 'weights' should be in the range [0, 1], but got max value "
@@ -56,9 +57,9 @@ def _check_weights(weights, k):
     return weights
 
 
-def _check_matrices(values, kind, k, d, name):
+def check_matrices(values, kind, k, d, name):
     """Covariances or precisions: of the right shape, symmetric and positive definite."""
-    values = _as_array(values, covariance_shape(kind, k, d), name)
+    values = as_parameter(values, covariance_shape(kind, k, d), name)
     if kind in ("diag", "spherical"):
         if (values <= 0).any():
             raise ValueError(f"'{name}' should be positive")
@@ -70,16 +71,24 @@ def _check_matrices(values, kind, k, d, name):
     return values
 
 
+def as_means(means):
+    """Means (k, d), as as_parameter has them."""
+    means = np.asarray(means)
+    if means.ndim != 2 or 0 in means.shape:
+        raise ValueError(f"means must have the shape (n_components, n_features): {means.shape}")
+    return as_parameter(means, means.shape, "means")
+
+
 def check_given(estimator, k, d):
     """weights, means and precisions that an estimator starts from, each an array or None."""
     given = dict.fromkeys(("weights", "means", "precisions"))
     if estimator.weights_init is not None:
         given["weights"] = _check_weights(estimator.weights_init, k)
     if estimator.means_init is not None:
-        given["means"] = _as_array(estimator.means_init, (k, d), "means")
+        given["means"] = as_parameter(estimator.means_init, (k, d), "means")
     if estimator.precisions_init is not None:
         kind = estimator.covariance_type
-        given["precisions"] = _check_matrices(
+        given["precisions"] = check_matrices(
             estimator.precisions_init, kind, k, d, f"{kind} precision"
         )
     return given
@@ -89,13 +98,10 @@ def model_of(kind, weights, means, covariances):
     """A model from parameters in the user's coordinates, and the dtype of its attributes."""
     if kind not in COVARIANCE_TYPES:
         raise ValueError(f"covariance_type must be one of {COVARIANCE_TYPES}, got {kind!r}")
-    means = np.asarray(means)
-    if means.ndim != 2 or 0 in means.shape:
-        raise ValueError(f"means must have the shape (n_components, n_features): {means.shape}")
+    means = as_means(means)
     k, d = means.shape
-    means = _as_array(means, (k, d), "means")
     weights = _check_weights(weights, k).astype(np.float64)
-    covariances = _check_matrices(covariances, kind, k, d, f"{kind} covariance")
+    covariances = check_matrices(covariances, kind, k, d, f"{kind} covariance")
     dtype = result_dtype(means.dtype)
     means, covariances = means.astype(np.float64), covariances.astype(np.float64)
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Sufficient statistics of a Gaussian mixture: they add up, and the M-step reads them."""
 
+import numbers
+
 import numpy as np
 
 from fastmix.core._finite import finite_calls, is_checked_later
@@ -218,9 +220,11 @@ class Moments:
 
         Raises
         ------
-        ValueError
-            Where the two cannot be added; nothing is changed then.
+        ValueError, TypeError
+            Where the two cannot be added, or leave float64; nothing is changed then.
         """
+        if not isinstance(other, Moments):
+            raise TypeError(f"other must be Moments, got {type(other).__name__}")
         for name, mine, its in (
             ("covariance type", self.covariance_type, other.covariance_type),
             ("shape", self.first.shape, other.first.shape),
@@ -231,13 +235,21 @@ class Moments:
                 raise ValueError(
                     f"moments of different {name} cannot be merged: {mine!r:.100}, {its!r:.100}"
                 )
-        self.weight += other.weight
-        self.first += other.first
-        self.second += other.second
-        self.log_likelihood += other.log_likelihood
-        self.entropy += other.entropy
-        self.total += other.total
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._become(
+                [mine + its for mine, its in zip(self._sums(), other._sums(), strict=True)]
+            )
         return self
+
+    def _sums(self):
+        return self.weight, self.first, self.second, self.total, self.log_likelihood, self.entropy
+
+    def _become(self, sums):
+        """Take the values of these sums; ValueError where moments are not finite."""
+        if not all(np.isfinite(values).all() for values in sums[:4]):
+            raise ValueError("the moments leave float64: rows or weights are too large")
+        self.weight[...], self.first[...], self.second[...] = sums[:3]
+        self.total, self.log_likelihood, self.entropy = sums[3:]
 
     def scale(self, factor):
         """Multiply all sums, as if every weight had been multiplied.
@@ -254,17 +266,16 @@ class Moments:
 
         Raises
         ------
-        ValueError
-            For a factor that is negative or not finite.
+        ValueError, TypeError
+            For a factor that is no number, negative or not finite, or where the moments leave
+            float64; nothing is changed then.
         """
+        if not isinstance(factor, numbers.Real):
+            raise TypeError(f"factor must be a finite number >= 0, got {factor!r:.100}")
         if not 0 <= factor < np.inf:
             raise ValueError(f"factor must be a finite number >= 0, got {factor!r}")
-        self.weight *= factor
-        self.first *= factor
-        self.second *= factor
-        self.log_likelihood *= factor
-        self.entropy *= factor
-        self.total *= factor
+        with np.errstate(over="ignore"):
+            self._become([values * factor for values in self._sums()])
         return self
 
     def parameters(self, previous=None):
