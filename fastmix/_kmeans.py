@@ -380,7 +380,7 @@ class KMeans(
         """
         rows, centers, n_threads = self._rows(X, once=out is None)
         if out is not None:
-            as_out(out, (rows.n,), "i", contiguous=True)
+            as_out(out, (rows.n,), rows.X, "i", contiguous=True)
         return core.predict(rows, centers, n_threads, out=out, check=rows.column_range is None)
 
     def transform(self, X):

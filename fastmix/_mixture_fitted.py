@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What a fitted mixture gives: its parameters, labels, densities, criteria and samples."""
 
+import math
+
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -133,9 +135,11 @@ class FittedMixture(RowsValidation, SavedModel):
         restore_columns(model, params)
         return model
 
-    def _penalty(self, weight):
-        """What every free parameter costs in likelihood, summed: p ln N."""
-        return self._n_parameters() * float(log([weight])[0])
+    def _penalty(self, weight, unit):
+        """What every free parameter costs in likelihood, summed: p ln N, of a weight in units of a
+        power of two."""
+        exponent = math.frexp(unit)[1] - 1  # no logarithm of a subnormal number
+        return self._n_parameters() * (float(log([weight])[0]) + exponent * math.log(2))
 
     # ------------------------------------------------------------------ use
 
@@ -160,7 +164,7 @@ class FittedMixture(RowsValidation, SavedModel):
         """
         X, n_threads = self._rows(X)
         if out is not None:
-            as_out(out, (len(X),), "i", contiguous=True)
+            as_out(out, (len(X),), X, "i", contiguous=True)
         return use.labels_of(X, self._model, n_threads, out)
 
     def predict_proba(self, X, out=None):
@@ -180,7 +184,7 @@ class FittedMixture(RowsValidation, SavedModel):
         """
         X, n_threads = self._rows(X)
         if out is not None:
-            as_out(out, (len(X), len(self._model.parameters.means)))
+            as_out(out, (len(X), len(self._model.parameters.means)), X)
         return use.responsibilities_of(X, self._model, n_threads, out)
 
     def score_samples(self, X, out=None):
@@ -201,7 +205,7 @@ class FittedMixture(RowsValidation, SavedModel):
         """
         X, n_threads = self._rows(X)
         if out is not None:
-            as_out(out, (len(X),))
+            as_out(out, (len(X),), X)
         dtype = result_dtype(X.dtype)
         return use.log_densities(X, self._model, n_threads, out=out, dtype=dtype)
 
@@ -226,12 +230,13 @@ class FittedMixture(RowsValidation, SavedModel):
         return total / weight
 
     def _likelihood(self, X, sample_weight):
-        """Weighted log-likelihood and total weight; X and weights as validated, with their unit."""
+        """Weighted log-likelihood and total weight, in units of the weights; these; and X and the
+        weights as validated."""
         X, n_threads = self._rows(X)
-        weights, factor = as_weights(sample_weight, len(X))
+        weights, unit = as_weights(sample_weight, len(X))
         total = use.log_likelihood_of(X, self._model, weights, n_threads)
         weight = float(len(X)) if weights is None else use.weighted_total(weights)
-        return total * factor, weight * factor, X, (weights, factor)
+        return total, weight, unit, (X, weights)
 
     def bic(self, X, sample_weight=None):
         """Bayesian information criterion, the lower the better.
@@ -248,8 +253,8 @@ class FittedMixture(RowsValidation, SavedModel):
         bic : float
             -2 ln p(X) + p ln N with p free parameters.
         """
-        total, weight, _, _ = self._likelihood(X, sample_weight)
-        return -2 * total + self._penalty(weight)
+        total, weight, unit, _ = self._likelihood(X, sample_weight)
+        return -2 * total * unit + self._penalty(weight, unit)
 
     def aic(self, X, sample_weight=None):
         """Akaike's information criterion, the lower the better.
@@ -266,8 +271,8 @@ class FittedMixture(RowsValidation, SavedModel):
         aic : float
             -2 ln p(X) + 2 p with p free parameters.
         """
-        total, _, _, _ = self._likelihood(X, sample_weight)
-        return -2 * total + 2 * self._n_parameters()
+        total, _, unit, _ = self._likelihood(X, sample_weight)
+        return -2 * total * unit + 2 * self._n_parameters()
 
     def icl(self, X, sample_weight=None):
         """Integrated complete-data likelihood criterion, the lower the better.
@@ -291,11 +296,11 @@ class FittedMixture(RowsValidation, SavedModel):
         C. Biernacki, G. Celeux and G. Govaert, "Assessing a mixture model for clustering with the
         integrated completed likelihood", IEEE PAMI 22, 2000.
         """
-        total, weight, X, (weights, factor) = self._likelihood(X, sample_weight)
+        total, weight, unit, (X, weights) = self._likelihood(X, sample_weight)
         certain = use.best_log_responsibilities(
             X, self._model, weights, thread_limit(self.n_threads)
         )
-        return -2 * total + self._penalty(weight) - 2 * factor * certain
+        return -2 * (total + certain) * unit + self._penalty(weight, unit)
 
     def sample(self, n_samples=1):
         """Draw rows from the mixture (PRML 9.10 to 9.12), in random order.
@@ -318,7 +323,6 @@ class FittedMixture(RowsValidation, SavedModel):
                 f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one "
                 "sample."
             )
-        weights, means, covariances, _ = core.user_parameters(self._model)
-        kind = self._model.parameters.covariance_type
         rng = check_random_state(self.random_state)
-        return sample(kind, weights, means, covariances, int(n_samples), rng)
+        X, labels = sample(self._model.parameters, int(n_samples), rng)
+        return self._model.frame.out_of(X), labels

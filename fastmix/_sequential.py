@@ -40,8 +40,10 @@ class SequentialUpdates:
         state, model = self.__dict__.get("_learnt"), self._model
         if state is not None and state.centers is model.centers:
             return state
-        counts = self.__dict__.get("_sizes", np.zeros(len(model.centers)))
-        return _sequential.resume(model.frame, model.centers, counts, 1.0)
+        counts, unit = self.__dict__.get("_sizes", np.zeros(len(model.centers))), 1.0
+        if counts.any():
+            counts, unit = as_weights(counts, len(counts))
+        return _sequential.resume(model.frame, model.centers, counts, unit)
 
     def partial_fit(self, X, y=None, sample_weight=None):
         """Move the centres towards new rows (PRML 9.5).

@@ -12,6 +12,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmix import KMeans, assign
+from fastmix.core import Moments
 
 NAN = float("nan")
 CENTERS = np.array([[0.0, 0.0], [10.0, 10.0], [0.0, 10.0]])
@@ -252,3 +253,20 @@ def test_inertia_beyond_float64_is_infinite_with_a_warning():
         model = KMeans(3, init=CENTERS * 1e160).fit(X * 1e160)
     assert model.inertia_ == np.inf
     assert same_partition(model.labels_, truth)
+
+
+@pytest.mark.parametrize("weight", [1.7e308, 2.0**1023, 5e-324])
+def test_weights_at_the_ends_of_float64_are_counted_whole(weight):
+    X = np.array([[0.0], [1e-5]])
+    model = KMeans(1, init=[[0.0]]).fit(X, sample_weight=[weight, 0.0])
+    assert model.counts_[0] == weight
+    moments = Moments.under([1.0], [[0.0]], [1.0], "spherical").accumulate(X[:1], [weight])
+    assert moments.total == weight
+
+
+def test_partial_fit_goes_on_from_a_fit_with_weights_beyond_the_middle_of_float64(rng):
+    X = rng.normal(size=(600, 2))
+    weights = np.full(600, 1e300)
+    once = KMeans(2, random_state=0).fit(X, sample_weight=weights)
+    once.partial_fit(X, sample_weight=weights)
+    np.testing.assert_allclose(once.counts_.sum(), 2 * 600 * 1e300, rtol=1e-12)

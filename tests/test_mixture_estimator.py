@@ -393,3 +393,42 @@ def test_bad_weights_are_refused(X, weights):
 
 def test_alias_is_the_class():
     assert fastmix.GMM is fastmix.GaussianMixture
+
+
+@pytest.mark.parametrize("weight", [1e307, 2.0**1023, 1e-310, 5e-324])
+def test_criteria_of_weights_at_the_ends_of_float64(weight):
+    model = GaussianMixture.from_parameters([1.0], [[0.0]], [0.16], "spherical")
+    X, weights = np.full((30, 1), 0.3), np.full(30, weight)
+    assert model.score(X, sample_weight=weights) == pytest.approx(model.score(X), rel=1e-12)
+    if weight < 1:
+        n = np.log(weight) + np.log(30)
+        assert model.bic(X, sample_weight=weights) == pytest.approx(2 * n, rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+def test_samples_at_scales_whose_squares_leave_float64(kind, rng):
+    X = rng.normal(size=(200, 2)) * [1.0, 0.5] + [3.0, -1.0]
+    settings = {"covariance_type": kind, "reg_covar": "auto", "random_state": 0}
+    plain, _ = GaussianMixture(1, **settings).fit(X).sample(50)
+    assert np.isfinite(plain).all()
+    for scale in 2.0**-560, 2.0**560:
+        sampled, _ = GaussianMixture(1, **settings).fit(X * scale).sample(50)
+        np.testing.assert_allclose(sampled / scale, plain, rtol=1e-9)
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_results_are_not_written_over_the_rows_that_are_read(mapped, tmp_path, rng):
+    model = GaussianMixture.from_parameters(
+        [0.5, 0.5], [[0.0] * 2, [1.0] * 2], [1.0] * 2, "spherical"
+    )
+    table = rng.normal(size=(50, 3))
+    if mapped:
+        np.save(tmp_path / "x.npy", table)
+        table = np.load(tmp_path / "x.npy", mmap_mode="r+")
+    before = table.copy()
+    for method, out in (("predict_proba", table[:, 1:]), ("score_samples", table[:, 1])):
+        with pytest.raises(ValueError, match="shares memory with X"):
+            getattr(model, method)(table[:, :2], out=out)
+    np.testing.assert_array_equal(table, before)
+    model.score_samples(table[:, :2], out=table[:, 2])  # a column that is not read
+    np.testing.assert_array_equal(table[:, 2], model.score_samples(table[:, :2]))

@@ -8,12 +8,13 @@ from fastmix.core._parameters import cholesky
 __all__ = ["sample"]
 
 
-def sample(covariance_type, weights, means, covariances, n, random_state):
+def sample(parameters, n, random_state):
     """n rows (n, d) float64 and their components (n,) int32, in random order.
 
     A component for every row first (PRML 9.10), then standard normal numbers, which the component's
     Cholesky factor turns into its own.
     """
+    covariance_type, weights, means, covariances = parameters
     k, d = means.shape
     counts = random_state.multinomial(n, weights / np.cumsum(weights)[-1])
     labels = random_state.permutation(np.repeat(np.arange(k, dtype=np.int32), counts))

@@ -142,8 +142,8 @@ def as_rows(X, model_dtype=np.float32):
     return DenseRows(X, dtype)
 
 
-def as_out(out, shape, dtypes="fd", contiguous=False):
-    """The array that a result of this shape is written to; ValueError if it cannot be."""
+def as_out(out, shape, X, dtypes="fd", contiguous=False):
+    """The array that a result of this shape for rows X is written to; ValueError if it cannot be."""
     names = " or ".join(str(np.dtype(char)) for char in dtypes)
     expected = f"out must be an ndarray of {names} and of shape {shape}"
     if not isinstance(out, np.ndarray):
@@ -154,6 +154,9 @@ def as_out(out, shape, dtypes="fd", contiguous=False):
         raise ValueError("out is read-only")
     if contiguous and not (out.flags.c_contiguous and out.flags.aligned):
         raise ValueError(f"{expected}, got one that is not contiguous")
+    rows = getattr(X, "original", X)
+    if isinstance(rows, np.ndarray) and np.shares_memory(rows, out):
+        raise ValueError("out shares memory with X, whose rows are read as results are written")
     return out
 
 
@@ -192,10 +195,10 @@ def as_weights(sample_weight, n, name="sample_weight"):
     if 2.0**-60 < most < 2.0**60:
         return weights, 1.0
     # In two steps: 2^-1074 is a float64, its reciprocal is not.
-    exponent = int(np.frexp(most)[1])
+    exponent = int(np.frexp(most)[1]) - 1
     half = exponent // 2
     scaled = np.ldexp(np.ldexp(weights, -half), half - exponent)
-    return scaled, float(np.ldexp(1.0, min(exponent, 1023)))
+    return scaled, float(np.ldexp(1.0, exponent))
 
 
 def as_centers(centers, k, d, name="init"):
