@@ -29,9 +29,9 @@ MANIFEST = "manifest.json"
 _ENTRY_KEYS = {"dtype", "shape", "bytes", "sha256"}
 _MANIFEST_KEYS = {"format", "format_version", "library_version", "class", "params", "arrays"}
 
-# A manifest has about 1 kB, with the state of a Mersenne twister 10; NumPy writes 128 bytes of .npy
-# header for so few axes.
-_MAX_MANIFEST_BYTES = 1 << 20
+# A manifest has about 1 kB, with the state of a Mersenne twister 10, and the names of the columns;
+# NumPy writes 128 bytes of .npy header for so few axes.
+_MAX_MANIFEST_BYTES = 1 << 26
 _MAX_HEADER_BYTES = 1024
 
 
@@ -72,8 +72,10 @@ def write(path, form, name, params, arrays):
     expected = _check_manifest(manifest, form)
     for key, array in arrays.items():
         _check_finite(key, array, expected[key])
+    text = json.dumps(manifest, indent=1).encode()
+    _check_manifest_size(len(text))
     with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        write_member(archive, MANIFEST, json.dumps(manifest, indent=1).encode())
+        write_member(archive, MANIFEST, text)
         for key, array in arrays.items():
             write_member(archive, _member_of(key), _npy_header(array), _bytes_of(array))
 
@@ -141,11 +143,15 @@ def _npy_header(array):
     return header.getvalue()
 
 
+def _check_manifest_size(size):
+    if size > _MAX_MANIFEST_BYTES:
+        refuse(MANIFEST, f"is larger than {_MAX_MANIFEST_BYTES} bytes")
+
+
 def _read_manifest(archive):
     if MANIFEST not in archive.namelist():
         refuse(MANIFEST, "is missing")
-    if archive.getinfo(MANIFEST).file_size > _MAX_MANIFEST_BYTES:
-        refuse(MANIFEST, f"is larger than {_MAX_MANIFEST_BYTES} bytes")
+    _check_manifest_size(archive.getinfo(MANIFEST).file_size)
     with blaming(MANIFEST):
         return json.loads(archive.read(MANIFEST))
 

@@ -394,3 +394,26 @@ def test_leftovers_of_killed_processes_are_removed(path):
     (path.parent / ".fastmix-other.tmp").write_bytes(b"not ours")
     fit("plain", checkpoint=path, resume=True)
     assert sorted(os.listdir(path.parent)) == [".fastmix-other.tmp", "fit.ckpt"]
+
+
+def test_a_warm_start_goes_on_from_its_own_checkpoint_only(path, rng):
+    X = rng.normal(size=(300, 2)) + [[0.0, 3.0]] * rng.integers(0, 2, (300, 1))
+    options = {"random_state": 0, "tol": 0, "max_iter": 5}
+
+    def warm(**more):
+        return GaussianMixture.from_parameters(
+            [0.5, 0.5],
+            [[6.0, 6.0], [0.0, 0.0]],
+            [np.eye(2)] * 2,
+            warm_start=True,
+            **options,
+            **more,
+        )
+
+    GaussianMixture(2, checkpoint=path, **options).fit(X)
+    with pytest.raises(ValueError, match="another fit: warm_start is None there and 'array"):
+        warm(checkpoint=path, resume=True).fit(X)
+    warm(checkpoint=path, callbacks=lambda state: state.iteration == 1).fit(X)
+    resumed = warm(checkpoint=path, resume=True).fit(X)
+    assert resumed.fit_report_["resumed"] == 2
+    np.testing.assert_array_equal(resumed.means_, warm().fit(X).means_)

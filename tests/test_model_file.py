@@ -15,6 +15,7 @@ import pytest
 from sklearn.base import clone
 
 import fastmix
+from fastmix import _container
 from fastmix.model_file import FORMAT_VERSION, load_model, save_model
 
 
@@ -283,3 +284,18 @@ def test_save_model_into_a_missing_folder_names_the_path(tmp_path):
 def test_save_model_onto_a_device_is_refused():
     with pytest.raises(OSError, match="not a regular file"):
         save_model(fitted(), os.devnull)
+
+
+def test_many_names_of_columns_are_kept_and_too_many_refused_before_anything_is_lost(
+    tmp_path, monkeypatch
+):
+    names = [f"ENSG{i:011d}" for i in range(50_000)]
+    model = fastmix.KMeans(1).fit(np.zeros((2, len(names))))
+    model.feature_names_in_ = np.array(names, dtype=object)
+    model.save(tmp_path / "m.npz")
+    assert fastmix.load(tmp_path / "m.npz").feature_names_in_.tolist() == names
+    whole = (tmp_path / "m.npz").read_bytes()
+    monkeypatch.setattr(_container, "_MAX_MANIFEST_BYTES", 1 << 20)
+    with pytest.raises(ValueError, match="manifest.json: is larger than 1048576 bytes"):
+        model.save(tmp_path / "m.npz")
+    assert (tmp_path / "m.npz").read_bytes() == whole

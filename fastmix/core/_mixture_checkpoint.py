@@ -13,10 +13,14 @@ __all__ = ["MixtureCheckpoints", "open_checkpoints"]
 REPAIRS = ("held", "re-seeded")
 
 
-def open_checkpoints(file, X, k, given, factor, weights, **arguments):
+def open_checkpoints(file, X, k, given, factor, weights, warm, **arguments):
     """The checkpoints of a fit with these arguments, or None without a file."""
     if file is None:
         return None
+    if warm is not None:
+        (_, *parameters), frame = warm[0].parameters, warm[0].frame
+        parts = *parameters, frame.pivot, [frame.scale, warm[1]]
+        arguments["warm_start"] = np.concatenate([np.ravel(part) for part in parts])
     arguments |= {
         "n_samples": X.shape[0],
         "n_features": X.shape[1],

@@ -228,7 +228,7 @@ def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_i
     began = time.perf_counter()
     n_threads = thread_limit(n_threads)
     saving = open_checkpoints(
-        checkpoint, X, k, given, factor, weights, covariance_type=covariance_type, tol=tol,
+        checkpoint, X, k, given, factor, weights, warm, covariance_type=covariance_type, tol=tol,
         reg_covar=reg_covar, n_init=n_init, init_params=init_params, random_state=seed,
     )  # fmt: skip
     rows = MixtureRows(X, result_dtype(X.dtype))
