@@ -90,7 +90,7 @@ class _Shown:
     def __init__(self, state):
         self.iteration, self.max_iter = state.iteration, state.max_iter
         self.seconds, self.objective, self.rows = state.seconds, state.objective, state.rows
-        # Mini-batches have one start and are of rows in memory, a mixture has no labels that change.
+        # Mini-batches have one start and rows in memory, a mixture has no labels that change.
         self.init = getattr(state, "init", 0)
         self.bytes_read = getattr(state, "bytes_read", 0)
         self.changed = getattr(state, "n_changed", None)

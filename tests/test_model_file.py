@@ -296,6 +296,6 @@ def test_many_names_of_columns_are_kept_and_too_many_refused_before_anything_is_
     assert fastmix.load(tmp_path / "m.npz").feature_names_in_.tolist() == names
     whole = (tmp_path / "m.npz").read_bytes()
     monkeypatch.setattr(_container, "_MAX_MANIFEST_BYTES", 1 << 20)
-    with pytest.raises(ValueError, match="manifest.json: is larger than 1048576 bytes"):
+    with pytest.raises(ValueError, match=r"manifest\.json: is larger than 1048576 bytes"):
         model.save(tmp_path / "m.npz")
     assert (tmp_path / "m.npz").read_bytes() == whole

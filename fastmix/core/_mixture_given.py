@@ -18,7 +18,7 @@ from fastmix.core._parameters import (
 )
 from fastmix.core._validation import result_dtype
 
-__all__ = ["as_parameter", "as_means", "check_given", "check_matrices", "model_of"]
+__all__ = ["as_means", "as_parameter", "check_given", "check_matrices", "model_of"]
 
 # Sums and symmetry are checked to this, as scikit-learn does.
 WEIGHT_TOLERANCE = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-8}

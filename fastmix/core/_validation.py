@@ -143,7 +143,7 @@ def as_rows(X, model_dtype=np.float32):
 
 
 def as_out(out, shape, X, dtypes="fd", contiguous=False):
-    """The array that a result of this shape for rows X is written to; ValueError if it cannot be."""
+    """The array that results of this shape, of rows X, are written to; ValueError if none."""
     names = " or ".join(str(np.dtype(char)) for char in dtypes)
     expected = f"out must be an ndarray of {names} and of shape {shape}"
     if not isinstance(out, np.ndarray):
