@@ -8,7 +8,6 @@ from sklearn.utils.validation import check_is_fitted
 from fastmix._saving import SavedModel
 from fastmix._state import common_state, restore_columns, stored_frame
 from fastmix.core._fit import KMeansModel
-from fastmix.core._frame import Frame
 from fastmix.core._kmeans import model_of_centers
 from fastmix.core._rates import made_rate, rate_values
 from fastmix.core._sequential import restored
@@ -41,9 +40,8 @@ class CentersModel(SavedModel):
             )
         values = as_centers(centers, None, shape[1], "cluster_centers_")
         dtype = result_dtype(np.asarray(centers).dtype)
-        frame = self._model.frame if known else Frame.identity(shape[1], dtype)
         self._centers = values.astype(dtype)
-        self._model = model_of_centers(values, frame)
+        self._model = model_of_centers(values, self._model.frame.dtype if known else dtype)
         self.n_features_in_ = shape[1]
         for name in ("_sizes", "_learnt"):  # nothing is known of the rows behind them
             self.__dict__.pop(name, None)

@@ -106,7 +106,8 @@ class KMeans(
         Cluster of every row of fit, equal to ``predict(X)``; after partial_fit, of its rows when
         they were met.
     inertia_ : float
-        Objective J (PRML 9.1), by differences in float64.
+        Objective J (PRML 9.1), by differences in float64; of CSR arrays by squares about zero,
+        which lose digits far from it.
     n_iter_ : int
         Iterations of the best start.
     objective_trace_ : ndarray of shape (2 * n_iter_,), float64
@@ -125,7 +126,7 @@ class KMeans(
     counts_ : ndarray of shape (n_clusters,), float64
         Weight of the rows behind each centre.
     n_steps_ : int
-        Moves of the centres by partial_fit: batches, or rows.
+        Moves of the centres by partial_fit, since fit if that was called: batches, or rows.
     n_features_in_ : int
         Number of columns seen in fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -343,7 +344,8 @@ class KMeans(
         self._model = result.model
         self._centers = result.centers
         self._sizes = result.counts
-        self.__dict__.pop("_learnt", None)
+        for name in ("_learnt", "n_steps_"):  # what they tell is over
+            self.__dict__.pop(name, None)
         self.labels_ = result.labels
         self.inertia_ = result.inertia
         self.n_iter_ = result.n_iter
@@ -397,7 +399,8 @@ class KMeans(
         Returns
         -------
         distances : ndarray of shape (n_samples, n_clusters)
-            Euclidean distances by differences, in the dtype of X if float32, else float64.
+            Euclidean distances by differences (of CSR arrays by squares about zero), in the dtype
+            of X if float32, else float64.
         """
         rows, _, n_threads = self._rows(X, once=True)
         # To the public centres, not the float64 ones: a centre is at distance zero from itself.
@@ -420,7 +423,7 @@ class KMeans(
         Returns
         -------
         score : float
-            -J (PRML 9.1), by differences in float64.
+            -J (PRML 9.1), as ``inertia_`` is computed.
         """
         rows, centers, n_threads = self._rows(X)
         weights, factor = as_weights(sample_weight, rows.n)

@@ -42,7 +42,7 @@ class SequentialUpdates:
             return state
         counts, unit = self.__dict__.get("_sizes", np.zeros(len(model.centers))), 1.0
         if counts.any():
-            counts, unit = as_weights(counts, len(counts))
+            counts, unit = as_weights(counts, len(counts), "counts_")
         return _sequential.resume(model.frame, model.centers, counts, unit)
 
     def partial_fit(self, X, y=None, sample_weight=None):

@@ -379,6 +379,21 @@ def test_assigned_centers_far_from_the_rows_of_the_fit_are_used_in_float64(rng):
         np.testing.assert_allclose(model.score(rows), -square.min(axis=1).sum(), rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("fitted_at", [None, 0.0, 1e6])
+@pytest.mark.parametrize("scale, offset", [(1, 0), (1, 1e4), (1, 1e6), (1e-25, 0), (1e25, 1)])
+def test_assigned_centers_are_used_where_they_are(dtype, fitted_at, scale, offset, rng):
+    X = ((rng.normal(size=(500, 5)) + offset) * scale).astype(dtype)
+    centers = ((rng.normal(size=(20, 5)) + offset) * scale).astype(dtype)
+    model = KMeans(2, random_state=0)
+    if fitted_at is not None:
+        model.fit((rng.normal(size=(100, 5)) + fitted_at).astype(dtype))
+    model.cluster_centers_ = centers
+    square = np.square(X[:, np.newaxis].astype("f8") - centers.astype("f8")).sum(axis=2)
+    np.testing.assert_array_equal(model.predict(X), square.argmin(axis=1))
+    np.testing.assert_allclose(model.score(X), -square.min(axis=1).sum(), rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     "centers, error, message",
     [

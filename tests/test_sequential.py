@@ -294,3 +294,11 @@ def test_rows_or_weights_that_leave_float64_are_refused_and_leave_the_state(batc
     assert vars(model) == before
     model.partial_fit([[3.0]])
     assert np.isfinite(model.cluster_centers_).all()
+
+
+def test_steps_are_counted_from_the_last_fit(rng):
+    X = rng.normal(size=(50, 2))
+    model = KMeans(2, random_state=0).partial_fit(X).partial_fit(X)
+    assert model.n_steps_ == 2
+    assert not hasattr(model.fit(X), "n_steps_")
+    assert model.partial_fit(X).n_steps_ == 1

@@ -3,6 +3,7 @@
 estimator share."""
 
 import numbers
+import sys
 import time
 import warnings
 from typing import NamedTuple
@@ -64,7 +65,7 @@ class KMeansResult(NamedTuple):
     labels : ndarray of shape (n_samples,), int32
         Cluster of every row.
     inertia : float
-        Objective J (PRML 9.1), by differences in float64.
+        Objective J (PRML 9.1), by differences in float64; of CSR arrays by squares about zero.
     n_iter : int
         Iterations of the best start.
     report : dict
@@ -198,8 +199,7 @@ def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, alg
         frame = scan(rows, weights, n_threads)
     scan_seconds = time.perf_counter() - began
     threads = useful_threads(n_threads, rows.n * rows.nanoseconds(k))
-    if bounds_memory is None:
-        bounds_memory = default_memory(X)
+    bounds_memory = default_memory(X) if bounds_memory is None else min(bounds_memory, sys.maxsize)
     first, run, best, steps, save = 0, None, None, 0, None
 
     def new_run(centers):
@@ -345,4 +345,5 @@ def objective(rows, centers, weights, n_threads):
     largest = framed_reach(rows, rows.column_range)
     labels = np.zeros(rows.n, dtype=np.int32)
     total = _lloyd.inertia(rows, centers, labels, weights, largest, n_threads, assign=True)
-    return total / rows.scale / rows.scale
+    with np.errstate(over="ignore"):  # infinite where float64 cannot hold it
+        return total / np.float64(rows.scale) / rows.scale

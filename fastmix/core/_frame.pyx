@@ -65,10 +65,6 @@ class Frame:
         """User coordinates, (m, d), to the frame: float64."""
         return np.ascontiguousarray(values, dtype=np.float64) * self.scale - self.pivot * self.scale
 
-    def holds(self, framed):
-        """Whether framed values, (m, d) float64, are no larger than those of a fit may be."""
-        return np.abs(framed).max() <= UNSCALED[self.dtype][1]
-
     def squared(self, value):
         """A framed squared distance, or objective, in the user's units."""
         if self.scale == 1:

@@ -88,7 +88,7 @@ def kmeans(
     Returns
     -------
     KMeansResult
-        centers, labels, inertia, n_iter, report and model.
+        centers, labels, inertia, n_iter, report, model and counts.
 
     Raises
     ------
@@ -244,8 +244,9 @@ def assign(X, centers, *, return_distances=False, n_threads=None):
     labels : ndarray of shape (n_samples,), int32
         Index of the nearest centre; ties go to the lowest.
     best, second : ndarray of shape (n_samples,), float64
-        With return_distances: squared distances, by differences in float64; second is infinite
-        where there is one centre only.
+        With return_distances: squared distances, by differences in float64 (of CSR arrays by
+        squares about zero, which lose digits far from it); second is infinite where there is one
+        centre only.
 
     Raises
     ------
@@ -254,7 +255,7 @@ def assign(X, centers, *, return_distances=False, n_threads=None):
 
     Notes
     -----
-    Rows and centres are taken relative to the centres' mean, so that an offset common to both
+    Rows and centres are taken relative to the centres' median, so that an offset common to both
     costs no precision.
 
     Examples
@@ -290,16 +291,16 @@ def assign(X, centers, *, return_distances=False, n_threads=None):
     return labels, frame.squared(best), frame.squared(runner_up)
 
 
-def model_of_centers(centers, frame):
-    """The model of centres (k, d) in the user's coordinates: in this frame, or in one of their own
-    where squares might overflow."""
-    framed = frame.into(centers)
-    if not frame.holds(framed):
-        pivot = _pivot_of(centers, np.dtype(np.float64))
-        ends = np.stack([centers.min(axis=0), centers.max(axis=0)])
-        frame = frame_of(ends, pivot, np.dtype(np.float64))
-        framed = frame.into(centers)
-    return KMeansModel(framed, frame)
+def model_of_centers(centers, dtype):
+    """The model of centres (k, d) in the user's coordinates, of which nothing else is known: in a
+    frame about them, of this dtype or, where one is too far from the others for it, float64."""
+    pivot = _pivot_of(centers, dtype)
+    far = np.abs(centers / 2 - pivot / 2)
+    if far.max() > FAR * np.median(far):
+        dtype = np.dtype(np.float64)
+        pivot = _pivot_of(centers, dtype)
+    frame = frame_of(np.stack([centers.min(axis=0), centers.max(axis=0)]), pivot, dtype)
+    return KMeansModel(frame.into(centers), frame)
 
 
 def _pivot_of(centers, dtype):
