@@ -17,6 +17,7 @@ from fastmix._rollback import Rollback
 from fastmix._stepwise import StepwiseUpdates
 from fastmix.core import _mixture_fit as core
 from fastmix.core._fit import as_callbacks
+from fastmix.core._mixture_checkpoint import origin_of
 from fastmix.core._mixture_given import check_given, model_of
 from fastmix.core._mixture_start import INIT_PARAMS
 from fastmix.core._mixture_use import weighted_total
@@ -355,6 +356,14 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
             given = check_given(self, k, X.shape[1])
             self._warn_few_rows(X, weights)
             back.draws(self.random_state)
+            warm = self._warm(k, X.shape[1])
+            origin = origin_of(warm)
+            if self.checkpoint is not None:
+                if (
+                    self.resume
+                ):  # what an earlier call left, and its checkpoint, began from the same
+                    origin = self.__dict__.get("_began_from", origin)
+                self._began_from = origin
             result = core.fit(
                 X,
                 k,
@@ -371,7 +380,8 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
                 n_threads=self.n_threads,
                 callbacks=as_callbacks(self.callbacks),
                 printer=Printer(self.verbose, self.verbose_interval) if self.verbose else None,
-                warm=self._warm(k, X.shape[1]),
+                warm=warm,
+                origin=origin,
                 keep=keep,
                 on_drowned=self._warn_drowned,
                 bounds_memory=self.bounds_memory,

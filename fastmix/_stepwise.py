@@ -86,7 +86,8 @@ class StepwiseUpdates:
             if "_model" not in self.__dict__:
                 back.draws(self.random_state)
             new = self._partial_fit(X, sample_weight, k, rate)
-            self.__dict__.pop("log_likelihood_", None)  # of rows that are no longer all
+            for name in ("log_likelihood_", "_began_from"):  # of rows that are no longer all
+                self.__dict__.pop(name, None)
             self.__dict__.update(new)
         return self
 

@@ -411,9 +411,22 @@ def test_a_warm_start_goes_on_from_its_own_checkpoint_only(path, rng):
         )
 
     GaussianMixture(2, checkpoint=path, **options).fit(X)
-    with pytest.raises(ValueError, match="another fit: warm_start is None there and 'array"):
+    with pytest.raises(
+        ValueError, match=r"fit: warm_start is None there and 'array \w+\.\.\.' here"
+    ):
         warm(checkpoint=path, resume=True).fit(X)
     warm(checkpoint=path, callbacks=lambda state: state.iteration == 1).fit(X)
     resumed = warm(checkpoint=path, resume=True).fit(X)
     assert resumed.fit_report_["resumed"] == 2
     np.testing.assert_array_equal(resumed.means_, warm().fit(X).means_)
+    # The other way round, and on with the object that was stopped.
+    with pytest.raises(ValueError, match=r"warm_start is 'array \w+\.\.\.' there and None here"):
+        GaussianMixture(2, checkpoint=path, resume=True, **options).fit(X)
+    same = warm(checkpoint=path, callbacks=lambda state: state.iteration == 1).fit(X)
+    same.set_params(resume=True, callbacks=None).fit(X)
+    assert same.fit_report_["resumed"] == 2
+    np.testing.assert_array_equal(same.means_, resumed.means_)
+    # What it has learnt since is another beginning.
+    same.partial_fit(X)
+    with pytest.raises(ValueError, match="another fit: warm_start"):
+        same.fit(X)

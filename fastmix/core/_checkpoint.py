@@ -47,6 +47,11 @@ def argument(value):
     return type(value).__name__
 
 
+def _shown(value):
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:36]}...{text[-1]}"
+
+
 def table(rows, width):
     """Tuples of integers as an array (m, width) int64."""
     return np.array(rows, dtype=np.int64).reshape(-1, width)
@@ -127,7 +132,7 @@ class Checkpoints:
         differs = [name for name in arguments if theirs.get(name) != arguments[name]]
         if differs:
             what = ", ".join(
-                f"{name} is {theirs.get(name)!r:.40} there and {arguments[name]!r:.40} here"
+                f"{name} is {_shown(theirs.get(name))} there and {_shown(arguments[name])} here"
                 for name in differs
             )
             raise ValueError(

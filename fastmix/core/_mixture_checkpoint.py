@@ -7,20 +7,25 @@ from fastmix.core._checkpoint import Checkpoints, argument, table
 from fastmix.core._em import Start
 from fastmix.core._parameters import Parameters, factors_of
 
-__all__ = ["MixtureCheckpoints", "open_checkpoints"]
+__all__ = ["MixtureCheckpoints", "open_checkpoints", "origin_of"]
 
 # What was done to a component, by its number in the array of repairs.
 REPAIRS = ("held", "re-seeded")
 
 
-def open_checkpoints(file, X, k, given, factor, weights, warm, **arguments):
+def origin_of(warm):
+    """What a fit begins from, (model, lower bound) or None, as the argument of a checkpoint."""
+    if warm is None:
+        return None
+    (_, *parameters), frame = warm[0].parameters, warm[0].frame
+    parts = *parameters, frame.pivot, [frame.scale, warm[1]]
+    return argument(np.concatenate([np.ravel(part) for part in parts]))
+
+
+def open_checkpoints(file, X, k, given, factor, weights, **arguments):
     """The checkpoints of a fit with these arguments, or None without a file."""
     if file is None:
         return None
-    if warm is not None:
-        (_, *parameters), frame = warm[0].parameters, warm[0].frame
-        parts = *parameters, frame.pivot, [frame.scale, warm[1]]
-        arguments["warm_start"] = np.concatenate([np.ravel(part) for part in parts])
     arguments |= {
         "n_samples": X.shape[0],
         "n_features": X.shape[1],

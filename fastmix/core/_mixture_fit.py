@@ -215,7 +215,7 @@ def _warm_start(model, lower_bound, frame):
 
 def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_init, init_params,
         given, random_state, n_threads, callbacks, printer=None, warm=None, keep=None,
-        on_drowned=None, bounds_memory=None, checkpoint=None, seed=None):  # fmt: skip
+        on_drowned=None, bounds_memory=None, checkpoint=None, seed=None, origin=None):  # fmt: skip
     """Fit validated rows; keep(result), where given, receives the best state of a fit that an
     interrupt or a failing checkpoint ended.
 
@@ -223,13 +223,15 @@ def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_i
     units, each or None; warm is (model, lower bound) to go on from; printer has methods begin,
     iteration and end; on_drowned() is called where reg_covar is large against the data.
     bounds_memory is what bounds may take, in bytes; default: that of ``default_memory``.
-    checkpoint is that of ``_checkpoint.py``, and seed what random_state was made from.
+    checkpoint is that of ``_checkpoint.py``, seed what random_state was made from, and origin what
+    the fit, or the one that it goes on with, began from: that of ``origin_of``.
     """
     began = time.perf_counter()
     n_threads = thread_limit(n_threads)
     saving = open_checkpoints(
-        checkpoint, X, k, given, factor, weights, warm, covariance_type=covariance_type, tol=tol,
+        checkpoint, X, k, given, factor, weights, covariance_type=covariance_type, tol=tol,
         reg_covar=reg_covar, n_init=n_init, init_params=init_params, random_state=seed,
+        warm_start=origin,
     )  # fmt: skip
     rows = MixtureRows(X, result_dtype(X.dtype))
     if bounds_memory is None:
