@@ -47,8 +47,11 @@ class RowsValidation:
 def check_names(estimator, names):
     """ValueError where columns with these names, a list or None, are not those of the fit."""
     expected = estimator.__dict__.get("feature_names_in_")
-    if names is not None and expected is not None and list(expected) != names:
-        raise ValueError(
-            f"The columns of X are {', '.join(names):.200}, but {type(estimator).__name__} was "
-            f"fitted with {', '.join(expected):.200}"
-        )
+    if names is None or expected is None or list(expected) == names:
+        return
+    kind, pairs = type(estimator).__name__, enumerate(zip(names, expected, strict=False))
+    first = next((f" (column {i}: {a!r}, not {b!r})" for i, (a, b) in pairs if a != b), "")
+    raise ValueError(
+        f"The columns of X are {', '.join(names):.200}, but {kind} was fitted with "
+        f"{', '.join(expected):.200}{first}"
+    )

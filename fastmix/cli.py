@@ -259,8 +259,8 @@ def _predict(arguments):
     model.n_threads = arguments.threads
     X, names = read_table(arguments.data, arguments.columns)
     check_names(model, names)
-    if names is not None:  # compared; the array of a .csv file has none to be compared again
-        vars(model).pop("feature_names_in_", None)
+    # Compared as far as there are any; the array of a .csv file has none to be compared again.
+    vars(model).pop("feature_names_in_", None)
     started = time.perf_counter()
     labels = model.predict(X)
     seconds = time.perf_counter() - started

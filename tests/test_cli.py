@@ -395,11 +395,18 @@ def test_predict_compares_the_names_of_the_columns(folder, X, capsys, model, suf
     main(["fit", "--model", model, f"data.{suffix}", "-k", "3", "--columns", "b,a"])
     capsys.readouterr()
     message = complaint(capsys, "predict", "data.model.npz", f"data.{suffix}", "--labels", "l.npy")
-    assert message == f"The columns of X are a, b, but {MODELS[model]} was fitted with b, a"
+    assert message == (
+        f"The columns of X are a, b, but {MODELS[model]} was fitted with b, a "
+        "(column 0: 'a', not 'b')"
+    )
     assert "l.npy" not in names_in(folder)
     again = ["predict", "data.model.npz", f"data.{suffix}", "--labels", "l.npy"]
     assert main([*again, "--columns", "b,a"]) == 0
     assert capsys.readouterr().err == ""  # no warning about the names either
+    np.savetxt("none.csv", X[:, ::-1], delimiter=",")
+    assert main(["predict", "data.model.npz", "none.csv", "--labels", "n.npy"]) == 0
+    assert capsys.readouterr().err == ""  # no names, nothing to compare
+    np.testing.assert_array_equal(np.load("n.npy"), np.load("l.npy"))
 
 
 @pytest.mark.parametrize("error", [ValueError("two\nlines"), MemoryError(), OSError(28, "full")])

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 import reference
 from fastmix import KMeans, assign, kmeans
+from fastmix.core._dense import DenseRows
+from fastmix.core._frame import extremes
 
 SEEDS = st.integers(0, 2**32 - 1)
 CORNERS = np.array([[0.0, 0.0], [0.0, 2.0], [10.0, 0.0], [10.0, 4.0]])
@@ -296,3 +298,20 @@ def test_centers_of_float32_rows_are_those_of_float64_rounded_once(rng, offset):
         narrow.cluster_centers_, other.cluster_centers_.astype(np.float32)
     )
     assert narrow.inertia_ == other.inertia_
+
+
+def test_memory_of_bounds_may_be_any_number(rng):
+    X = rng.normal(size=(8000, 9))
+    whole, none = (KMeans(8, bounds_memory=m, random_state=0).fit(X) for m in (10**30, 0))
+    np.testing.assert_array_equal(whole.labels_, none.labels_)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("d", [1024, 1025])
+def test_extremes_of_many_columns(dtype, d, rng):
+    X = rng.normal(size=(300, d)).astype(dtype)
+    bounds = extremes(DenseRows(X, dtype), 2)
+    np.testing.assert_array_equal(bounds, [X.min(axis=0), X.max(axis=0)])
+    X[17, d - 1] = np.nan
+    with pytest.raises(ValueError, match=rf"X\[17, {d - 1}\] = nan"):
+        extremes(DenseRows(X, dtype), 2)

@@ -5,6 +5,7 @@ import mmap
 import threading
 
 import numpy as np
+import pandas as pd
 import pyarrow
 import pyarrow.dataset
 import pyarrow.parquet
@@ -597,3 +598,18 @@ def test_masks_over_memory_maps_are_refused(tmp_path, rng, kind, method):
     X = np.load(tmp_path / "x.npy", mmap_mode="r")
     with pytest.raises(TypeError, match="whose mask would be ignored"):
         getattr(kind(2), method)(np.ma.array(X, mask=X > 1, copy=False))
+
+
+def test_blocks_of_data_frames_have_the_same_columns(rng):
+    frame = pd.DataFrame(rng.normal(size=(60, 2)), columns=["a", "b"])
+    model = KMeans(2, random_state=0).fit([frame[:30], frame[30:]])
+    assert model.feature_names_in_.tolist() == ["a", "b"]
+    np.testing.assert_array_equal(model.labels_, model.predict(frame))
+    other = frame[["b", "a"]]
+    with pytest.raises(ValueError, match="block 1 of X has the columns b, a, but those before it"):
+        model.fit([frame[:30], other[30:]])
+    with pytest.raises(ValueError, match="The columns of X are b, a, but KMeans was fitted with a"):
+        model.predict([other[:30], other[30:]])
+    model.predict([frame[:30], frame[30:].to_numpy()])  # no names, nothing to compare
+    batches = pyarrow.Table.from_pandas(frame).to_batches(max_chunksize=20)
+    np.testing.assert_array_equal(model.predict(batches), model.labels_)

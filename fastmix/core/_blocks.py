@@ -21,7 +21,8 @@ class BlockSource(Source):
     Parameters
     ----------
     blocks : iterable of array-like of shape (n_i, n_features)
-        Of one dtype; a block may be empty.  It is gone through once here, to count the rows.
+        Of one dtype, and of the same columns where these have names; a block may be empty.  It is
+        gone through once here, to count the rows.
     """
 
     seekable = False
@@ -62,6 +63,7 @@ class BlockSource(Source):
         name = f"block {index} of X"
         if sparse.issparse(block) or isinstance(block, np.ma.MaskedArray):
             raise TypeError(f"{name} is a {type(block).__name__}; expected a dense array")
+        names = _names_of(block)
         block = np.asarray(block)
         check_kind(block.dtype, name)
         if block.ndim != 2:
@@ -72,6 +74,7 @@ class BlockSource(Source):
             self.n_features, self.block_dtype = block.shape[1], block.dtype
             known = element_type(block.dtype) is not None
             self.dtype = block.dtype if known else np.dtype(np.float64)
+            self.names = names
         if block.shape[1] != self.n_features:
             raise ValueError(
                 f"{name} has {block.shape[1]} features, but those before it have {self.n_features}"
@@ -79,6 +82,11 @@ class BlockSource(Source):
         if block.dtype != self.block_dtype:
             raise ValueError(
                 f"{name} has dtype {block.dtype}, but those before it have {self.block_dtype}"
+            )
+        if names is not None and self.names is not None and names != self.names:
+            raise ValueError(
+                f"{name} has the columns {', '.join(names):.200}, but those before it have "
+                f"{', '.join(self.names):.200}"
             )
         return block
 
@@ -88,6 +96,15 @@ class BlockSource(Source):
 
     def reader(self):
         return _BlockReader(self).read
+
+
+def _names_of(block):
+    """The names of the columns of a data frame or record batch, or None where not all are text."""
+    names = getattr(block, "column_names", None)
+    if names is None:
+        names = getattr(block, "columns", None)
+    names = [] if names is None else list(names)
+    return names if names and all(isinstance(name, str) for name in names) else None
 
 
 class _BlockReader:

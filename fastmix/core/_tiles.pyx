@@ -28,6 +28,10 @@ cdef Py_ssize_t BLOCK_BYTES = 131072
 cdef Py_ssize_t MAX_BLOCK_ROWS = 2048
 cdef Py_ssize_t BLOCK_MULTIPLE = 64
 
+# With more columns the lanes of their extremes are not copied, which takes more than X; with few,
+# NumPy's reductions take longer than a whole fit may.
+cdef Py_ssize_t MANY_COLUMNS = 1024
+
 # Rows packed at a time, where a panel of at most so many bytes stays in the first caches and may be
 # read again for each step: then the memory's latency hides behind the computing of the step before
 # (2M x 16, K=64, 2 threads, Zen 3: 39 instead of 49 ms an iteration in one pair of runs, on a
@@ -341,6 +345,9 @@ cdef class TileRows:
         for block in prange(n_blocks, nogil=True, num_threads=n_threads, schedule="dynamic"):
             infinite += self._extremes(start, stop, block, memory, low, high)
         leave()
+        if self.d > MANY_COLUMNS:
+            ends = np.stack([bounds[0].min(axis=(0, 2)), bounds[1].max(axis=(0, 2))])
+            return ends.astype(np.float64), infinite == 0
         ends = np.empty((2, self.d))
         cdef double[:, ::1] end = ends
         cdef double[:, :, :, ::1] lanes = bounds.astype(np.float64, copy=False)
