@@ -63,12 +63,14 @@ class MiniBatchKMeans(KMeans):
         As of :class:`KMeans`; "mean" is scikit-learn's.
     callbacks : callable or list of callables, default=None
         Called after every batch with a state (``iteration``, ``max_iter``, ``objective`` of the
-        batch, ``seconds``, ``centers``, ``counts``); a true value ends the fit.
+        batch, ``seconds``, ``rows``, ``centers``, ``counts``); a true value ends the fit.
 
     Attributes
     ----------
-    cluster_centers_, counts_, n_features_in_, feature_names_in_
+    cluster_centers_, n_features_in_, feature_names_in_
         As of :class:`KMeans`.
+    counts_ : ndarray of shape (n_clusters,), float64
+        Rows behind each centre that were drawn in fit, by weight; of partial_fit, their weight.
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of every row, with compute_labels.
     inertia_ : float

@@ -44,7 +44,7 @@ def save_model(model, path):
 
     Parameters
     ----------
-    model : KMeans or GaussianMixture
+    model : KMeans, MiniBatchKMeans or GaussianMixture
         A fitted estimator.
     path : str or path-like
         The file to write, exactly as named.
@@ -97,7 +97,7 @@ def load_model(path):
 
     Returns
     -------
-    model : KMeans or GaussianMixture
+    model : KMeans, MiniBatchKMeans or GaussianMixture
         The fitted estimator, without labels, ``fit_report_`` and the trace of K-means.  Of its
         parameters it has those that ``partial_fit`` depends on, which goes on to the bits of the
         model saved; a ``learning_rate`` that is a function of the user's must be set anew.

@@ -126,6 +126,13 @@ def test_what_is_no_covariance_is_refused(function, covariance):
         function([1.0], [[0.0, 0.0]], [covariance], 1)
 
 
+@pytest.mark.parametrize("far", [1e100, 1e153, 1e160, 3e154, 1e300])
+@pytest.mark.parametrize("value", [0.0, 1.0, -1e50])
+def test_conditional_of_means_far_apart_is_of_the_wider_component(far, value):
+    mixture = [0.5, 0.5], [[far, 0.0], [-far, 0.0]], [[1.0, 1.0], [2.0, 1.0]]
+    np.testing.assert_array_equal(conditional(*mixture, 0, value, "diag")[0], [0.0, 1.0])
+
+
 @pytest.mark.parametrize("value", [1e100, 1e153, 1e155, 1e200, 1e307])
 def test_conditional_of_a_far_value_is_of_the_wider_component(value):
     mixture = [0.5, 0.5], [[0.0, 0.0], [1.0, 1.0]], [[1.0, 1.0], [2.0, 2.0]]

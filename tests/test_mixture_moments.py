@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The statistics of a mixture as an object of their own: they add up, and the M-step reads them."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -242,8 +244,13 @@ def test_moments_that_cannot_be_are_refused_and_nothing_changes():
     for factor in "a", [1.0, 2.0], None:
         with pytest.raises(TypeError, match="factor must be a finite number"):
             moments.scale(factor)
+    for factor in -1, np.inf, np.nan, 10**400:
+        with pytest.raises(ValueError, match="factor must be a finite number"):
+            moments.scale(factor)
     with pytest.raises(ValueError, match="leave float64"):
         moments.scale(1e308)
     with pytest.raises(ValueError, match="leave float64"):
         moments.accumulate([[1e155]])
     assert (moments.total, moments.second) == before
+    assert type(moments.scale(Fraction(1, 2)).total) is float
+    assert moments.scale(np.float32(2)).total == before[0]

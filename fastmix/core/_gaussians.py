@@ -20,8 +20,6 @@ from fastmix.core._parameters import (
 
 __all__ = ["canonical_order", "conditional", "marginal"]
 
-FAR = 2.0**500
-
 
 def _as_mixture(weights, means, covariances, covariance_type):
     if covariance_type not in COVARIANCE_TYPES:
@@ -170,11 +168,9 @@ def conditional(weights, means, covariances, columns, values, covariance_type="f
     new_means = means[:, left] + ordered_sum(gain * whitened[:, np.newaxis, :], axis=2)
     explained = ordered_sum(gain[:, :, np.newaxis, :] * gain[:, np.newaxis, :, :], axis=3)
     new_covariances = full[:, left[:, None], left] - explained
-    # About the values, so that no digit of a distance is lost; but for distances whose squares
-    # overflow, which are compared in units of the row.
-    about = values if np.abs(difference).max() < FAR else np.zeros(len(known))
-    parameters = Parameters("full", weights, means[:, known] - about, part)
-    rows = MixtureRows((values - about)[np.newaxis], np.dtype(np.float64))
+    # About the values, so that no digit of a distance is lost.
+    parameters = Parameters("full", weights, -difference, part)
+    rows = MixtureRows(np.zeros((1, len(known))), np.dtype(np.float64))
     responsibilities = np.empty((1, k))
     rows.expect(0, 1, factors_of(parameters, P, log_det), 1, responsibilities=responsibilities)
     return responsibilities[0], new_means, new_covariances

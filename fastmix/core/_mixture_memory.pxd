@@ -123,7 +123,7 @@ cdef class MixtureMemory(TileRows):
     cdef double _share(self, const Memory *m, Py_ssize_t at) noexcept nogil
     cdef void _write_log_prob(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil
     cdef void _write(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil
-    cdef int _sized(self, Py_ssize_t row, Memory *m) noexcept nogil
+    cdef int _sized(self, Py_ssize_t row, const Pass *p, Memory *m) noexcept nogil
     cdef void _write_joint(self, const fm_block *b, const Pass *p, Memory *m) noexcept nogil
     cdef void _place(self, Py_ssize_t row, Py_ssize_t i, const Pass *p,
                      Memory *m) noexcept nogil

@@ -242,7 +242,7 @@ cdef class MixtureMemory(TileRows):
                 if p.log_factors[j] == -INFINITY:
                     value = -INFINITY
                 elif not value >= -DBL_MAX:  # NaN too, as in _place_far
-                    exponent = self._sized(b.start + i, m)
+                    exponent = self._sized(b.start + i, p, m)
                     square = self._distance(m.y, p, j, exponent)
                     value = p.log_factors[j] - ldexp(square, 2 * exponent) / 2
                 p.log_joint[(b.start + i) * p.k + j] = value
@@ -264,7 +264,7 @@ cdef class MixtureMemory(TileRows):
     cdef void _place(self, Py_ssize_t row, Py_ssize_t i, const Pass *p, Memory *m) noexcept nogil:
         cdef Py_ssize_t stride = self.share_stride, j, best = -1
         cdef double least = INFINITY, square
-        cdef int exponent = self._sized(row, m)
+        cdef int exponent = self._sized(row, p, m)
         for j in range(p.k):
             if p.log_factors[j] == -INFINITY:
                 continue
@@ -280,8 +280,9 @@ cdef class MixtureMemory(TileRows):
             else:
                 (<double *>m.shares)[j * stride + i] = j == best
 
-    cdef int _sized(self, Py_ssize_t row, Memory *m) noexcept nogil:
-        """A row over 2^exponent, the size of its largest entry, into y; returns the exponent."""
+    cdef int _sized(self, Py_ssize_t row, const Pass *p, Memory *m) noexcept nogil:
+        """A row over 2^exponent, the size of its and the means' largest entry, into y; returns the
+        exponent."""
         cdef fm_block b
         cdef Py_ssize_t t
         cdef double most = 0
@@ -291,6 +292,8 @@ cdef class MixtureMemory(TileRows):
         for t in range(self.d):
             m.y[t] = max(-DBL_MAX, min(DBL_MAX, m.y[t]))
             most = max(most, fabs(m.y[t]))
+        for t in range(p.k * self.d):
+            most = max(most, fabs(p.means[t]))
         frexp(most, &exponent)
         for t in range(self.d):
             m.y[t] = ldexp(m.y[t], -exponent)

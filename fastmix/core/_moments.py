@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Sufficient statistics of a Gaussian mixture: they add up, and the M-step reads them."""
 
+import math
 import numbers
 
 import numpy as np
@@ -183,7 +184,7 @@ class Moments:
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             For bad input, or without ``factors``; nothing is added then.
         """
         if self.factors is None:
@@ -272,10 +273,14 @@ class Moments:
         """
         if not isinstance(factor, numbers.Real):
             raise TypeError(f"factor must be a finite number >= 0, got {factor!r:.100}")
-        if not 0 <= factor < np.inf:
-            raise ValueError(f"factor must be a finite number >= 0, got {factor!r}")
+        try:
+            value = float(factor)
+        except OverflowError:  # of an integer
+            value = math.inf
+        if not 0 <= value < math.inf:
+            raise ValueError(f"factor must be a finite number >= 0, got {factor!r:.100}")
         with np.errstate(over="ignore"):
-            self._become([values * factor for values in self._sums()])
+            self._become([values * value for values in self._sums()])
         return self
 
     def parameters(self, previous=None):

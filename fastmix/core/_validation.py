@@ -155,8 +155,11 @@ def as_out(out, shape, X, dtypes="fd", contiguous=False):
     if contiguous and not (out.flags.c_contiguous and out.flags.aligned):
         raise ValueError(f"{expected}, got one that is not contiguous")
     rows = getattr(X, "original", X)
-    if isinstance(rows, np.ndarray) and np.shares_memory(rows, out):
-        raise ValueError("out shares memory with X, whose rows are read as results are written")
+    if sparse.issparse(rows):
+        rows = rows.data, rows.indices, rows.indptr
+    for part in rows if isinstance(rows, list | tuple) else [rows]:
+        if isinstance(part, np.ndarray) and np.shares_memory(part, out):
+            raise ValueError("out shares memory with X, whose rows are read as results are written")
     return out
 
 
