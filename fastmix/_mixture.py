@@ -359,9 +359,8 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
             warm = self._warm(k, X.shape[1])
             origin = origin_of(warm)
             if self.checkpoint is not None:
-                if (
-                    self.resume
-                ):  # what an earlier call left, and its checkpoint, began from the same
+                # What an earlier call left, and its checkpoint, began from the same.
+                if self.resume and self.warm_start:
                     origin = self.__dict__.get("_began_from", origin)
                 self._began_from = origin
             result = core.fit(

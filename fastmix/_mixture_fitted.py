@@ -139,7 +139,7 @@ class FittedMixture(RowsValidation, SavedModel):
         """What every free parameter costs in likelihood, summed: p ln N, of a weight in units of a
         power of two."""
         exponent = math.frexp(unit)[1] - 1  # no logarithm of a subnormal number
-        return self._n_parameters() * (float(log([weight])[0]) + exponent * math.log(2))
+        return self._n_parameters() * (float(log([weight])[0]) + exponent * use.LN2)
 
     # ------------------------------------------------------------------ use
 
