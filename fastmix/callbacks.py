@@ -3,6 +3,7 @@
 value ends the fit."""
 
 import math
+import numbers
 import os
 import shutil
 import sys
@@ -28,9 +29,16 @@ class TimeLimit:
     seconds : float
         Wall time since fit was called.  A fit that was ended so is exempt from the promise of equal
         bits; ``fit_report_["stopped"]`` says "callback", and its checkpoint goes on.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For what is no positive number.
     """
 
     def __init__(self, seconds):
+        if isinstance(seconds, bool) or not isinstance(seconds, numbers.Real):
+            raise TypeError(f"seconds must be a positive number, got {seconds!r}")
         if not seconds > 0:
             raise ValueError(f"seconds must be a positive number, got {seconds!r}")
         self.seconds = seconds

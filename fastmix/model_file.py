@@ -54,7 +54,10 @@ def save_model(model, path):
     TypeError
         `model` is not of a class that model files can hold.
     ValueError
-        An array of the model has a value that is not finite.
+        An array of the model has a value that is not finite, or the names of its columns take more
+        than 64 MiB.
+    NotFittedError
+        The model is not fitted.
     OSError
         The file cannot be written; `path` is as it was.
 

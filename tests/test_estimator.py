@@ -150,9 +150,10 @@ def test_time_limit_stops_when_its_time_is_up(X, seconds, stopped):
     assert model.fit_report_["stopped"] == stopped
 
 
-@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), "1", True, None])
 def test_time_limit_that_is_not_positive_raises(seconds):
-    with pytest.raises(ValueError, match="seconds"):
+    error = ValueError if isinstance(seconds, int | float) and seconds is not True else TypeError
+    with pytest.raises(error, match="seconds must be a positive number"):
         TimeLimit(seconds)
 
 

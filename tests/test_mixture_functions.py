@@ -86,6 +86,11 @@ def test_canonical_order_does_not_depend_on_the_order_given(rng):
         assert_array_equal(weights[shuffle][order], weights[canonical_order(means, weights)])
 
 
+def test_canonical_order_of_no_columns_is_refused():
+    with pytest.raises(ValueError, match="means must have the shape"):
+        canonical_order(np.empty((3, 0)))
+
+
 def test_canonical_order_of_equal_means_is_by_weight():
     assert_array_equal(canonical_order([[1.0], [1.0], [0.0]], [0.2, 0.5, 0.3]), [2, 1, 0])
 

@@ -191,6 +191,11 @@ def canonical_order(means, weights=None):
     order : ndarray of shape (n_components,), intp
         Components by ascending mean, the first column first; ``means[order]`` is sorted.
 
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit, or values that are not finite.
+
     Notes
     -----
     The K! permutations of a mixture's components have one likelihood (PRML 9.2.1, identifiability);
@@ -203,7 +208,7 @@ def canonical_order(means, weights=None):
     array([2, 1, 0])
     """
     means = np.asarray(means, dtype=np.float64)
-    if means.ndim != 2:
+    if means.ndim != 2 or 0 in means.shape:
         raise ValueError(f"means must have the shape (n_components, n_features): {means.shape}")
     keys = [*means.T[::-1]]
     if weights is not None:

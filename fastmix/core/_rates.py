@@ -34,9 +34,14 @@ class PowerLaw:
 
     Parameters
     ----------
-    exponent : float
+    exponent : float, default=0.6
         In (0.5, 1], for which sequential estimates converge (Robbins and Monro 1951); 1 is the
         mean of the rows.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an exponent that is no such number.
     """
 
     def __init__(self, exponent=0.6):
@@ -64,6 +69,11 @@ class HalfLife:
     ----------
     rows : float
         A positive number, in units of weight.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For what is no such number.
     """
 
     def __init__(self, rows):
