@@ -93,6 +93,7 @@ cdef struct Pass:
     double greatest
     const double *P
     const double *means
+    double farthest  # the means' largest entry
     const double *log_factors
     const double *weights
     int bounded

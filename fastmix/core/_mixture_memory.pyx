@@ -138,6 +138,7 @@ cdef class MixtureMemory(TileRows):
         cdef char *packed = centers + centers_bytes
         p.panel, p.centers, p.constants = panel, centers, packed
         p.P, p.means, p.log_factors = P, &means[0, 0], constants
+        p.farthest = np.abs(factors.means).max()
         p.greatest = self.mixture.pack_constants(constants, k, packed)
         if p.kind == FULL:
             for j in range(k):
@@ -285,15 +286,13 @@ cdef class MixtureMemory(TileRows):
         exponent."""
         cdef fm_block b
         cdef Py_ssize_t t
-        cdef double most = 0
+        cdef double most = p.farthest
         cdef int exponent = 0
         b.rows, b.start, b.count = NULL, row, 1
         self.isa.moments.frame_rows(&self.x, &b, self.grid.offset, self.scale, m.y)
         for t in range(self.d):
             m.y[t] = max(-DBL_MAX, min(DBL_MAX, m.y[t]))
             most = max(most, fabs(m.y[t]))
-        for t in range(p.k * self.d):
-            most = max(most, fabs(p.means[t]))
         frexp(most, &exponent)
         for t in range(self.d):
             m.y[t] = ldexp(m.y[t], -exponent)
