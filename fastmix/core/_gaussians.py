@@ -10,9 +10,9 @@ import numpy as np
 from fastmix.core._mixture import MixtureRows
 from fastmix.core._mixture_given import as_means, as_parameter, check_matrices
 from fastmix.core._parameters import (
-    COVARIANCE_TYPES,
     Parameters,
     as_matrices,
+    check_covariance_type,
     factors_of,
     ordered_sum,
     whiten,
@@ -22,10 +22,7 @@ __all__ = ["canonical_order", "conditional", "marginal"]
 
 
 def _as_mixture(weights, means, covariances, covariance_type):
-    if covariance_type not in COVARIANCE_TYPES:
-        raise ValueError(
-            f"covariance_type must be one of {COVARIANCE_TYPES}, got {covariance_type!r}"
-        )
+    check_covariance_type(covariance_type)
     means = as_means(means)
     k, d = means.shape
     weights = as_parameter(weights, (k,), "weights")

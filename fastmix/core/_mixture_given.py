@@ -7,8 +7,8 @@ from fastmix.core._frame import frame_of
 from fastmix.core._mixture_fit import MixtureModel
 from fastmix.core._mixture_scan import column_pivot
 from fastmix.core._parameters import (
-    COVARIANCE_TYPES,
     Parameters,
+    check_covariance_type,
     cholesky,
     component_variances,
     covariance_shape,
@@ -96,8 +96,7 @@ def check_given(estimator, k, d):
 
 def model_of(kind, weights, means, covariances):
     """A model from parameters in the user's coordinates, and the dtype of its attributes."""
-    if kind not in COVARIANCE_TYPES:
-        raise ValueError(f"covariance_type must be one of {COVARIANCE_TYPES}, got {kind!r}")
+    check_covariance_type(kind)
     means = as_means(means)
     k, d = means.shape
     weights = _check_weights(weights, k).astype(np.float64)

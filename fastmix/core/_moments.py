@@ -10,8 +10,8 @@ from fastmix.core._finite import finite_calls, is_checked_later
 from fastmix.core._frame import Frame, extremes, place
 from fastmix.core._mixture import MixtureRows
 from fastmix.core._parameters import (
-    COVARIANCE_TYPES,
     Parameters,
+    check_covariance_type,
     covariance_shape,
     ordered_sum,
 )
@@ -84,10 +84,7 @@ class Moments:
 
     def __init__(self, covariance_type, n_components, n_features, frame=None, factors=None):
         k, d = as_count(n_components, "n_components"), as_count(n_features, "n_features")
-        if covariance_type not in COVARIANCE_TYPES:
-            raise ValueError(
-                f"covariance_type must be one of {COVARIANCE_TYPES}, got {covariance_type!r}"
-            )
+        check_covariance_type(covariance_type)
         if frame is None:
             frame = Frame.identity(d, np.float64)
         self.covariance_type, self.frame, self.factors = covariance_type, frame, factors

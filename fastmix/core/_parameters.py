@@ -12,6 +12,7 @@ __all__ = [
     "Factors",
     "Parameters",
     "as_matrices",
+    "check_covariance_type",
     "cholesky",
     "component_variances",
     "conditional_variances",
@@ -61,6 +62,12 @@ def ordered_sum(values, axis=0):
     if values.shape[axis] == 0:
         return np.zeros(np.delete(values.shape, axis))
     return np.take(np.cumsum(values, axis=axis), -1, axis=axis)
+
+
+def check_covariance_type(kind):
+    """ValueError for what is no covariance type."""
+    if kind not in COVARIANCE_TYPES:
+        raise ValueError(f"covariance_type must be one of {COVARIANCE_TYPES}, got {kind!r}")
 
 
 def covariance_shape(covariance_type, k, d):
