@@ -305,6 +305,7 @@ class MiniBatchKMeans(KMeans):
                 "fit_report_": report,
             }
 
+        self.__dict__.pop("labels_", None)  # of other centres
         try:
             _minibatch.run(
                 batches, progress, began=began, weights=weights, batch_size=batch_size,
@@ -319,14 +320,10 @@ class MiniBatchKMeans(KMeans):
                     rows, means.centers, labels, weights, frame.largest, n_threads
                 )
                 new |= {"labels_": labels, "inertia_": float(frame.squared(inertia) * factor)}
-            else:
-                self.__dict__.pop("labels_", None)  # of other centres
         except KeyboardInterrupt:
             if progress["steps"]:
                 progress["stopped"] = "interrupt"
-                best = attributes()
-                self.__dict__.pop("labels_", None)  # of other centres
-                self.__dict__.update(best)
+                self.__dict__.update(attributes())
                 back.commit()
             raise
         new["fit_report_"]["seconds"]["total"] = time.perf_counter() - began

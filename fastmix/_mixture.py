@@ -357,8 +357,9 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
             self._warn_few_rows(X, weights)
             back.draws(self.random_state)
             warm = self._warm(k, X.shape[1])
-            origin = origin_of(warm)
+            origin = None
             if self.checkpoint is not None:
+                origin = origin_of(warm)
                 # What an earlier call left, and its checkpoint, began from the same.
                 if self.resume and self.warm_start:
                     origin = self.__dict__.get("_began_from", origin)

@@ -28,8 +28,8 @@ cdef Py_ssize_t BLOCK_BYTES = 131072
 cdef Py_ssize_t MAX_BLOCK_ROWS = 2048
 cdef Py_ssize_t BLOCK_MULTIPLE = 64
 
-# With more columns the lanes of their extremes are not copied, which takes more than X; with few,
-# NumPy's reductions take longer than a whole fit may.
+# With more columns the lanes of their extremes are not copied, which takes more than X.  With four,
+# NumPy's reductions take 13 us, and all else of the extremes of 150 rows 7 (Emerald Rapids).
 cdef Py_ssize_t MANY_COLUMNS = 1024
 
 # Rows packed at a time, where a panel of at most so many bytes stays in the first caches and may be
