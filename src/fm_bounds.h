@@ -63,25 +63,38 @@ typedef struct {
     const int32_t *column_of;       /* (k) where in the panels a centre is */
 } fm_prefix;
 
-/* Rows and groups of centres as codes of 8 bits, for bounds (kernels/row_codes.inc.h). */
+/* Rows and groups of centres as codes of 8 bits, of which a centre may have two, for bounds
+ * (kernels/row_codes.inc.h). */
 typedef struct {
-    float unit, square, rest; /* of a code, of the row in codes, and how far it is off */
+    float unit, constant, rest; /* of a code, s^2 |q|^2 + 2 s q . r, and how far the row is off */
+    int32_t reference;
 } fm_coded_row;
+#define FM_MOST_REFERENCES 32
+#define FM_REFERENCE_WIDTH(d) (((d) + 15) / 16 * 16)
+/* Of a column of a panel that is no centre's. */
+#define FM_FAR_APART 0x1p120f
 typedef struct {
-    uint8_t *codes;     /* (n, 8 pairs) codes + 128 */
-    fm_coded_row *rows; /* (n) */
-    ptrdiff_t pairs;    /* (d + 7) / 8: of four columns each */
-    int32_t *panels;    /* [panel][pair][8 centres][2] four codes each */
-    int32_t *starts;    /* [panel][8] what a product of codes starts from */
-    float *halves;      /* [panel][8] half of a centre's square, in codes */
+    uint8_t *codes;              /* (n, 8 pairs) codes + 128 */
+    fm_coded_row *rows;          /* (n) */
+    ptrdiff_t pairs;             /* (d + 7) / 8: of four columns each */
+    const void *references;      /* (n_references, width) reals, zeros from d on */
+    const int32_t *reference_of; /* (k) the one of rows of a label */
+    ptrdiff_t n_references, width;
+    const double *points;           /* [8 columns][n_references][8] the same */
+    const float *reference_squares; /* (n_references) */
+    ptrdiff_t parts;                /* codes of a number of a centre: 1, or 2 */
+    int32_t *panels;                /* [panel][pair][part][8 centres][2] four codes each */
+    int32_t *starts;                /* [panel][part][8][2] what products of codes start from */
+    float *apart;                   /* [panel][n_references][8] |r - u z|^2 */
     float *group_unit, *group_square, *group_rest;
     const int32_t *column_of; /* (k) where in the panels a centre is */
 } fm_row_codes;
 
 typedef struct {
-    /* Codes of count framed rows from `start` on, and of a group's centres c (size, d). */
-    void (*code_rows)(const void *framed, ptrdiff_t count, ptrdiff_t d, const fm_row_codes *p,
-                      ptrdiff_t start);
+    /* Codes of count framed rows from `start` on, all of which have labels, and of a group's centres
+     * c (size, d). */
+    void (*code_rows)(const void *framed, ptrdiff_t count, ptrdiff_t d, const int32_t *labels,
+                      const fm_row_codes *p, ptrdiff_t start);
     void (*code_group)(const double *c, ptrdiff_t size, ptrdiff_t d, const fm_row_codes *p,
                        ptrdiff_t group, ptrdiff_t panel);
     /* What they prove: as prefix_scan, of rows listed for a group; and of open rows first .. first +

@@ -243,20 +243,34 @@ static void check_bounds(const problem *p, const fm_bounds *b, const void *rows,
         }
 }
 
-/* Bounds that codes of rows and centres prove, where the table has their kernels. */
-static void code(const problem *p, fm_bounds *b, ptrdiff_t groups, const double *c)
+/* Bounds that codes of rows and centres prove, where the table has their kernels: of rows less one of
+ * two of them, or of rows as they are. */
+static void code(const problem *p, fm_bounds *b, ptrdiff_t groups, const double *c, int referred)
 {
     const fm_code_kernels *kernels = p->x.type == FM_F64 ? p->isa->codes_f64 : p->isa->codes_f32;
     const ptrdiff_t n = p->n, d = p->d, k = p->k, size = p->tile->itemsize, pairs = (d + 7) / 8;
     void *rows = take(n * d, size), *squares = take(n, size), *scratch = take(d, size);
     int32_t *position = TAKE(n, int32_t), *listed = TAKE(n, int32_t), *columns = TAKE(k, int32_t);
     float *near = TAKE(n, float);
+    const ptrdiff_t n_references = referred ? 2 : 1, parts = n_references;
+    const ptrdiff_t width = FM_REFERENCE_WIDTH(d);
+    char *references = take(n_references * width, size);
+    double *points = TAKE(n_references * width, double);
+    float *reference_squares = TAKE(n_references, float), *apart = TAKE(groups * 16, float);
+    int32_t *reference_of = TAKE(k, int32_t);
     const fm_row_codes codes = {.codes = TAKE(n * 8 * pairs, uint8_t),
                                 .rows = TAKE(n, fm_coded_row),
                                 .pairs = pairs,
-                                .panels = TAKE(groups * pairs * 16, int32_t),
-                                .starts = TAKE(groups * 8, int32_t),
-                                .halves = TAKE(groups * 8, float),
+                                .references = references,
+                                .reference_of = reference_of,
+                                .n_references = n_references,
+                                .width = width,
+                                .points = points,
+                                .reference_squares = reference_squares,
+                                .parts = parts,
+                                .panels = TAKE(groups * pairs * parts * 16, int32_t),
+                                .starts = TAKE(groups * parts * 16, int32_t),
+                                .apart = apart,
                                 .group_unit = TAKE(groups, float),
                                 .group_square = TAKE(groups, float),
                                 .group_rest = TAKE(groups, float),
@@ -264,13 +278,24 @@ static void code(const problem *p, fm_bounds *b, ptrdiff_t groups, const double 
     for (ptrdiff_t i = 0; i < n; i++)
         position[i] = (int32_t)i;
     for (ptrdiff_t j = 0; j < k; j++)
-        columns[j] = (int32_t)j;
-    for (ptrdiff_t j = 0; j < groups * 8; j++)
-        codes.halves[j] = FLT_MAX;
+        columns[j] = (int32_t)j, reference_of[j] = (int32_t)(j % n_references);
+    for (ptrdiff_t j = 0; j < groups * 8 * n_references; j++)
+        apart[j] = FM_FAR_APART;
     const fm_block block = {NULL, 0, n};
     p->tile->gather(&p->x, &block, p->offset, p->grid.scale, NULL, rows, squares, scratch);
-    check_bounds(p, b, rows, c, b->upper, "shortlists");
-    kernels->code_rows(rows, n, d, &codes, 0);
+    for (ptrdiff_t f = 0; referred && f < n_references; f++) {
+        double square = 0;
+        memcpy(references + f * width * size, (char *)rows + f * (n - 1) * d * size,
+               (size_t)(d * size));
+        for (ptrdiff_t t = 0; t < d; t++) {
+            const double value = get_real(p, references, f * width + t);
+            points[(t / 8 * n_references + f) * 8 + t % 8] = value;
+            square += value * value;
+        }
+        reference_squares[f] = (float)square;
+    }
+    check_bounds(p, b, rows, c, b->upper, referred ? "codes from above" : "shortlists");
+    kernels->code_rows(rows, n, d, b->labels, &codes, 0);
     memset(b->codes, 0, (size_t)(n * b->stride) * sizeof *b->codes);
     for (ptrdiff_t i = 0; i < n; i++)
         near[i] = (float)distance(p, rows, c, i, b->labels[i]);
@@ -365,7 +390,8 @@ static void list(const problem *p, const double *c, const int32_t *labels)
             exit(1);
         }
     }
-    code(p, &b, groups, c);
+    for (int referred = 0; referred < 2; referred++)
+        code(p, &b, groups, c, referred);
 }
 
 /* labels = now, and sums += the rows whose label changed, under the new one, -= under the old one;

@@ -18,6 +18,7 @@ cdef class BoundState:
     cdef Coarse coarse
     cdef Py_ssize_t k
     cdef fm_bounds b, old
+    cdef double epsilon  # of the compute dtype: half a unit in the last place of 1
     cdef bint started, loose
     cdef bint renewing  # whether the next E-step does, from old
     cdef readonly list groups

@@ -89,7 +89,8 @@ cdef class BoundState:
         self.b.group_moved = <int16_t *>address(self.group_moved)
         if coarse is not None:
             coarse.arrange(self.groups, self.first, columns)
-        self.b.unit = 2 * (rows.d + 8) * (2.0**-24 if size == 4 else 2.0**-53)
+        self.epsilon = 2.0**-24 if size == 4 else 2.0**-53
+        self.b.unit = 2 * (rows.d + 8) * self.epsilon
 
     def places(self, Py_ssize_t multiple):
         """Labels by place in the groups, each of which begins at a multiple of 8, and -1 where
@@ -123,7 +124,8 @@ cdef class BoundState:
         self.loose, self.started = self.started, True
         self.b.reach = reach
         self.b.c_square = c_square * more
-        self.b.proof = 2 * self.b.unit * (x_square + self.b.c_square) * more + 1e-36
+        cdef double length = sqrt(x_square * self.b.c_square) + self.b.c_square / 2
+        self.b.proof = 4 * (self.rows.d + 4) * self.epsilon * length * more + 1e-36
         self.b.root = sqrt(self.b.proof) * more
         self.renewing = most > HALF_CODES
         if self.renewing:

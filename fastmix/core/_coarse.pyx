@@ -3,6 +3,8 @@
 
 import numpy as np
 
+from libc.stdint cimport int32_t
+
 from fastmix.core._kernels cimport address
 
 from fastmix.core._kernels import aligned_empty
@@ -25,8 +27,8 @@ cdef class Coarse:
         for g in range(len(groups)):
             self.column_of[groups[g]] = np.arange(first[g], first[g] + len(groups[g]))
 
-    def add(self, Py_ssize_t start, Py_ssize_t stop, int n_threads):
-        """Rows start .. stop, before bounds ask for them the first time."""
+    def add(self, Py_ssize_t start, Py_ssize_t stop, const int32_t[::1] labels, int n_threads):
+        """Rows start .. stop, which have labels, before bounds ask for them the first time."""
 
     def move(self, Py_ssize_t g, const double[:, ::1] centers):
         """The centres (size, d) of a group in the next E-step."""

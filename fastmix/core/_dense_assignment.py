@@ -121,8 +121,8 @@ class DenseAssignment(Assignment):
             # Before the first E-step a guess that is too large only makes the codes coarse.
             spread = spread or math.sqrt(self.x_square) / 4
             self.everywhere, self.extend = self.extend or self.forced, False
-            if self.coarse is None and self.coded:
-                self.coarse = RowCodes(self.rows)
+            if self.coded and not self.complete:
+                self.coarse = RowCodes(self.rows, centers, spread)
             elif self.coarse is None and self.everywhere and self.axes:
                 self.coarse = self.leading.prefix(self.axes, n_threads)
             self.bounds = GroupBounds(self.rows, centers, self.groups, spread, self.coarse)
@@ -155,17 +155,18 @@ class DenseAssignment(Assignment):
     def _assign(self, start, stop, centers, labels, threads, parts):
         n_changed = 0
         for first, last, bounded in self._stretches(start, stop):
+            known = bounded and self.steps > 1 and not self.filling
+            if not known:
+                leaving = {"bounds": self.bounds} if bounded and self.filling else {}
+                n_changed += self._scan(first, last, centers, labels, threads, parts, **leaving)
             if bounded and self.adding:
-                self.coarse.add(first, last, threads)
-            if bounded and self.steps > 1 and not self.filling:
+                self.coarse.add(first, last, labels, threads)
+            if known:
                 few = (last - first) * self._dense_cost() < PROBE_NANOSECONDS / 20
                 n_changed += self.bounds.assign(
                     first, last, labels, 1 if few else threads, parts, self.weights
                 )
-                continue
-            leaving = {"bounds": self.bounds} if bounded and self.filling else {}
-            n_changed += self._scan(first, last, centers, labels, threads, parts, **leaving)
-            if bounded and not self.filling:  # the first bounds, of rows that just got a label
+            elif bounded and not self.filling:  # the first bounds, of rows that just got a label
                 self.bounds.assign(first, last, labels, 1, None, self.weights)
         return n_changed
 

@@ -339,15 +339,25 @@ cdef extern from "fm_kernels.h" nogil:
         const Py_ssize_t *first
 
     ctypedef struct fm_coded_row:
-        float unit, square, rest
+        float unit, constant, rest
+        int32_t reference
+
+    const Py_ssize_t FM_MOST_REFERENCES
+    Py_ssize_t FM_REFERENCE_WIDTH(Py_ssize_t d)
+    const float FM_FAR_APART
 
     ctypedef struct fm_row_codes:
         uint8_t *codes
         fm_coded_row *rows
         Py_ssize_t pairs
+        const void *references
+        const int32_t *reference_of
+        Py_ssize_t n_references, width, parts
+        const double *points
+        const float *reference_squares
         int32_t *panels
         int32_t *starts
-        float *halves
+        float *apart
         float *group_unit
         float *group_square
         float *group_rest
@@ -366,7 +376,8 @@ cdef extern from "fm_kernels.h" nogil:
 
     ctypedef struct fm_code_kernels:
         void (*code_rows)(const void *framed, Py_ssize_t count, Py_ssize_t d,
-                          const fm_row_codes *p, Py_ssize_t start) noexcept nogil
+                          const int32_t *labels, const fm_row_codes *p,
+                          Py_ssize_t start) noexcept nogil
         void (*code_group)(const double *c, Py_ssize_t size, Py_ssize_t d, const fm_row_codes *p,
                            Py_ssize_t group, Py_ssize_t panel) noexcept nogil
         Py_ssize_t (*codes_scan)(const fm_bounds *b, const fm_row_codes *p, Py_ssize_t group,

@@ -13,7 +13,7 @@
  * the codes get one that no group reaches. */
 FM_INLINE int16_t code_needed(const fm_bounds *b, float high, float inverse)
 {
-    const float quotient = b->proof / high, margin = quotient < b->root ? quotient : b->root;
+    const float quotient = b->proof / (2 * high), margin = quotient < b->root ? quotient : b->root;
     const float code = (high + margin) * (1 + FM_BOUND_ROUNDING) * inverse;
     return code < FM_CODE_HALF - 1 ? (int16_t)((int)code + 1) : FM_CODE_HALF;
 }

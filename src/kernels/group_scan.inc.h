@@ -33,15 +33,15 @@ FM_INLINE fm_int8 greatest_lanes(const fm_int8 a[8])
 #undef FM_MIX
 
 /* The greatest scores of eight rows in a panel, whose first column is `column` of its group, or those
- * so far; where skip is not NULL without column skip[r]. */
+ * so far; where skip is not NULL without column skip[r], whose score is -none then. */
 FM_INLINE fm_int8 greatest_scores(fm_int8 best, fm_int8 score[8], const int32_t *skip,
-                                  ptrdiff_t column)
+                                  ptrdiff_t column, int32_t none)
 {
     if (skip) {
         const fm_int8 lane = (fm_int8){0, 1, 2, 3, 4, 5, 6, 7} + (int32_t)column;
         for (int r = 0; r < 8; r++) {
             const fm_int8 hidden = lane == skip[r];
-            score[r] = (hidden & -FM_SCORE_NONE) | (~hidden & score[r]);
+            score[r] = (hidden & -none) | (~hidden & score[r]);
         }
     }
     return greater_of(best, greatest_lanes(score));

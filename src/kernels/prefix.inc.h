@@ -85,7 +85,7 @@ static __attribute__((noinline)) void prefix_scores(const int16_t *const row[8],
                 acc[r] = fm_add_products(acc[r], centers, both);
             }
         }
-        best = greatest_scores(best, acc, skip, 8 * p);
+        best = greatest_scores(best, acc, skip, 8 * p, FM_SCORE_NONE);
     }
     *(fm_int8 *)greatest = best;
 }

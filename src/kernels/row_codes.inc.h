@@ -1,35 +1,43 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Bounds of distances from rows and centres in codes of 8 bits.
+/* Bounds of distances from rows in codes of 8 bits and centres in codes of 16.
  *
- * With q of a row and z of a centre whole numbers of at most 127, in a unit s of the row and u of
- * the centre's group, and with |x - s q| <= e and |c - u z| <= h for each centre of the group,
+ * With q of a row and z of a centre whole numbers, in a unit s of the row and u of the centre's group, with r the row's reference, one of a few points among the rows, and with
+ * |x - r - s q| <= e and |c - u z| <= h for each centre of the group,
  *
- *     |x - c|  >=  |s q - u z| - e - h,   |s q - u z|^2 = s^2 |q|^2 - 2 s u (q . z - u / (2 s) |z|^2).
+ *     |x - c|  >=  |r + s q - u z| - e - h,
+ *     |r + s q - u z|^2  =  (s^2 |q|^2 + 2 s q . r) + |r - u z|^2 - 2 s u q . z,
  *
- * and at most |s q - u z| + e + h.  q . z is exact.  The second term of the score is rounded down to
- * a whole number, and what rounding may do to the squares is taken off (and added, from above): a few
- * units in the last place of s^2 |q|^2 + u^2 |z|^2, which FM_BOUND_ROUNDING covers, and FLT_MIN for
- * what underflows.
- *
- * Four codes of a row are multiplied with four of a centre by one instruction, as in
- * shortlist.inc.h; two fours of eight centres fill a vector.
+ * and at most |r + s q - u z| + e + h.  The first term is the row's, the second one for each pair of
+ * a reference and a centre, and q . z is exact.  q is at most 127, and z as well where zero is the only
+ * reference.  Where rows are much nearer to theirs than to zero, q is finer, and with it z: 256 times a
+ * code of 8 bits and another one, at most 32639.  Four codes of a row are multiplied with four of a
+ * centre by one instruction, as in shortlist.inc.h; two fours of eight centres fill a vector.
  */
 typedef int64_t fm_long8 __attribute__((vector_size(64), aligned(8), may_alias));
 typedef double fm_double8 __attribute__((vector_size(64), aligned(8), may_alias));
 typedef float fm_float8 __attribute__((vector_size(32), aligned(4), may_alias));
 typedef int8_t fm_code8 __attribute__((vector_size(8), aligned(1), may_alias));
+typedef uint8_t fm_byte8 __attribute__((vector_size(8), aligned(1), may_alias));
 
-/* Units are between these divided by 127: so large that neither they, squared, nor gaps of 2^-17 of
+/* Units are between these divided by 127, or 32639: so large that neither they, squared, nor gaps of 2^-17 of
  * them, squared, underflow; and what is larger is not coded. */
 #define FM_CODE_LEAST 0x1p-50f
 #define FM_CODE_GREATEST 0x1p100
 /* Sums of squares beyond this may overflow. */
 #define FM_CODE_SQUARE 0x1p120f
+/* The bits of an infinite float. */
+#define FM_SQUARE_NONE 0x7f800000
 
 typedef int32_t FM_NAME(wholes) __attribute__((vector_size(4 * FM_LANES)));
 typedef uint8_t FM_NAME(row_bytes) __attribute__((vector_size(FM_LANES), aligned(1), may_alias));
 
-/* FM_LANES columns of a row: their codes, and what these add to the squares of codes and gaps. */
+/* What rounding may do to |r + s q - u z|^2, relative to the sum of |s q|^2, |r|^2 and |u z|^2: with six
+ * roundings of its terms, of which the greatest is 2 s u q . z in two parts, eighteen units in the last
+ * place. */
+#define FM_CODE_ROUNDING (2 * FM_BOUND_ROUNDING)
+
+/* FM_LANES columns of a row less its reference: their codes, and what these add to the squares of codes
+ * and gaps. */
 FM_INLINE void FM_NAME(code_columns)(vec value, vec inverse, vec unit, vec *gaps,
                                      FM_NAME(wholes) * squares, uint8_t *to)
 {
@@ -41,26 +49,52 @@ FM_INLINE void FM_NAME(code_columns)(vec value, vec inverse, vec unit, vec *gaps
     *(FM_NAME(row_bytes) *)to = __builtin_convertvector(whole + 128, FM_NAME(row_bytes));
 }
 
-/* Codes of rows start .. start + count of the fit from framed rows. */
+/* The last columns of a row that do not fill a vector, and zeros. */
+FM_INLINE vec FM_NAME(row_end)(const real *x, ptrdiff_t d)
+{
+    real some[FM_LANES] = {0};
+    const ptrdiff_t left = d % FM_LANES;
+    memcpy(some, x + (d - left), (size_t)left * sizeof(real));
+    return fm_load(some);
+}
+
+/* Eight numbers in float64. */
+FM_INLINE fm_double8 FM_NAME(eight_numbers)(const real *from)
+{
+#ifdef FM_DOUBLE
+    return *(const fm_double8 *)from;
+#else
+    return __builtin_convertvector(*(const fm_float8 *)from, fm_double8);
+#endif
+}
+
+/* Codes of rows start .. start + count of the fit from framed rows; labels: of all rows. */
 static void FM_NAME(code_rows)(const void *framed, ptrdiff_t count, ptrdiff_t d,
-                               const fm_row_codes *p, ptrdiff_t start)
+                               const int32_t *labels, const fm_row_codes *p, ptrdiff_t start)
 {
     const real *x = framed;
     const float columns = __builtin_sqrtf((float)d);
-    const ptrdiff_t whole = d / FM_LANES * FM_LANES, left = d - whole;
+    const ptrdiff_t whole = d / FM_LANES * FM_LANES;
+    const int referred = p->n_references > 1;
     for (ptrdiff_t i = start; i < start + count; i++, x += d) {
-        uint8_t *to = p->codes + i * 8 * p->pairs;
-        real last[FM_LANES] = {0}, lanes[FM_LANES], largest = FM_CODE_LEAST;
-        memcpy(last, x + whole, (size_t)left * sizeof(real));
-        vec most = fm_max(fm_load(last), -fm_load(last));
-        for (ptrdiff_t t = 0; t < whole; t += FM_LANES)
-            most = fm_max(most, fm_max(fm_load(x + t), -fm_load(x + t)));
+        uint8_t *const to = p->codes + i * 8 * p->pairs;
+        fm_coded_row *const row = p->rows + i;
+        *row = (fm_coded_row){1, 0, INFINITY, p->reference_of[labels[i]]};
+        const real *const point = (const real *)p->references + row->reference * p->width;
+        vec end = FM_NAME(row_end)(x, d);
+        if (whole < d)
+            end -= fm_load(point + whole);
+        real lanes[FM_LANES], largest = FM_CODE_LEAST;
+        vec most = fm_max(end, -end);
+        for (ptrdiff_t t = 0; t < whole; t += FM_LANES) {
+            const vec value = fm_load(x + t) - fm_load(point + t);
+            most = fm_max(most, fm_max(value, -value));
+        }
         fm_store(lanes, most);
         for (int l = 0; l < FM_LANES; l++)
             largest = lanes[l] > largest ? lanes[l] : largest;
         if (!(largest < FM_CODE_GREATEST)) {
             memset(to, 128, (size_t)(8 * p->pairs));
-            p->rows[i] = (fm_coded_row){.unit = 1, .square = 0, .rest = INFINITY};
             continue;
         }
         const float unit = (float)largest / 127;
@@ -68,23 +102,32 @@ static void FM_NAME(code_rows)(const void *framed, ptrdiff_t count, ptrdiff_t d,
         vec gaps = fm_broadcast(0);
         FM_NAME(wholes) squares = {0};
         for (ptrdiff_t t = 0; t < whole; t += FM_LANES)
-            FM_NAME(code_columns)(fm_load(x + t), inverse, units, &gaps, &squares, to + t);
-        if (8 * p->pairs > whole) {
+            FM_NAME(code_columns)(fm_load(x + t) - fm_load(point + t), inverse, units, &gaps,
+                                  &squares, to + t);
+        if (whole < d) {
             uint8_t code[FM_LANES];
-            memset(to + whole, 128, (size_t)(8 * p->pairs - whole));
-            FM_NAME(code_columns)(fm_load(last), inverse, units, &gaps, &squares, code);
-            memcpy(to + whole, code, (size_t)left);
+            FM_NAME(code_columns)(end, inverse, units, &gaps, &squares, code);
+            memcpy(to + whole, code, (size_t)(8 * p->pairs - whole));
         }
         real rest = 0;
         int32_t square = 0;
         fm_store(lanes, gaps);
         for (int l = 0; l < FM_LANES; l++)
             rest += lanes[l], square += squares[l];
-        p->rows[i].unit = unit;
-        p->rows[i].square = unit * unit * (float)square;
-        /* A gap is off by 127 units in the last place of one step, where nothing fuses it. */
-        p->rows[i].rest =
-            (__builtin_sqrtf((float)rest) + 0x1p-16f * unit * columns) * (1 + 0x1p-10f);
+        double product = 0;
+        if (referred) {
+            fm_double8 products = {0};
+            for (ptrdiff_t t = 0; t < d; t += 8)
+                products +=
+                    (__builtin_convertvector(*(const fm_byte8 *)(to + t), fm_double8) - 128) *
+                    FM_NAME(eight_numbers)(point + t);
+            for (int l = 0; l < 8; l++)
+                product += products[l];
+        }
+        row->unit = unit;
+        row->constant = (float)((double)unit * ((double)unit * square + 2 * product));
+        /* A gap is off by twice 127 units in the last place of one step, where nothing fuses it. */
+        row->rest = (__builtin_sqrtf((float)rest) + 0x1p-15f * unit * columns) * (1 + 0x1p-10f);
     }
 }
 
@@ -103,8 +146,7 @@ FM_INLINE fm_double8 FM_NAME(center_numbers)(const double *c)
 static void FM_NAME(code_group)(const double *c, ptrdiff_t size, ptrdiff_t d, const fm_row_codes *p,
                                 ptrdiff_t group, ptrdiff_t panel)
 {
-    double most = FM_CODE_LEAST, rest = 0;
-    int32_t square = 0;
+    double most = FM_CODE_LEAST, rest = 0, square = 0;
     fm_double8 largest = {0};
     ptrdiff_t at = 0;
     for (; at + 8 <= size * d; at += 8) {
@@ -119,13 +161,17 @@ static void FM_NAME(code_group)(const double *c, ptrdiff_t size, ptrdiff_t d, co
         most = magnitude > most ? magnitude : most;
     }
     const int usable = most < FM_CODE_GREATEST;
-    const double unit = usable ? (double)((float)most / 127) : 1, inverse = 1 / unit,
-                 round = 0x1.8p52;
+    const ptrdiff_t parts = p->parts;
+    const double unit = usable ? (double)((float)most / (parts == 1 ? 127 : 32639)) : 1;
+    const double inverse = 1 / unit, round = 0x1.8p52;
     for (ptrdiff_t j = 0; j < size; j++, c += d) {
-        const ptrdiff_t column = 8 * panel + j;
-        int8_t *to = (int8_t *)(p->panels + column / 8 * p->pairs * 16 + column % 8 * 2);
-        fm_double8 gaps = {0};
-        fm_int8 totals = {0}, squares = {0};
+        const ptrdiff_t at_panel = panel + j / 8, column = j % 8;
+        int8_t *to = (int8_t *)(p->panels + at_panel * p->pairs * parts * 16 + column * 2);
+        int32_t *const start = p->starts + at_panel * parts * 16 + column * 2;
+        float *const apart = p->apart + at_panel * p->n_references * 8 + column;
+        fm_double8 gaps = {0}, squares = {0}, products[FM_MOST_REFERENCES] = {{0}};
+        fm_int8 totals[2] = {{0}};
+        const double *points = p->points;
         for (ptrdiff_t t = 0; t < d; t += 8) {
             double some[8] = {0};
             const double *from = c + t;
@@ -133,18 +179,38 @@ static void FM_NAME(code_group)(const double *c, ptrdiff_t size, ptrdiff_t d, co
                 from = memcpy(some, from, (size_t)(d - t) * sizeof(double));
             const fm_double8 value = usable ? FM_NAME(center_numbers)(from) : (fm_double8){0};
             const fm_double8 z = (value * inverse + round) - round, gap = value - z * unit;
-            const fm_int8 whole = __builtin_convertvector(z, fm_int8);
+            fm_int8 part[2] = {__builtin_convertvector(z, fm_int8)};
+            if (parts == 2) {
+                part[1] = part[0];
+                part[0] = (part[0] + 128) >> 8;
+                part[1] -= 256 * part[0];
+            }
             gaps += gap * gap;
-            totals += whole;
-            squares += whole * whole;
-            *(fm_code8 *)(to + t * 8) = __builtin_convertvector(whole, fm_code8);
+            squares += z * z;
+            for (ptrdiff_t f = 0; f < p->n_references; f++)
+                products[f] += z * *(const fm_double8 *)(points + 8 * f);
+            points += 8 * p->n_references;
+            for (ptrdiff_t i = 0; i < parts; i++, to += 64) {
+                totals[i] += part[i];
+                *(fm_code8 *)to = __builtin_convertvector(part[i], fm_code8);
+            }
         }
-        double gap_sum = 0;
-        int32_t total = 0, square_sum = 0;
+        double gap_sum = 0, square_sum = 0;
         for (int l = 0; l < 8; l++)
-            gap_sum += gaps[l], total += totals[l], square_sum += squares[l];
-        p->starts[column] = -128 * total;
-        p->halves[column] = 0.5f * (float)square_sum * (1 - FM_BOUND_ROUNDING);
+            gap_sum += gaps[l], square_sum += squares[l];
+        for (ptrdiff_t i = 0; i < parts; i++) {
+            int32_t total = 0;
+            for (int l = 0; l < 8; l++)
+                total += totals[i][l];
+            start[16 * i] = -128 * total;
+        }
+        for (ptrdiff_t f = 0; f < p->n_references; f++) {
+            double product = 0;
+            for (int l = 0; l < 8; l++)
+                product += products[f][l];
+            apart[8 * f] =
+                (float)(unit * (unit * square_sum - 2 * product) + (double)p->reference_squares[f]);
+        }
         rest = gap_sum > rest ? gap_sum : rest;
         square = square_sum > square ? square_sum : square;
     }
@@ -154,46 +220,80 @@ static void FM_NAME(code_group)(const double *c, ptrdiff_t size, ptrdiff_t d, co
         usable ? (float)__builtin_sqrt(rest) * (1 + FM_BOUND_ROUNDING) : INFINITY;
 }
 
-/* max_c q . z - ratio |z|^2 / 2 of eight rows over the centres of n_panels panels, skip as in
- * greatest_scores; where own is not NULL it gets the scores of the columns left out.  Not inlined, as
- * prefix_scores. */
-static __attribute__((noinline)) void
-FM_NAME(code_scores)(const uint8_t *const row[8], const float *ratio, ptrdiff_t pairs,
-                     const int32_t *panel, const int32_t *start, const float *half,
-                     ptrdiff_t n_panels, const int32_t *skip, int32_t *own, int32_t *greatest)
+/* |r + s q - u z|^2 of eight rows and the centres of n_panels panels: the least of each row, skip as
+ * in greatest_scores, and where own is not NULL those of the columns left out.  parts: a constant. */
+FM_INLINE void FM_NAME(code_squares)(const fm_row_codes *p, const ptrdiff_t parts, ptrdiff_t panel,
+                                     ptrdiff_t n_panels, const uint8_t *const row[8],
+                                     const fm_coded_row *coded, const float *twice,
+                                     const int32_t *skip, float *own, float *least)
 {
-    fm_int8 best = (fm_int8){0} - 2 * (FM_SCORE_NONE - 1);
-    for (ptrdiff_t p = 0; p < n_panels; p++) {
-        fm_short_counts acc[8] = {{0}};
-        for (ptrdiff_t t = 0; t < pairs; t++, panel += 16) {
-            const fm_short_counts centers = *(const fm_short_counts *)panel;
+    const ptrdiff_t pairs = p->pairs, width = 16 * parts, n_references = p->n_references;
+    const int32_t *centers = p->panels + panel * pairs * width, *start = p->starts + panel * width;
+    const float *apart = p->apart + panel * n_references * 8;
+    fm_int8 best = (fm_int8){0} - FM_SQUARE_NONE;
+    for (ptrdiff_t q = 0; q < n_panels; q++, start += width, apart += n_references * 8) {
+        fm_short_counts high[8], low[8];
+        for (int r = 0; r < 8; r++) {
+            high[r] = *(const fm_short_counts *)start;
+            if (parts == 2)
+                low[r] = *(const fm_short_counts *)(start + 16);
+        }
+        for (ptrdiff_t t = 0; t < pairs; t++, centers += width) {
+            const fm_short_counts upper = *(const fm_short_counts *)centers;
+            fm_short_counts lower = {0};
+            if (parts == 2)
+                lower = *(const fm_short_counts *)(centers + 16);
             FM_UNROLL
             for (int r = 0; r < 8; r++) {
                 int64_t codes;
                 memcpy(&codes, row[r] + 8 * t, sizeof codes);
-                acc[r] = fm_short_add(acc[r], (fm_short_counts)(codes - (fm_long8){0}), centers);
+                const fm_short_counts those = (fm_short_counts)(codes - (fm_long8){0});
+                high[r] = fm_short_add(high[r], those, upper);
+                if (parts == 2)
+                    low[r] = fm_short_add(low[r], those, lower);
             }
         }
         fm_int8 score[8];
         FM_UNROLL
         for (int r = 0; r < 8; r++) {
             /* The two fours of a centre are in one lane of 64 bits. */
-            const fm_long8 both = (fm_long8)acc[r] + ((fm_long8)acc[r] >> 32);
-            const fm_float8 shift = *(const fm_float8 *)(half + 8 * p) * ratio[r];
-            const fm_int8 whole = shift < (float)FM_SCORE_NONE;
-            const fm_int8 off =
-                (whole & __builtin_convertvector(shift, fm_int8)) | (~whole & FM_SCORE_NONE);
-            score[r] =
-                __builtin_convertvector(both, fm_int8) + *(const fm_int8 *)(start + 8 * p) - off;
+            const fm_long8 both = (fm_long8)high[r] + ((fm_long8)high[r] >> 32);
+            fm_float8 product =
+                __builtin_convertvector(__builtin_convertvector(both, fm_int8), fm_float8);
+            if (parts == 2) {
+                const fm_long8 more = (fm_long8)low[r] + ((fm_long8)low[r] >> 32);
+                product = 256 * product + __builtin_convertvector(
+                                              __builtin_convertvector(more, fm_int8), fm_float8);
+            }
+            const ptrdiff_t reference = parts == 1 ? 0 : coded[r].reference;
+            const fm_float8 far = *(const fm_float8 *)(apart + 8 * reference);
+            const fm_int8 square = (fm_int8)((far + coded[r].constant) - twice[r] * product);
+            /* Floats that are not negative are in the order of their bits. */
+            score[r] = -(square & ~(square >> 31));
         }
         if (own)
             for (int r = 0; r < 8; r++)
-                if (skip[r] >= 8 * p && skip[r] < 8 * p + 8)
-                    own[r] = score[r][skip[r] - 8 * p];
-        best = greatest_scores(best, score, skip, 8 * p);
+                if (skip[r] >= 8 * q && skip[r] < 8 * q + 8) {
+                    const int32_t square = -score[r][skip[r] - 8 * q];
+                    memcpy(own + r, &square, sizeof square);
+                }
+        best = greatest_scores(best, score, skip, 8 * q, FM_SQUARE_NONE);
     }
-    *(fm_int8 *)greatest = best;
+    *(fm_int8 *)least = -best;
 }
+
+/* Not inlined, as prefix_scores. */
+#define FM_CODE_SQUARES(parts)                                                                     \
+    static __attribute__((noinline)) void FM_NAME(code_squares_##parts)(                           \
+        const fm_row_codes *p, ptrdiff_t panel, ptrdiff_t n_panels, const uint8_t *const row[8],   \
+        const fm_coded_row *coded, const float *twice, const int32_t *skip, float *own,            \
+        float *least)                                                                              \
+    {                                                                                              \
+        FM_NAME(code_squares)(p, parts, panel, n_panels, row, coded, twice, skip, own, least);     \
+    }
+FM_CODE_SQUARES(1)
+FM_CODE_SQUARES(2)
+#undef FM_CODE_SQUARES
 
 /* Bounds of the distances of rows to the centres of a group but the one left out, and, where high is
  * not NULL, from above to that one; infinity where nothing is known of it. */
@@ -201,39 +301,37 @@ FM_INLINE void FM_NAME(code_distances)(const fm_row_codes *p, ptrdiff_t group, p
                                        ptrdiff_t n_panels, const fm_group_rows *rows, float *low,
                                        float *high)
 {
-    const float unit = p->group_unit[group], square = p->group_square[group];
-    const float rest = p->group_rest[group];
+    const float unit = p->group_unit[group], rest = p->group_rest[group];
+    const float columns = 127 * __builtin_sqrtf((float)(8 * p->pairs));
     const uint8_t *row[FM_GROUP_ROWS];
-    int32_t score[FM_GROUP_ROWS], own[FM_GROUP_ROWS];
+    float least[FM_GROUP_ROWS], own[FM_GROUP_ROWS], twice[FM_GROUP_ROWS];
     fm_coded_row coded[FM_GROUP_ROWS];
-    float ratio[FM_GROUP_ROWS];
     for (ptrdiff_t r = 0; r < (rows->count + 7) / 8 * 8; r++) {
         const ptrdiff_t x = rows->row[r < rows->count ? r : rows->count - 1];
         row[r] = p->codes + x * 8 * p->pairs;
         coded[r] = p->rows[x];
-        const float quotient = unit / coded[r].unit * (1 - FM_BOUND_ROUNDING);
-        ratio[r] = quotient < 0x1p60f ? quotient : 0x1p60f;
+        twice[r] = 2 * coded[r].unit * unit;
+        own[r] = INFINITY;
     }
     for (ptrdiff_t r = 0; r < rows->count; r += 8)
-        FM_NAME(code_scores)(row + r, ratio + r, p->pairs, p->panels + panel * p->pairs * 16,
-                             p->starts + 8 * panel, p->halves + 8 * panel, n_panels,
-                             rows->skips ? rows->skip + r : NULL, high ? own + r : NULL, score + r);
+        (p->parts == 1 ? FM_NAME(code_squares_1) : FM_NAME(code_squares_2))(
+            p, panel, n_panels, row + r, coded + r, twice + r, rows->skips ? rows->skip + r : NULL,
+            high ? own + r : NULL, least + r);
     for (ptrdiff_t r = 0; r < rows->count; r++) {
-        const float most = coded[r].square + square;
-        const float twice = 2 * coded[r].unit * unit, off = FM_BOUND_ROUNDING * most + FLT_MIN;
+        /* |s q|, |r| and |u z| at most, squared. */
+        const float longest = coded[r].unit * columns;
+        const float most =
+            longest * longest + p->reference_squares[coded[r].reference] + p->group_square[group];
+        const float off = FM_CODE_ROUNDING * most + FLT_MIN;
         const float far = (coded[r].rest + rest) * (1 + FM_BOUND_ROUNDING);
-        const float gap = coded[r].square - twice * (float)score[r] - off;
+        const float gap = least[r] - off;
         const int usable = most < FM_CODE_SQUARE;
         low[r] = __builtin_sqrtf(gap > 0 ? gap : 0) * (1 - FM_BOUND_ROUNDING) - far;
         if (!usable)
             low[r] = 0;
-        if (high) {
-            /* A score is too great by at most one and what its second term was made smaller by. */
-            const float above = coded[r].square - twice * ((float)own[r] - 1) + 4 * off;
-            high[r] = __builtin_sqrtf(above > 0 ? above : 0) * (1 + FM_BOUND_ROUNDING) + far;
-            if (!usable || own[r] < -FM_SCORE_NONE / 2)
-                high[r] = INFINITY;
-        }
+        if (high)
+            high[r] =
+                usable ? __builtin_sqrtf(own[r] + off) * (1 + FM_BOUND_ROUNDING) + far : INFINITY;
     }
 }
 
