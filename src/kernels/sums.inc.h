@@ -65,11 +65,8 @@ typedef struct {
     v4 coarse, fine;
 } rounded;
 
-FM_INLINE rounded round_to_grids(const double *restrict y, const fm_grid *restrict grid,
-                                 ptrdiff_t t)
+FM_INLINE rounded round_to_grids(v4 v, v4 coarse, v4 fine)
 {
-    const v4 v = *(const v4 *)(y + t);
-    const v4 coarse = *(const v4 *)(grid->coarse + t), fine = *(const v4 *)(grid->fine + t);
     const v4 q1 = (v + coarse) - coarse;
     return (rounded){q1, ((v - q1) + fine) - fine};
 }
@@ -82,6 +79,8 @@ FM_INLINE void accumulate_few(const fm_matrix *x, const fm_block *block, ptrdiff
                               double *restrict scratch)
 {
     const ptrdiff_t stride = FM_SUM_STRIDE(d);
+    /* No store through a v4 can change these. */
+    const double *const coarse = grid->coarse, *const fine = grid->fine;
     for (ptrdiff_t i = 0; i < rows; i++) {
         double *y = scratch + i * stride;
         centered_row(x, grid, d, row_of(x, block, start + i), y);
@@ -102,13 +101,15 @@ FM_INLINE void accumulate_few(const fm_matrix *x, const fm_block *block, ptrdiff
         double *minus = sums + 2 * stride * from;
         if (from < 0)
             for (ptrdiff_t t = 0; t < stride; t += 4) {
-                const rounded q = round_to_grids(y, grid, t);
+                const rounded q = round_to_grids(*(const v4 *)(y + t), *(const v4 *)(coarse + t),
+                                                 *(const v4 *)(fine + t));
                 *(v4 *)(plus + t) += q.coarse;
                 *(v4 *)(plus + stride + t) += q.fine;
             }
         else
             for (ptrdiff_t t = 0; t < stride; t += 4) {
-                const rounded q = round_to_grids(y, grid, t);
+                const rounded q = round_to_grids(*(const v4 *)(y + t), *(const v4 *)(coarse + t),
+                                                 *(const v4 *)(fine + t));
                 *(v4 *)(plus + t) += q.coarse;
                 *(v4 *)(plus + stride + t) += q.fine;
                 *(v4 *)(minus + t) -= q.coarse;
