@@ -295,7 +295,14 @@ static void code(const problem *p, fm_bounds *b, ptrdiff_t groups, const double 
         reference_squares[f] = (float)square;
     }
     check_bounds(p, b, rows, c, b->upper, referred ? "codes from above" : "shortlists");
+    memset(codes.codes, 1, (size_t)(n * 8 * pairs));
     kernels->code_rows(rows, n, d, b->labels, &codes, 0);
+    for (ptrdiff_t i = 0; i < n; i++)
+        for (ptrdiff_t t = d; t < 8 * pairs; t++)
+            if (codes.codes[i * 8 * pairs + t] != 128) {
+                fprintf(stderr, "lloyd_main: %s: codes beyond %td columns\n", p->isa->name, d);
+                exit(1);
+            }
     memset(b->codes, 0, (size_t)(n * b->stride) * sizeof *b->codes);
     for (ptrdiff_t i = 0; i < n; i++)
         near[i] = (float)distance(p, rows, c, i, b->labels[i]);

@@ -90,7 +90,7 @@ cdef class BoundState:
         if coarse is not None:
             coarse.arrange(self.groups, self.first, columns)
         self.epsilon = 2.0**-24 if size == 4 else 2.0**-53
-        self.b.unit = 2 * (rows.d + 8) * self.epsilon
+        self.b.unit = (2 if size == 4 else 3) * (rows.d + 8) * self.epsilon
 
     def places(self, Py_ssize_t multiple):
         """Labels by place in the groups, each of which begins at a multiple of 8, and -1 where
@@ -124,7 +124,8 @@ cdef class BoundState:
         self.loose, self.started = self.started, True
         self.b.reach = reach
         self.b.c_square = c_square * more
-        cdef double length = sqrt(x_square * self.b.c_square) + self.b.c_square / 2
+        cdef double bias = self.b.c_square / (2 if self.rows.kernels.itemsize == 4 else 1)
+        cdef double length = sqrt(x_square * self.b.c_square) + bias
         self.b.proof = 4 * (self.rows.d + 4) * self.epsilon * length * more + 1e-36
         self.b.root = sqrt(self.b.proof) * more
         self.renewing = most > HALF_CODES

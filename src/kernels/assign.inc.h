@@ -8,7 +8,8 @@
  * tile.  Ties go to the lowest j: only a greater score replaces the best.
  *
  * Error of one score: |computed - exact| <= (d + 1) u (|c|^2 / 2 + sum_t |x_t c_t|), u = 2^-24 or
- * 2^-53, plus u |c|^2 / 2 from the rounding of the bias.
+ * 2^-53, plus what the bias is off by: u |c|^2 / 2, in float64, whose squares are rounded as well,
+ * (d + 1) u |c|^2 / 2.
  *
  * Pre-conditions: finite x and c, scaled so that no score overflows; k >= 1; padding centres have
  * a bias of -inf.

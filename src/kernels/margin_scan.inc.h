@@ -220,10 +220,12 @@ static void FM_NAME(margin_centers)(const double *c, const void *biases, fm_marg
                        i % FM_MARGIN_WIDTH,
                    p->codes + j * FM_CANDIDATE_COLUMNS(d) + 2 * t, sizeof *p->mover_panels);
     }
-    /* A score of kernel assign is off by so much of |bias| + |x| |c|, or where it underflows.  A
-     * gap of a row's code is at most half a unit, and what floats round. */
+    /* A score of kernel assign is off by so much of |bias| + |x| |c|, of twice |bias| in float64
+     * (assign.inc.h), or where it underflows.  A gap of a row's code is at most half a unit, and what
+     * floats round. */
     const double rounding = (double)(d + 4) * (sizeof(real) == 4 ? 0x1p-24 : 0x1p-53);
-    const double any = rounding * most_bias + (double)(d + 2) * (double)FLT_MIN;
+    const double any =
+        (sizeof(real) == 4 ? 1 : 2) * rounding * most_bias + (double)(d + 2) * (double)FLT_MIN;
     const double rest = FM_MARGIN_GAP * __builtin_sqrt((double)d);
     const double gap = __builtin_sqrt(error) * unit;
     const float up = 1 + 8 * FM_MARGIN_ROUNDING;

@@ -104,10 +104,11 @@ static void FM_NAME(code_rows)(const void *framed, ptrdiff_t count, ptrdiff_t d,
         for (ptrdiff_t t = 0; t < whole; t += FM_LANES)
             FM_NAME(code_columns)(fm_load(x + t) - fm_load(point + t), inverse, units, &gaps,
                                   &squares, to + t);
+        memset(to + whole, 128, (size_t)(8 * p->pairs - whole));
         if (whole < d) {
             uint8_t code[FM_LANES];
             FM_NAME(code_columns)(end, inverse, units, &gaps, &squares, code);
-            memcpy(to + whole, code, (size_t)(8 * p->pairs - whole));
+            memcpy(to + whole, code, (size_t)(d - whole));
         }
         real rest = 0;
         int32_t square = 0;
