@@ -11,9 +11,9 @@
  * so that nothing is written for a row of which nothing new is known.
  *
  * What must be proven is that the *computed* scores have the order of the distances.  A computed
- * score s is off by at most (d + 4) (|x| |c| + |c|^2 / 2) units in the last place, in float64, where the
- * bias is a rounded sum as well, (d + 4) (|x| |c| + |c|^2); and the label stands if lower^2 - upper^2 >
- * proof for every group, four times the greatest such error; which
+ * score s is off by at most u (d + 4) (|x| |c| + |c|^2 / 2), u = 2^-24, or in float64, where the bias
+ * is a rounded sum as well, u (d + 4) (|x| |c| + |c|^2), u = 2^-53; and the label stands if lower^2 -
+ * upper^2 > proof for every group, four times the greatest such error; which
  *
  *     lower > upper + min(proof / (2 upper), sqrt(proof))
  *

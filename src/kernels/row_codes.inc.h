@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Bounds of distances from rows in codes of 8 bits and centres in codes of 16.
+/* Bounds of distances from rows in codes of 8 bits and centres in codes of 8 or 16.
  *
- * With q of a row and z of a centre whole numbers, in a unit s of the row and u of the centre's group, with r the row's reference, one of a few points among the rows, and with
- * |x - r - s q| <= e and |c - u z| <= h for each centre of the group,
+ * With q of a row and z of a centre whole numbers, in a unit s of the row and u of the centre's
+ * group, with r the row's reference, one of a few points among the rows, and with |x - r - s q| <= e
+ * and |c - u z| <= h for each centre of the group,
  *
  *     |x - c|  >=  |r + s q - u z| - e - h,
  *     |r + s q - u z|^2  =  (s^2 |q|^2 + 2 s q . r) + |r - u z|^2 - 2 s u q . z,
@@ -19,8 +20,9 @@ typedef float fm_float8 __attribute__((vector_size(32), aligned(4), may_alias));
 typedef int8_t fm_code8 __attribute__((vector_size(8), aligned(1), may_alias));
 typedef uint8_t fm_byte8 __attribute__((vector_size(8), aligned(1), may_alias));
 
-/* Units are between these divided by 127, or 32639: so large that neither they, squared, nor gaps of 2^-17 of
- * them, squared, underflow; and what is larger is not coded. */
+/* Units of rows are between these divided by 127: so large that neither they, squared, nor gaps of
+ * 2^-17 of them, squared, underflow; and what is larger is not coded.  Those of centres, which are
+ * squared in float64, are between the same divided by 127 or 32639. */
 #define FM_CODE_LEAST 0x1p-50f
 #define FM_CODE_GREATEST 0x1p100
 /* Sums of squares beyond this may overflow. */
@@ -31,9 +33,9 @@ typedef uint8_t fm_byte8 __attribute__((vector_size(8), aligned(1), may_alias));
 typedef int32_t FM_NAME(wholes) __attribute__((vector_size(4 * FM_LANES)));
 typedef uint8_t FM_NAME(row_bytes) __attribute__((vector_size(FM_LANES), aligned(1), may_alias));
 
-/* What rounding may do to |r + s q - u z|^2, relative to the sum of |s q|^2, |r|^2 and |u z|^2: with six
- * roundings of its terms, of which the greatest is 2 s u q . z in two parts, eighteen units in the last
- * place. */
+/* What rounding may do to |r + s q - u z|^2, relative to the sum of |s q|^2, |r|^2 and |u z|^2: its
+ * terms, of which 2 s u q . z is in two parts, and their sums are off by thirteen half units in the
+ * last place at most, and this is 32. */
 #define FM_CODE_ROUNDING (2 * FM_BOUND_ROUNDING)
 
 /* FM_LANES columns of a row less its reference: their codes, and what these add to the squares of codes
