@@ -223,6 +223,13 @@ static void FM_NAME(code_group)(const double *c, ptrdiff_t size, ptrdiff_t d, co
         usable ? (float)__builtin_sqrt(rest) * (1 + FM_BOUND_ROUNDING) : INFINITY;
 }
 
+/* Products of a row with eight centres; the two fours of a centre are in one lane of 64 bits. */
+FM_INLINE fm_float8 FM_NAME(code_products)(fm_short_counts sums)
+{
+    const fm_long8 both = (fm_long8)sums + ((fm_long8)sums >> 32);
+    return __builtin_convertvector(__builtin_convertvector(both, fm_int8), fm_float8);
+}
+
 /* |r + s q - u z|^2 of eight rows and the centres of n_panels panels: the least of each row, skip as
  * in greatest_scores, and where own is not NULL those of the columns left out.  parts: a constant. */
 FM_INLINE void FM_NAME(code_squares)(const fm_row_codes *p, const ptrdiff_t parts, ptrdiff_t panel,
@@ -259,15 +266,9 @@ FM_INLINE void FM_NAME(code_squares)(const fm_row_codes *p, const ptrdiff_t part
         fm_int8 score[8];
         FM_UNROLL
         for (int r = 0; r < 8; r++) {
-            /* The two fours of a centre are in one lane of 64 bits. */
-            const fm_long8 both = (fm_long8)high[r] + ((fm_long8)high[r] >> 32);
-            fm_float8 product =
-                __builtin_convertvector(__builtin_convertvector(both, fm_int8), fm_float8);
-            if (parts == 2) {
-                const fm_long8 more = (fm_long8)low[r] + ((fm_long8)low[r] >> 32);
-                product = 256 * product + __builtin_convertvector(
-                                              __builtin_convertvector(more, fm_int8), fm_float8);
-            }
+            fm_float8 product = FM_NAME(code_products)(high[r]);
+            if (parts == 2)
+                product = 256 * product + FM_NAME(code_products)(low[r]);
             const ptrdiff_t reference = parts == 1 ? 0 : coded[r].reference;
             const fm_float8 far = *(const fm_float8 *)(apart + 8 * reference);
             const fm_int8 square = (fm_int8)((far + coded[r].constant) - twice[r] * product);

@@ -65,8 +65,10 @@ typedef struct {
     v4 coarse, fine;
 } rounded;
 
-FM_INLINE rounded round_to_grids(v4 v, v4 coarse, v4 fine)
+FM_INLINE rounded round_to_grids(const double *y, const double *coarse_grid,
+                                 const double *fine_grid)
 {
+    const v4 v = *(const v4 *)y, coarse = *(const v4 *)coarse_grid, fine = *(const v4 *)fine_grid;
     const v4 q1 = (v + coarse) - coarse;
     return (rounded){q1, ((v - q1) + fine) - fine};
 }
@@ -101,15 +103,13 @@ FM_INLINE void accumulate_few(const fm_matrix *x, const fm_block *block, ptrdiff
         double *minus = sums + 2 * stride * from;
         if (from < 0)
             for (ptrdiff_t t = 0; t < stride; t += 4) {
-                const rounded q = round_to_grids(*(const v4 *)(y + t), *(const v4 *)(coarse + t),
-                                                 *(const v4 *)(fine + t));
+                const rounded q = round_to_grids(y + t, coarse + t, fine + t);
                 *(v4 *)(plus + t) += q.coarse;
                 *(v4 *)(plus + stride + t) += q.fine;
             }
         else
             for (ptrdiff_t t = 0; t < stride; t += 4) {
-                const rounded q = round_to_grids(*(const v4 *)(y + t), *(const v4 *)(coarse + t),
-                                                 *(const v4 *)(fine + t));
+                const rounded q = round_to_grids(y + t, coarse + t, fine + t);
                 *(v4 *)(plus + t) += q.coarse;
                 *(v4 *)(plus + stride + t) += q.fine;
                 *(v4 *)(minus + t) -= q.coarse;
