@@ -67,8 +67,7 @@ FM_INLINE void FM_NAME(margin_rows)(const fm_margins *p, const fm_matrix *x, con
         const char *row = block_row(x, block, i);
         ptrdiff_t t = 0;
         if (by_row && i + ahead < block->count)
-            for (ptrdiff_t at = 0; at < bytes; at += 64)
-                __builtin_prefetch(block_row(x, block, i + ahead) + at, 0, 3);
+            fetch_row(block_row(x, block, i + ahead), bytes);
         if (!by_row) {
             FM_NAME(load_run)(row, x->col_stride, x->type, x->swapped, d, scratch);
             row = scratch;

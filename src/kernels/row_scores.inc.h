@@ -96,8 +96,7 @@ static void FM_NAME(gather)(const fm_matrix *x, const fm_block *block, const voi
         const ptrdiff_t place = places ? places[i] : i;
         real *restrict to = (real *)rows + place * d;
         if (i + ahead < block->count)
-            for (ptrdiff_t at = 0; at < bytes; at += 64)
-                __builtin_prefetch(block_row(x, block, i + ahead) + at, 0, 3);
+            fetch_row(block_row(x, block, i + ahead), bytes);
         const char *row = block_row(x, block, i);
         if (!by_row) {
             FM_NAME(load_run)(row, x->col_stride, x->type, x->swapped, d, scratch);
