@@ -38,7 +38,7 @@ def drifting(rng, rows, centers, steps, shift):
     labels = np.zeros(rows.n, dtype=np.int32)
     rows.assign(0, rows.n, centers, labels, 1)
     spread = float(np.abs(rows.take(np.arange(rows.n)) - centers[labels]).mean()) + 1e-30
-    bounds = GroupBounds(rows, centers, -(-len(centers) // GROUP_WIDTH), spread)
+    bounds = GroupBounds(rows, group_centers(centers, -(-len(centers) // GROUP_WIDTH)), spread)
     for _ in range(steps):
         plain, bounded, found = both(rows, centers, bounds, labels)
         np.testing.assert_array_equal(bounded, plain)
@@ -72,7 +72,7 @@ def test_ties_go_to_the_lowest_centre(rng, isa, dtype, n, d, k):
     labels = np.zeros(n, dtype=np.int32)
     centers = rng.integers(-2, 3, size=(k, d)) / 2 - offset
     rows.assign(0, n, centers, labels, 1)
-    bounds = GroupBounds(rows, centers, -(-k // GROUP_WIDTH), 1.0)
+    bounds = GroupBounds(rows, group_centers(centers, -(-k // GROUP_WIDTH)), 1.0)
     for _ in range(4):
         plain, bounded, _ = both(rows, centers, bounds, labels)
         np.testing.assert_array_equal(bounded, plain)
@@ -113,7 +113,7 @@ def test_bounds_close_rows_and_groups(rng):
     labels = np.zeros(4000, dtype=np.int32)
     centers = rng.normal(size=(40, 12))
     rows.assign(0, 4000, centers, labels, 1)
-    fresh = GroupBounds(rows, centers, 5, 1.0)
+    fresh = GroupBounds(rows, group_centers(centers, 5), 1.0)
     for step in range(3):
         fresh.products = fresh.rows_open = 0
         fresh.move(centers + step * 1e-4, 200.0)
@@ -130,7 +130,7 @@ def test_threads_change_neither_labels_nor_counts(rng, n_threads):
     rows.assign(0, 9000, centers, first, 1)
     found = []
     for threads in (1, n_threads):
-        bounds, labels = GroupBounds(rows, centers, 4, 2.0), first.copy()
+        bounds, labels = GroupBounds(rows, group_centers(centers, 4), 2.0), first.copy()
         sums = rows.empty_sums(threads, 30)
         for step in range(4):
             bounds.move(centers * (1 + 0.01 * step), 100.0)

@@ -6,6 +6,7 @@ import pytest
 
 from coarse_cases import K, data, decaying, framed, updated, whole
 from fastmix.core._bounds import GroupBounds
+from fastmix.core._groups import group_centers
 from fastmix.core._leading import COUNTS, Leading
 from fastmix.core._prefix import Prefix
 
@@ -36,7 +37,7 @@ def test_labels_with_leading_coordinates_are_those_of_a_plain_scan(
         if bounds is None:
             spread = np.sqrt(np.square(Y - centers[labels]).sum(axis=1).mean()) + 1e-30
             prefix = Prefix(rows, axes, 1.01 * reach, shift, 1)
-            bounds = GroupBounds(rows, centers, n_groups, spread, prefix)
+            bounds = GroupBounds(rows, group_centers(centers, n_groups), spread, prefix)
         bounds.move(centers, np.square(Y).sum(axis=1).max() * 1.001, 1)
         bounds.assign(0, n, labels, 1)
         np.testing.assert_array_equal(labels, plain)
@@ -95,7 +96,7 @@ def test_rows_and_centers_beyond_the_reach_are_scanned_in_full(rng, isa, dtype, 
     labels = np.full(len(X), -1, dtype=np.int32)
     rows.assign(0, len(X), centers, labels, 1)
     plain, labels = labels.copy(), np.zeros_like(labels)
-    bounds = GroupBounds(rows, centers, 5, 1.0, prefix)
+    bounds = GroupBounds(rows, group_centers(centers, 5), 1.0, prefix)
     bounds.move(centers, np.square(Y).sum(axis=1).max() * 1.001, 1)
     bounds.assign(0, len(X), labels, 1)
     np.testing.assert_array_equal(labels, plain)
@@ -113,7 +114,7 @@ def test_axes_that_are_not_orthonormal_loosen_the_bounds_only(rng, dtype):
         prefix = Prefix(rows, axes + off * rng.standard_normal(axes.shape), reach, shift, 1)
         errors.append(prefix.error)
         found = np.zeros_like(labels)
-        bounds = GroupBounds(rows, centers, 5, 1.0, prefix)
+        bounds = GroupBounds(rows, group_centers(centers, 5), 1.0, prefix)
         bounds.move(centers, np.square(Y).sum(axis=1).max() * 1.001, 1)
         bounds.assign(0, len(X), found, 1)
         np.testing.assert_array_equal(found, labels)

@@ -16,6 +16,7 @@ from coarse_cases import (
 )
 from fastmix.core import _row_codes, kmeans
 from fastmix.core._bounds import GroupBounds
+from fastmix.core._groups import group_centers
 from fastmix.core._row_codes import RowCodes
 from fastmix.core._shortlist import use_shortlists
 
@@ -31,7 +32,8 @@ def coded(X, isa, pivot=0.0):
     rows, Y = framed(X, isa, pivot)
     centers = Y[:: len(Y) // K][:K]
     far = np.square(Y[:, np.newaxis] - centers).sum(axis=2)
-    codes = RowCodes(rows, centers, np.sqrt(far.min(axis=1).mean()))
+    groups = group_centers(centers, 32)
+    codes = RowCodes(rows, centers, groups, np.sqrt(far.min(axis=1).mean()))
     codes.add(0, rows.n, far.argmin(axis=1).astype(np.int32), 2)
     return rows, Y, codes
 
@@ -77,7 +79,7 @@ def test_labels_are_those_of_a_plain_scan_and_bounds_hold(rng, isa, dtype, make,
         rows.assign(0, n, centers, plain, 1)
         if bounds is None:
             spread = np.sqrt(np.square(Y - centers[labels]).sum(axis=1).mean()) + 1e-30
-            bounds = GroupBounds(rows, centers, n_groups, spread, codes)
+            bounds = GroupBounds(rows, group_centers(centers, n_groups), spread, codes)
         bounds.move(centers, np.square(Y).sum(axis=1).max() * 1.001, 1)
         bounds.assign(0, n, labels, 1)
         np.testing.assert_array_equal(labels, plain)
@@ -110,7 +112,7 @@ def assert_scan_leaves_bounds(rng, rows, Y, centers, dtype, labeled):
     rows.assign(0, n, centers, plain, 1)
     labels = plain.copy() if labeled else np.full(n, -1, dtype=np.int32)
     spread = np.sqrt(np.square(Y - centers[plain]).sum(axis=1).mean()) + 1e-30
-    bounds = GroupBounds(rows, centers, 5, spread)
+    bounds = GroupBounds(rows, group_centers(centers, 5), spread)
     bounds.move(centers, np.square(Y).sum(axis=1).max() * 1.001, 1)
     for at in range(0, n, 128):
         rows.assign(at, min(n, at + 128), centers, labels, 2, bounds=bounds, again=at > 0)
@@ -133,7 +135,7 @@ def test_a_scan_leaves_useful_bounds(rng):
     centers = Y[:K]
     labels = np.full(len(X), -1, dtype=np.int32)
     spread = np.sqrt(np.square(Y).sum(axis=1).mean())
-    bounds = GroupBounds(rows, centers, 5, spread, codes)
+    bounds = GroupBounds(rows, group_centers(centers, 5), spread, codes)
     for _ in range(2):
         bounds.move(centers, np.square(Y).sum(axis=1).max() * 1.001, 1)
         rows.assign(0, len(X), centers, labels, 1, bounds=bounds)
@@ -156,7 +158,7 @@ def test_most_rows_are_ruled_out_unread(rng):
     labels = np.full(len(X), -1, dtype=np.int32)
     rows.assign(0, len(X), centers, labels, 1)
     spread = np.sqrt(np.square(Y - centers[labels]).sum(axis=1).mean())
-    bounds = GroupBounds(rows, centers, 5, spread, codes)
+    bounds = GroupBounds(rows, group_centers(centers, 5), spread, codes)
     bounds.move(centers, np.square(Y).sum(axis=1).max() * 1.001, 1)
     bounds.assign(0, len(X), labels, 1)
     far = np.sqrt(np.square(Y[:, np.newaxis] - centers).sum(axis=2))
@@ -180,7 +182,7 @@ def test_bounds_hold_where_codes_are_exact_but_for_a_half(rng, isa, dtype, neare
     X[:, 0] = np.where(np.arange(400) < 200, 127, -127)
     rows, Y, codes = coded(X, isa)
     centers, labels = Y[[0, 200]], (Y[:, 0] < 0).astype(np.int32)
-    bounds = GroupBounds(rows, centers, 1, 100.0, codes)
+    bounds = GroupBounds(rows, group_centers(centers, 1), 100.0, codes)
     bounds.move(centers, np.square(Y).sum(axis=1).max() * 1.001, 1)
     bounds.assign(0, 400, labels, 1)
     assert bounds.rows_open == 0 or nearer == 0
@@ -266,7 +268,7 @@ def test_rows_of_any_scale_beside_others(rng, isa, dtype, factor):
     rows.assign(0, len(Y), centers, labels, 1)
     found = np.zeros_like(labels)
     spread = np.sqrt(np.square(Y - centers[labels]).sum(axis=1).mean())
-    bounds = GroupBounds(rows, centers, 4, spread, codes)
+    bounds = GroupBounds(rows, group_centers(centers, 4), spread, codes)
     bounds.move(centers, np.square(Y).sum(axis=1).max() * 1.001, 1)
     bounds.assign(0, len(Y), found, 1)
     np.testing.assert_array_equal(found, labels)

@@ -12,7 +12,6 @@ from fastmix.core._coarse cimport Coarse
 from fastmix.core._threads cimport enter, leave
 from fastmix.core._tiles cimport TileRows, whole_lines
 
-from fastmix.core._groups import group_centers
 from fastmix.core._kernels import aligned_empty
 
 __all__ = ["BoundState"]
@@ -37,23 +36,21 @@ cdef class BoundState:
     Parameters
     ----------
     rows : TileRows
-    centers : (k, d) float64 in the frame, by which the centres are grouped
-    n_groups : int
+    groups : list of ndarray
+        Centres, as from group_centers.
     spread : float
         About the distance of a row to its centre.
     coarse : Coarse or None
         Rows in few bits, from which groups are ruled out first.
     """
 
-    def __init__(self, TileRows rows, centers, Py_ssize_t n_groups, double spread,
-                 Coarse coarse=None):
+    def __init__(self, TileRows rows, groups, double spread, Coarse coarse=None):
         cdef Py_ssize_t size = rows.kernels.itemsize, n = rows.n, columns
-        self.rows, self.k, self.coarse = rows, len(centers), coarse
-        self.groups = group_centers(centers, n_groups)
-        self.n_groups = len(self.groups)
+        self.rows, self.coarse, self.groups, self.n_groups = rows, coarse, groups, len(groups)
         self.sizes = np.array([len(members) for members in self.groups], dtype=np.intp)
         ends = np.cumsum((self.sizes + FM_GROUP_WIDTH - 1) // FM_GROUP_WIDTH * FM_GROUP_WIDTH)
         columns = ends[-1]
+        self.k = self.sizes.sum()
         self.first = np.append(0, ends[:-1]).astype(np.intp)
         self.order = np.full(columns, -1, dtype=np.int32)
         self.group_of = np.empty(self.k, dtype=np.int32)

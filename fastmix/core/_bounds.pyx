@@ -71,9 +71,8 @@ cdef class GroupBounds(BoundState):
     cdef Py_ssize_t few, piece_rows
     cdef object memory
 
-    def __init__(self, TileRows rows, centers, Py_ssize_t n_groups, double spread,
-                 Coarse coarse=None):
-        super().__init__(rows, centers, n_groups, spread, coarse)
+    def __init__(self, TileRows rows, groups, double spread, Coarse coarse=None):
+        super().__init__(rows, groups, spread, coarse)
         cdef Py_ssize_t row_bytes = rows.d * rows.kernels.itemsize
         self.piece_rows = max(CACHED_PIECE_ROWS, min(MAX_PIECE_ROWS, PIECE_BYTES // row_bytes))
         if coarse is not None and not coarse.two_sided:

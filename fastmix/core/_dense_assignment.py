@@ -7,6 +7,7 @@ import numpy as np
 
 from fastmix.core._assignment import Assignment
 from fastmix.core._bounds import GroupBounds
+from fastmix.core._groups import group_centers
 from fastmix.core._kernels import GROUP_WIDTH, intel
 from fastmix.core._leading import Leading
 from fastmix.core._prefix import Prefix
@@ -50,7 +51,7 @@ MOVE_NANOSECONDS, MOST_SPEEDUP = 6.0, 3.0
 WORTHWHILE = 0.85
 
 # The probes: this part of the rows, in at most so many stretches, one for so much time of a plain
-# scan; shorter stretches are not worth a second thread.
+# scan.
 PROBED_PART, MAX_PROBES, PROBE_NANOSECONDS = 1 / 256, 8, 2e6
 
 # A plain scan in less time on one thread is not worth the probes and the axes (2,000 x 4,000, K=10:
@@ -85,9 +86,9 @@ class DenseAssignment(Assignment):
         self.coded, self.coarse, self.adding = False, None, False
         self.filling = False  # whether scans leave bounds
         self.complete = False  # whether all rows have been added to what is coarse
-        self.everywhere = False  # bounds serve all rows, else the probes
-        self.extend = False  # to all rows in the next E-step
-        self.probes = []
+        self.before = None  # the centres of the E-step before
+        self.grouping = None  # centres, and groups of them
+        self.probes, self.probed = None, None  # rows, and their bounds
         # Codes of two bytes, in eights.
         self.groups = min(math.ceil(k / GROUP_WIDTH), int(memory // rows.n) // 16 * 8, MAX_GROUPS)
         if algorithm == "lloyd":
@@ -108,39 +109,37 @@ class DenseAssignment(Assignment):
         self.looks_ahead = not self.coded and rows.d >= LEADING_COLUMNS
         n_probes = max(1, min(MAX_PROBES, int(rows.n * self._dense_cost() / PROBE_NANOSECONDS)))
         size = max(1, int(rows.n * PROBED_PART / n_probes))
-        middles = [(2 * i + 1) * rows.n // (2 * n_probes) for i in range(n_probes)]
-        self.probes = [(middle, min(rows.n, middle + size)) for middle in middles]
+        middles = (2 * np.arange(n_probes) + 1) * rows.n // (2 * n_probes)
+        self.probes = np.minimum(middles[:, np.newaxis] + np.arange(size), rows.n - 1).ravel()
 
     def _prepare(self, centers, labels, n_threads, spread):
-        if self.steps == 1 and spread > 0 and self.groups and self.looks_ahead:
-            self._look_ahead(centers, labels)
-        fresh = self.extend or (
-            self.bounds is None and self.groups > 0 and (spread > 0 or not self.forced)
-        )
+        fresh = False
+        if self.bounds is None and self.groups and spread > 0:
+            pays = self.steps == 1 and self.looks_ahead and self._look_ahead(centers, labels)
+            fresh = self.forced or pays or self._promising(centers, labels, n_threads, spread)
         if fresh:
-            # Before the first E-step a guess that is too large only makes the codes coarse.
-            spread = spread or math.sqrt(self.x_square) / 4
-            self.everywhere, self.extend = self.extend or self.forced, False
-            if self.coded and not self.complete:
-                self.coarse = RowCodes(self.rows, centers, spread)
-            elif self.coarse is None and self.everywhere and self.axes:
-                self.coarse = self.leading.prefix(self.axes, n_threads)
-            self.bounds = GroupBounds(self.rows, centers, self.groups, spread, self.coarse)
+            self.probed, groups = None, self._grouped(centers)
+            if not self.complete:
+                self.coarse = self._coarse(self.rows, centers, groups, spread, n_threads)
+            self.bounds = GroupBounds(self.rows, groups, spread, self.coarse)
         self.adding = fresh and self.coarse is not None and not self.complete
         self.filling = fresh and self.coded and self.rows.short.serves(self.k)
         if self.bounds is not None:
-            threads = useful_threads(n_threads, MOVE_NANOSECONDS * self.k * self.rows.d)
-            self.bounds.move(centers, self.x_square, threads)
-            self.bounds.products = self.bounds.rows_open = self.bounds.groups_open = 0
-            self.bounds.groups_guessed = 0
-            self.bounded_steps += self.everywhere
-            if self.everywhere and self.first_bounded is None:
+            self._move(self.bounds, centers, n_threads)
+            self.bounded_steps += 1
+            if self.first_bounded is None:
                 self.first_bounded = self.steps
+        self.before = centers
         return fresh
+
+    def _move(self, bounds, centers, n_threads):
+        threads = useful_threads(n_threads, MOVE_NANOSECONDS * self.k * self.rows.d)
+        bounds.move(centers, self.x_square, threads)
+        bounds.products = bounds.rows_open = bounds.groups_open = bounds.groups_guessed = 0
 
     def _wanted(self, fresh, labels, n_threads):
         page = self.rows.page_rows
-        if page and self.everywhere and not fresh:
+        if page and self.bounds is not None and not fresh:
             threads = useful_threads(n_threads, self.rows.n * self._bounded_cost(0, 0, 0))
             return self.bounds.open_pages(page, labels, threads), page
         return None, 0
@@ -148,42 +147,55 @@ class DenseAssignment(Assignment):
     def _centers_met(self, fresh):
         # Calls of as many rows as shortlists, which may find too many centres near, or the cost of
         # the last E-step allow.
-        if self.bounds is None or not self.everywhere or self.filling:
+        if self.bounds is None or self.filling:
             return math.ceil(self.k / min(MOST_SPEEDUP, self.rows.short.speedup(self.k)))
         return math.ceil(self.k * self.share)
 
     def _assign(self, start, stop, centers, labels, threads, parts):
+        if self.bounds is None:
+            return self._scan(start, stop, centers, labels, threads, parts)
         n_changed = 0
-        for first, last, bounded in self._stretches(start, stop):
-            known = bounded and self.steps > 1 and not self.filling
-            if not known:
-                leaving = {"bounds": self.bounds} if bounded and self.filling else {}
-                n_changed += self._scan(first, last, centers, labels, threads, parts, **leaving)
-            if bounded and self.adding:
-                self.coarse.add(first, last, labels, threads)
-            if known:
-                few = (last - first) * self._dense_cost() < PROBE_NANOSECONDS / 20
-                n_changed += self.bounds.assign(
-                    first, last, labels, 1 if few else threads, parts, self.weights
-                )
-            elif bounded and not self.filling:  # the first bounds, of rows that just got a label
-                self.bounds.assign(first, last, labels, 1, None, self.weights)
+        if self.filling:
+            n_changed = self._scan(
+                start, stop, centers, labels, threads, parts, bounds=self.bounds
+            )
+        if self.adding:
+            self.coarse.add(start, stop, labels, threads)
+        if not self.filling:
+            n_changed = self.bounds.assign(start, stop, labels, threads, parts, self.weights)
         return n_changed
 
-    def _stretches(self, start, stop):
-        """Rows start .. stop as stretches (first, last, whether bounds serve them)."""
-        if self.bounds is None or self.everywhere:
-            yield start, stop, self.everywhere
-            return
-        for first, last in self.probes:
-            first, last = max(first, start), min(last, stop)
-            if first < last:
-                if start < first:
-                    yield start, first, False
-                yield first, last, True
-                start = last
-        if start < stop:
-            yield start, stop, False
+    def _grouped(self, centers):
+        if self.grouping is None or self.grouping[0] is not centers:
+            self.grouping = centers, group_centers(centers, self.groups)
+        return self.grouping[1]
+
+    def _coarse(self, rows, centers, groups, spread, n_threads):
+        """Rows in few bits, or None; those in codes have yet to be added."""
+        if self.coded:
+            return RowCodes(rows, centers, groups, spread)
+        return self.leading.prefix(rows, self.axes, n_threads) if self.axes else None
+
+    def _promising(self, centers, labels, n_threads, spread):
+        """Whether bounds promise to pay from this E-step on: those of some rows meet its centres
+        before all rows do."""
+        if self.before is None:
+            return False
+        found = labels[self.probes]
+        n = len(found)
+        threads = useful_threads(n_threads, n * self._dense_cost())
+        if self.probed is None:
+            rows, groups = self.rows.part(self.probes), self._grouped(centers)
+            coarse = self._coarse(rows, centers, groups, spread, 1)
+            self.probed = GroupBounds(rows, groups, spread, coarse)
+            self._move(self.probed, self.before, n_threads)
+            if coarse is not None:
+                coarse.add(0, n, found, threads)
+            self.probed.assign(0, n, found, threads)
+        self._move(self.probed, centers, n_threads)
+        self.probed.assign(0, n, found, threads)
+        self.products += self.probed.products
+        return self._cost_of(self.probed, n) < WORTHWHILE * self._dense_cost()
 
     # ------------------------------------------------------------ what pays
 
@@ -213,12 +225,23 @@ class DenseAssignment(Assignment):
             few = BOUNDED * (LEADING_GROUP * groups_guessed + LEADING_PRODUCT * self.axes * guessed)
         return BOUNDED * met + few
 
+    def _cost_of(self, bounds, n):
+        """The same of the E-step for which bounds served n rows."""
+        return self._bounded_cost(
+            bounds.rows_open / n,
+            bounds.groups_open / n,
+            bounds.products / n,
+            bounds.groups_guessed / n,
+        )
+
     def _look_ahead(self, centers, labels):
-        """Chooses how many leading coordinates to use, and how many groups memory leaves them."""
+        """Chooses how many leading coordinates to use, and how many groups memory leaves them;
+        returns whether they promise to pay at once."""
         n, k, whole, dense = self.rows.n, self.k, self.groups, self._dense_cost()
         row_bytes = int(self.memory // n)
         self.leading = Leading(self.rows, k, self.memory)
         best, choice = min(dense, self._bounded_cost(1, whole / LATER, k / LATER)), (whole, 0)
+        pays = False
         for m, left in zip(*self.leading.groups_left(centers, labels, whole), strict=True):
             self.groups = min(whole, (row_bytes - Prefix.row_bytes(m)) // 16 * 8)
             if self.groups < min(whole, 8):
@@ -231,36 +254,27 @@ class DenseAssignment(Assignment):
             )
             if later < best:
                 best, choice = later, (self.groups, m)
-                self.extend = now < WORTHWHILE * dense
+                pays = now < WORTHWHILE * dense
         self.groups, self.axes = choice
+        return pays
 
     def _count(self, fresh):
-        """Adds up what the E-step did, and decides how the next is to be done."""
+        """Adds up what the E-step did, and decides whether the bounds stay."""
         n, bounds = self.rows.n, self.bounds
-        probed = sum(last - first for first, last in self.probes)
-        served = 0 if bounds is None or self.filling else n if self.everywhere else probed
-        self.products += (n - served) * self.k
-        self.rows_scanned += n - served
+        if bounds is None or self.filling:
+            self.products += n * self.k
+            self.rows_scanned += n
         if bounds is None:
             return
         self.products += bounds.products
         self.rows_scanned += bounds.rows_open
         if fresh:
-            self.share, self.complete = 1.0, self.complete or self.everywhere
+            self.share, self.complete = 1.0, True
             return
-        cost = self._bounded_cost(
-            bounds.rows_open / served,
-            bounds.groups_open / served,
-            bounds.products / served,
-            bounds.groups_guessed / served,
-        )
+        cost = self._cost_of(bounds, n)
         self.share = min(1.0, max(0.2, 2 * cost / self._plain_cost()))
-        if self.forced:
-            return
-        if not self.everywhere:
-            self.extend = cost < WORTHWHILE * self._dense_cost()
-        elif cost > self._dense_cost():
-            self.bounds, self.everywhere = None, False
+        if not self.forced and cost > self._dense_cost():
+            self.bounds = None
 
     @property
     def algorithm(self):

@@ -104,9 +104,9 @@ class Leading:
             left.append(open_.sum() / len(x))
         return self.counts, left
 
-    def prefix(self, m, n_threads):
-        """The leading m coordinates of all rows."""
-        return Prefix(self.rows, self.axes[:m], self.reach, self.shift, n_threads)
+    def prefix(self, rows, m, n_threads):
+        """The leading m coordinates of rows of the same frame."""
+        return Prefix(rows, self.axes[:m], self.reach, self.shift, n_threads)
 
 
 def _axes(sample, count):

@@ -19,7 +19,6 @@ from fastmix.core._kernels cimport (
 from fastmix.core._threads cimport enter, leave
 from fastmix.core._tiles cimport TileRows, whole_lines
 
-from fastmix.core._groups import group_centers
 from fastmix.core._kernels import aligned_empty
 
 __all__ = ["RowCodes"]
@@ -33,13 +32,15 @@ cdef Py_ssize_t PIECE = 64
 NEARER = 1.5
 
 
-def references(centers, spread):
-    """Points near rows, from centres and the distance of a row to its own; and which of them is the
-    one of each centre's rows."""
-    groups = group_centers(centers, FM_MOST_REFERENCES)
-    points = np.array([centers[members].mean(axis=0) for members in groups])
+def references(centers, groups, spread):
+    """Points near rows, from groups of centres and the distance of a row to its own; and which of
+    them is the one of each centre's rows."""
+    together = (len(groups) + FM_MOST_REFERENCES - 1) // FM_MOST_REFERENCES
+    starts = range(0, len(groups), together)
+    parts = [np.concatenate(groups[start : start + together]) for start in starts]
+    points = np.array([centers[members].mean(axis=0) for members in parts])
     of = np.empty(len(centers), dtype=np.int32)
-    for g, members in enumerate(groups):
+    for g, members in enumerate(parts):
         of[members] = g
     far = np.square(centers).sum(axis=1).mean() + spread**2
     near = np.square(centers - points[of]).sum(axis=1).mean() + spread**2
@@ -57,13 +58,14 @@ cdef class RowCodes(Coarse):
     rows : TileRows
         With ``serves(rows)``.
     centers : (k, d) float64 in the frame
-        Means of groups of them are the references, where rows are much nearer to these than to
-        zero.
+    groups : list of ndarray
+        As from group_centers: means of them are the references, where rows are much nearer to these
+        than to zero.
     spread : float
         About the distance of a row to its centre.
     """
 
-    def __init__(self, TileRows rows, centers, double spread):
+    def __init__(self, TileRows rows, centers, groups, double spread):
         self.rows = rows
         self.kernels = rows.isa.codes_f32 if rows.kernels.itemsize == 4 else rows.isa.codes_f64
         self.p.pairs = (rows.d + 7) // 8
@@ -73,7 +75,7 @@ cdef class RowCodes(Coarse):
         self.numbers = np.empty((rows.n, 4), dtype=np.float32)  # and numbers of references
         self.p.codes = <uint8_t *>address(self.codes)
         self.p.rows = <fm_coded_row *>address(self.numbers)
-        points, self.reference_of = references(centers, spread)
+        points, self.reference_of = references(centers, groups, spread)
         self.p.n_references, self.p.width = len(points), FM_REFERENCE_WIDTH(rows.d)
         self.p.parts = 1 if len(points) == 1 else 2  # as fine as the codes of rows
         self.references = np.zeros((len(points), self.p.width), dtype=rows.dtype)

@@ -330,6 +330,12 @@ cdef class TileRows:
         picked = self._picked(rows).astype(np.float64)
         return np.ascontiguousarray(picked * self.scale - self.offset)
 
+    def part(self, rows):
+        """Rows by their numbers, a copy, as rows of their own in the same frame."""
+        part = type(self)(self._picked(rows), self.dtype, self.isa.name.decode())
+        part.set_frame(self.offset, self.scale, self.grids)
+        return part
+
     # ------------------------------------------------------------ the scan
 
     def extremes(self, Py_ssize_t start, Py_ssize_t stop, int n_threads):
