@@ -178,7 +178,7 @@ cdef class ScoreMargins:
             self.candidates = self.beyond = None
             self.p.candidates, self.p.beyond = NULL, NULL
             return
-        self.candidates = np.empty((self.rows.n, places), dtype=np.uint16)
+        self.candidates = aligned_empty((self.rows.n, places), np.uint16)
         self.beyond = np.full(self.rows.n, -np.inf, dtype=np.float32)
         self.p.candidates = <uint16_t *>address(self.candidates)
         self.p.beyond = <float *>address(self.beyond)

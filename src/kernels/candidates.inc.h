@@ -32,12 +32,14 @@ FM_MARGIN_INLINE void candidate_scores(const int16_t *restrict codes, ptrdiff_t 
                                        const fm_margins *p, const int32_t *restrict number,
                                        ptrdiff_t places, fm_short_counts before,
                                        fm_short_floats *first, fm_short_floats *second,
-                                       fm_short_counts *label, fm_short_counts *own)
+                                       fm_short_counts *label, fm_short_counts *own,
+                                       margin_upcoming *upcoming)
 {
     fm_short_floats most = {0}, next = {0};
     fm_short_counts at = {0}, mine = {0};
     for (ptrdiff_t place = 0; place < places; place++, number += 16) {
         fm_short_counts sums[16];
+        margin_fetch(upcoming);
         FM_MARGIN_UNROLL
         for (int r = 0; r < 16; r++) {
             const int16_t *row = codes + r * stride;

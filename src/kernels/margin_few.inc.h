@@ -6,10 +6,13 @@ static ptrdiff_t FM_NAME(margins_choose)(const fm_margins *p, const fm_matrix *x
                                          int32_t *labels, int32_t *left, int32_t *again,
                                          ptrdiff_t *n_again, void *scratch)
 {
-    const ptrdiff_t stride = FM_CANDIDATE_COLUMNS(p->d), places = p->places, ahead = 48;
+    const ptrdiff_t stride = FM_CANDIDATE_COLUMNS(p->d), places = p->places;
     int16_t *const codes = scratch;
     void *const row = codes + stride * 16 + 32;
     ptrdiff_t found = 0, repeated = 0;
+    margin_upcoming upcoming = FM_NAME(margin_next)(x, block, 16, 16);
+    upcoming.more = (const char *)p->candidates;
+    upcoming.more_bytes = places * (ptrdiff_t)sizeof *p->candidates;
     memset(codes, 0, (size_t)(stride * 16) * sizeof *codes); /* what is no column stays zero */
     for (ptrdiff_t at = 0; at < block->count; at += 16) {
         const ptrdiff_t here = block->count - at, some = here < 16 ? here : 16;
@@ -20,8 +23,6 @@ static ptrdiff_t FM_NAME(margins_choose)(const fm_margins *p, const fm_matrix *x
         for (ptrdiff_t r = 0; r < 16; r++) {
             const ptrdiff_t i = rows.rows[r < some ? r : 0];
             const uint16_t *from = p->candidates + i * places;
-            if (r + ahead < here)
-                __builtin_prefetch(p->candidates + rows.rows[r + ahead] * places, 0, 3);
             for (ptrdiff_t place = 0; place < places; place++)
                 number[16 * place + r] = from[place];
             label[r] = labels[at + (r < some ? r : 0)], beyond[r] = p->beyond[i];
@@ -29,7 +30,7 @@ static ptrdiff_t FM_NAME(margins_choose)(const fm_margins *p, const fm_matrix *x
                 mover_margin[r] = p->mover_margins[i];
         }
         const met_rows met =
-            met_few(p, codes, stride, number, places, *(const fm_short_counts *)label);
+            met_few(p, codes, stride, number, places, *(const fm_short_counts *)label, &upcoming);
         const fm_short_floats own = fm_short_take(p->own_moved, (const int32_t *)&met.label);
         const fm_short_floats now = unmet_margin(p, 0, beyond, met);
         const uint32_t proven = met.sure & margin_proves(p, now, met.near);
@@ -79,6 +80,8 @@ static ptrdiff_t FM_NAME(margins_meet)(const fm_margins *p, const fm_matrix *x,
     int16_t *const codes = (int16_t *)(tile + columns / 2 * FM_MARGIN_ROWS);
     void *const row = codes + stride * FM_MARGIN_ROWS + 32;
     ptrdiff_t found = 0;
+    margin_upcoming upcoming = FM_NAME(margin_next)(x, block, FM_MARGIN_ROWS,
+                                                    margin_groups(p->n_movers) + FM_MARGIN_VECTORS);
     memset(codes, 0, (size_t)(stride * FM_MARGIN_ROWS) * sizeof *codes); /* no column stays zero */
     for (ptrdiff_t at = 0; at < block->count; at += FM_MARGIN_ROWS) {
         const ptrdiff_t here = block->count - at;
@@ -87,7 +90,8 @@ static ptrdiff_t FM_NAME(margins_meet)(const fm_margins *p, const fm_matrix *x,
         fm_short_floats first[FM_MARGIN_VECTORS], second[FM_MARGIN_VECTORS];
         FM_NAME(margin_rows)(p, x, &rows, some, offset, (real)scale, codes, stride, row);
         margin_tile(codes, stride, columns, tile);
-        margin_two(tile, p, p->mover_panels, p->mover_starts, p->n_movers, first, second);
+        margin_two(tile, p, p->mover_panels, p->mover_starts, p->n_movers, &upcoming, first,
+                   second);
         for (ptrdiff_t from = 0; from < some; from += 16) {
             const ptrdiff_t v = from / 16, those = some - from < 16 ? some - from : 16;
             const ptrdiff_t *const those_rows = rows.rows + from;
@@ -102,7 +106,7 @@ static ptrdiff_t FM_NAME(margins_meet)(const fm_margins *p, const fm_matrix *x,
             }
             const fm_short_counts was = *(const fm_short_counts *)label;
             candidate_scores(codes + from * stride, stride, p, label, 1, was, &none, &none, &same,
-                             &own);
+                             &own, &upcoming);
             const met_rows met =
                 met_movers(p, was, own, first[v], second[v], margin_sizes(tile + from, p));
             const fm_short_floats spent = fm_short_take(p->own_moved, (const int32_t *)&met.label);

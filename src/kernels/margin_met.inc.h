@@ -18,17 +18,21 @@ typedef struct {
 
 /* Of their candidates, number [place][row], of which the label `was` is one. */
 FM_INLINE met_rows met_few(const fm_margins *p, const int16_t *codes, ptrdiff_t stride,
-                           const int32_t *number, ptrdiff_t places, fm_short_counts was)
+                           const int32_t *number, ptrdiff_t places, fm_short_counts was,
+                           margin_upcoming *upcoming)
 {
     met_rows met = {.was = was};
     fm_short_floats first, second;
     fm_short_counts own;
     if (stride <= 32)
-        candidate_scores(codes, 32, p, number, places, was, &first, &second, &met.label, &own);
+        candidate_scores(codes, 32, p, number, places, was, &first, &second, &met.label, &own,
+                         upcoming);
     else if (stride <= 64)
-        candidate_scores(codes, 64, p, number, places, was, &first, &second, &met.label, &own);
+        candidate_scores(codes, 64, p, number, places, was, &first, &second, &met.label, &own,
+                         upcoming);
     else
-        candidate_scores(codes, stride, p, number, places, was, &first, &second, &met.label, &own);
+        candidate_scores(codes, stride, p, number, places, was, &first, &second, &met.label, &own,
+                         upcoming);
     const fm_short_floats sizes = candidate_sizes(codes, stride, p);
     const fm_short_floats error = sizes * p->size_error + p->error;
     const fm_short_floats square = margin_square(p, sizes, first, error, &met.near);

@@ -54,20 +54,17 @@ FM_INLINE FM_NAME(some_codes)
     return __builtin_convertvector((FM_NAME(some_wholes))code, FM_NAME(some_codes));
 }
 
-/* Codes of the first rows of a block, [row][stride], with up to 16 more behind the last; fetches
- * more. */
+/* Codes of the first rows of a block, [row][stride], with up to 16 more behind the last. */
 FM_INLINE void FM_NAME(margin_rows)(const fm_margins *p, const fm_matrix *x, const fm_block *block,
                                     ptrdiff_t count, const real *offset, real scale, int16_t *to,
                                     ptrdiff_t stride, void *scratch)
 {
-    const ptrdiff_t d = p->d, size = (ptrdiff_t)sizeof(real), ahead = 48, bytes = d * size;
+    const ptrdiff_t d = p->d, size = (ptrdiff_t)sizeof(real);
     const int by_row = x->type == FM_REAL_TYPE && !x->swapped && x->col_stride == size;
     const float inverse = (float)(1 / p->unit);
     for (ptrdiff_t i = 0; i < count; i++, to += stride) {
         const char *row = block_row(x, block, i);
         ptrdiff_t t = 0;
-        if (by_row && i + ahead < block->count)
-            fetch_row(block_row(x, block, i + ahead), bytes);
         if (!by_row) {
             FM_NAME(load_run)(row, x->col_stride, x->type, x->swapped, d, scratch);
             row = scratch;
@@ -83,6 +80,19 @@ FM_INLINE void FM_NAME(margin_rows)(const fm_margins *p, const fm_matrix *x, con
     }
 }
 
+/* Fetches the first `rows` of a block; the others are fetched in so many steps for each `rows`. */
+FM_INLINE margin_upcoming FM_NAME(margin_next)(const fm_matrix *x, const fm_block *block,
+                                               ptrdiff_t rows, ptrdiff_t steps)
+{
+    const ptrdiff_t size = (ptrdiff_t)sizeof(real);
+    const int by_row = x->type == FM_REAL_TYPE && !x->swapped && x->col_stride == size;
+    margin_upcoming upcoming = {.x = x, .block = block, .step = rows, .bytes = x->d * size};
+    upcoming.end = by_row ? block->count : 0;
+    margin_fetch(&upcoming);
+    upcoming.step = (rows + steps - 1) / steps;
+    return upcoming;
+}
+
 static ptrdiff_t FM_NAME(margins_scan)(const fm_margins *p, const fm_matrix *x,
                                        const fm_block *block, const void *offset, double scale,
                                        int32_t *labels, int32_t *left, void *scratch)
@@ -93,6 +103,7 @@ static ptrdiff_t FM_NAME(margins_scan)(const fm_margins *p, const fm_matrix *x,
     /* Codes are written a vector at a time. */
     void *const row = codes + columns * FM_MARGIN_ROWS + 16;
     ptrdiff_t found = 0;
+    margin_upcoming upcoming = FM_NAME(margin_next)(x, block, FM_MARGIN_ROWS, margin_groups(p->k));
     for (ptrdiff_t at = 0; at < block->count; at += FM_MARGIN_ROWS) {
         const ptrdiff_t here = block->count - at;
         const ptrdiff_t some = here < FM_MARGIN_ROWS ? here : FM_MARGIN_ROWS;
@@ -110,9 +121,10 @@ static ptrdiff_t FM_NAME(margins_scan)(const fm_margins *p, const fm_matrix *x,
         for (ptrdiff_t r = 0; r < some; r++)
             index[r] = rows.rows ? rows.rows[r] : rows.start + r;
         if (p->places)
-            margin_keys(tile, p, p->panels, p->starts, p->k, 1, first, second, parts, others);
+            margin_keys(tile, p, p->panels, p->starts, p->k, 1, &upcoming, first, second, parts,
+                        others);
         else
-            margin_two(tile, p, p->panels, p->starts, p->k, first, second);
+            margin_two(tile, p, p->panels, p->starts, p->k, &upcoming, first, second);
         for (int v = 0; v < FM_MARGIN_VECTORS; v++) {
             const ptrdiff_t those = some > 16 * v ? some - 16 * v : 0;
             fm_short_floats beyond = {0}, least;
@@ -191,7 +203,7 @@ static void FM_NAME(margin_centers)(const double *c, const void *biases, fm_marg
     const double unit = norm / FM_MARGIN_LENGTH > least ? norm / FM_MARGIN_LENGTH : least;
     const int usable = norm < DBL_MAX && most_bias < DBL_MAX;
     const double inverse = usable ? 1 / unit : 0, round = 0x1.8p52;
-    for (ptrdiff_t j = 0; j < (k + FM_MARGIN_WIDTH - 1) / FM_MARGIN_WIDTH * FM_MARGIN_WIDTH; j++) {
+    for (ptrdiff_t j = 0; j < margin_groups(k) * FM_MARGIN_WIDTH; j++) {
         const ptrdiff_t first = j / FM_MARGIN_WIDTH * pairs * FM_MARGIN_WIDTH + j % FM_MARGIN_WIDTH;
         int16_t *to = (int16_t *)(p->panels + first);
         double rest = 0;
