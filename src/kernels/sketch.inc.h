@@ -99,8 +99,8 @@ typedef float fm_floats __attribute__((vector_size(4 * FM_SKETCH_LANES), aligned
 
 /* Bytes that are fetched ahead of their use. */
 #define FM_SKETCH_AHEAD 2048
-/* Lines of a listed row that are fetched at once: the caller packs it soon. */
-#define FM_SKETCH_LINES 8
+/* Bytes of a listed row that are fetched at once: the caller packs it soon. */
+#define FM_SKETCH_ROW 512
 
 /* Bits of the rows of two vectors that a candidate may be nearer to; width is a constant. */
 FM_INLINE uint64_t sketch_few(const int8_t *rows, ptrdiff_t pairs, const int32_t *panel,
@@ -132,8 +132,8 @@ FM_INLINE ptrdiff_t sketch_list(const int8_t *bytes, ptrdiff_t d, const float *l
                                 const float *bias, ptrdiff_t *list)
 {
     const ptrdiff_t pairs = (d + 1) / 2;
-    const ptrdiff_t lines = (d * x->col_stride + 63) / 64;
-    const ptrdiff_t ahead = lines < FM_SKETCH_LINES ? lines : FM_SKETCH_LINES;
+    const ptrdiff_t row_bytes = d * x->col_stride;
+    const ptrdiff_t ahead = row_bytes < FM_SKETCH_ROW ? row_bytes : FM_SKETCH_ROW;
     ptrdiff_t found = 0;
     for (ptrdiff_t r = 0; r < FM_SKETCH_ROWS && r < count; r += 2 * FM_SKETCH_LANES) {
         uint64_t near = 0;
@@ -157,8 +157,8 @@ FM_INLINE ptrdiff_t sketch_list(const int8_t *bytes, ptrdiff_t d, const float *l
         for (; near; near &= near - 1) {
             const ptrdiff_t row = start + r + __builtin_ctzll(near);
             list[found++] = row;
-            for (ptrdiff_t line = 0; line < ahead; line++)
-                __builtin_prefetch(x->data + row * x->row_stride + 64 * line);
+            if (ahead > 0)
+                fetch_row(x->data + row * x->row_stride, ahead);
         }
     }
     return found;
