@@ -308,6 +308,19 @@ def test_candidates_spare_most_rows_the_other_centers(rng, isa, dtype, d):
 
 
 @on_every_table
+@pytest.mark.parametrize("d", [8, 31, 63])
+@pytest.mark.parametrize("apart", [0.0, 1e-7, 1e-6, 1e-5])
+def test_centers_are_told_apart_to_the_last_bit(rng, isa, dtype, d, apart):
+    # Two centers of a pair are nearly as far from a row, and all others much farther.
+    rows, Y = framed(rng.normal(size=(2000, d)).astype(dtype), isa)
+    pairs = Y[:30].repeat(2, axis=0)
+    margins, few = steps(
+        rows, Y, pairs, lambda centers, labels: pairs + rng.normal(size=pairs.shape) * apart, 6
+    )
+    assert min(margins.rows_doubtful, few.rows_doubtful) > 1900
+
+
+@on_every_table
 @pytest.mark.parametrize("d", [8, 33, 63])
 def test_movers_spare_most_rows_the_other_centers(rng, isa, dtype, d):
     # One center in ten moves, and others far less; then one of these does.
