@@ -50,9 +50,9 @@ MOVE_NANOSECONDS, MOST_SPEEDUP = 6.0, 3.0
 # time at most, and given up where they take more than all of it.
 WORTHWHILE = 0.85
 
-# The probes: this part of the rows, in at most so many stretches, one for so much time of a plain
-# scan.
-PROBED_PART, MAX_PROBES, PROBE_NANOSECONDS = 1 / 256, 8, 2e6
+# The probes: this part of the rows, so many at most, in at most so many stretches, one for so much
+# time of a plain scan.
+PROBED_PART, MOST_PROBED, MAX_PROBES, PROBE_NANOSECONDS = 1 / 256, 2**13, 8, 2e6
 
 # A plain scan in less time on one thread is not worth the probes and the axes (2,000 x 4,000, K=10:
 # 4 of 36 ms for nothing).
@@ -108,7 +108,7 @@ class DenseAssignment(Assignment):
             self.coded, self.groups = True, min(self.groups, room)
         self.looks_ahead = not self.coded and rows.d >= LEADING_COLUMNS
         n_probes = max(1, min(MAX_PROBES, int(rows.n * self._dense_cost() / PROBE_NANOSECONDS)))
-        size = max(1, int(rows.n * PROBED_PART / n_probes))
+        size = max(1, int(min(rows.n * PROBED_PART, MOST_PROBED) / n_probes))
         middles = (2 * np.arange(n_probes) + 1) * rows.n // (2 * n_probes)
         self.probes = np.minimum(middles[:, np.newaxis] + np.arange(size), rows.n - 1).ravel()
 
@@ -156,9 +156,7 @@ class DenseAssignment(Assignment):
             return self._scan(start, stop, centers, labels, threads, parts)
         n_changed = 0
         if self.filling:
-            n_changed = self._scan(
-                start, stop, centers, labels, threads, parts, bounds=self.bounds
-            )
+            n_changed = self._scan(start, stop, centers, labels, threads, parts, bounds=self.bounds)
         if self.adding:
             self.coarse.add(start, stop, labels, threads)
         if not self.filling:
