@@ -106,6 +106,14 @@ def test_threads_and_cuts_change_no_bit(rng, dtype, kind, d):
     assert all(bits == found[0] for bits in found[1:])
 
 
+@pytest.mark.parametrize("n", [16_384, 16_385, 50_000, 99_999, 200_000, 262_143, 500_000])
+@pytest.mark.parametrize("threads", [2, 4, 16])
+def test_slots_are_shared_evenly(n, threads):
+    rows = _mixture.MixtureRows(np.zeros((n, 1)), np.float64)
+    slots = -(-n // rows.slot_rows)
+    assert -(-slots // threads) * rows.slot_rows <= 1.08 * n / threads
+
+
 @pytest.mark.parametrize("d", [1, 2, 8, 33])
 def test_factor_is_the_inverse_of_the_cholesky_factor(rng, d):
     A = rng.normal(size=(d, 2 * d + 2))

@@ -9,8 +9,8 @@ from fastmix.core._tiles cimport TileRows
 cdef enum:
     # Widest full covariances whose moments have rows in the lanes.
     FEW_COLUMNS = 4
-    # A slot's own rows.  Clearing its sums and adding them up costs as much as the sums of some 60
-    # rows without a share: longer slots, where there are enough of them for all threads.
+    # Rows of a slot, about.  Clearing its sums and adding them up costs as much as the sums of some
+    # 60 rows without a share: longer slots, where there are enough of them for all threads.
     SLOT_ROWS = 1024
     LONG_SLOT_ROWS = 4096
     LONG_SLOTS = 64

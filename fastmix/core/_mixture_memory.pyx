@@ -37,6 +37,15 @@ cdef Py_ssize_t BOUNDED_SHARE_BYTES = 2097152
 cdef double HALF_LOG_2PI = 0.91893853320467274178
 
 
+cdef Py_ssize_t _slot_rows(Py_ssize_t n) noexcept:
+    """Rows of a slot, a multiple of 64, so that n are in nearly equal slots, and as many of these
+    as the usual numbers of threads divide: the last of few slots is waited for."""
+    cdef Py_ssize_t usual = LONG_SLOT_ROWS if n >= LONG_SLOTS * LONG_SLOT_ROWS else SLOT_ROWS
+    cdef Py_ssize_t even = 16 if n >= 16 * usual else 2
+    cdef Py_ssize_t slots = (n + even * usual // 2) // (even * usual) * even
+    return usual if slots == 0 else (n + 64 * slots - 1) // (64 * slots) * 64
+
+
 cdef class MixtureMemory(TileRows):
     """A dense matrix in the user's memory, and what a pass of a mixture needs beside it.
 
@@ -45,7 +54,7 @@ cdef class MixtureMemory(TileRows):
 
     def __init__(self, X, dtype, isa=None):
         super().__init__(X, dtype, isa)
-        self.slot_rows = LONG_SLOT_ROWS if self.n >= LONG_SLOTS * LONG_SLOT_ROWS else SLOT_ROWS
+        self.slot_rows = _slot_rows(self.n)
         self.mixture = self.isa.mixture_f32 if self.kernels.itemsize == 4 else self.isa.mixture_f64
 
     # ------------------------------------------------------------ memory
