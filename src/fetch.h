@@ -27,4 +27,13 @@ static inline void fetch_some(fetch *next)
         __builtin_prefetch(next->at, 0, 2);
 }
 
+/* Fetches so many bytes of a row, which may begin anywhere in a line, into the second-level cache, to
+ * which more lines can be on their way than to the first. */
+static inline void fetch_row(const char *row, ptrdiff_t bytes)
+{
+    for (ptrdiff_t at = 0; at < bytes; at += 64)
+        __builtin_prefetch(row + at, 0, 2);
+    __builtin_prefetch(row + bytes - 1, 0, 2);
+}
+
 #endif

@@ -3,6 +3,7 @@
 #include <float.h>
 #include <math.h>
 
+#include "fetch.h"
 #include "fm_kernels.h"
 #include "fm_units.h"
 

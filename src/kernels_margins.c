@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "fetch.h"
 #include "fm_kernels.h"
 #include "fm_units.h"
 

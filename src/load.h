@@ -38,15 +38,6 @@ static inline const char *block_row(const fm_matrix *x, const fm_block *block, p
 {
     return x->data + x->row_stride * (block->rows ? block->rows[i] : block->start + i);
 }
-
-/* Fetches so many bytes of a row, which may begin anywhere in a line, into the second-level cache, to
- * which more lines can be on their way than to the first. */
-static inline void fetch_row(const char *row, ptrdiff_t bytes)
-{
-    for (ptrdiff_t at = 0; at < bytes; at += 64)
-        __builtin_prefetch(row + at, 0, 2);
-    __builtin_prefetch(row + bytes - 1, 0, 2);
-}
 #endif
 
 #define FM_LOAD_AS(type, value)                                                                    \
@@ -91,4 +82,16 @@ static void FM_NAME(load_run)(const char *from, ptrdiff_t stride, int type, int 
         FM_NAME(load_order)(from, 2, FM_F16, 0, count, to);
     else
         FM_NAME(load_order)(from, stride, type, 0, count, to);
+}
+
+/* Whether the elements of x are reals as they lie. */
+FM_INLINE int FM_NAME(holds_reals)(const fm_matrix *x)
+{
+    return x->type == FM_REAL_TYPE && !x->swapped;
+}
+
+/* Whether each row of x is reals that lie one after another. */
+FM_INLINE int FM_NAME(rows_lie_dense)(const fm_matrix *x)
+{
+    return FM_NAME(holds_reals)(x) && (x->col_stride == (ptrdiff_t)sizeof(real) || x->d == 1);
 }

@@ -60,7 +60,7 @@ FM_INLINE void FM_NAME(margin_rows)(const fm_margins *p, const fm_matrix *x, con
                                     ptrdiff_t stride, void *scratch)
 {
     const ptrdiff_t d = p->d, size = (ptrdiff_t)sizeof(real);
-    const int by_row = x->type == FM_REAL_TYPE && !x->swapped && x->col_stride == size;
+    const int by_row = FM_NAME(rows_lie_dense)(x);
     const float inverse = (float)(1 / p->unit);
     for (ptrdiff_t i = 0; i < count; i++, to += stride) {
         const char *row = block_row(x, block, i);
@@ -84,10 +84,9 @@ FM_INLINE void FM_NAME(margin_rows)(const fm_margins *p, const fm_matrix *x, con
 FM_INLINE margin_upcoming FM_NAME(margin_next)(const fm_matrix *x, const fm_block *block,
                                                ptrdiff_t rows, ptrdiff_t steps)
 {
-    const ptrdiff_t size = (ptrdiff_t)sizeof(real);
-    const int by_row = x->type == FM_REAL_TYPE && !x->swapped && x->col_stride == size;
-    margin_upcoming upcoming = {.x = x, .block = block, .step = rows, .bytes = x->d * size};
-    upcoming.end = by_row ? block->count : 0;
+    margin_upcoming upcoming = {.x = x, .block = block, .step = rows};
+    upcoming.bytes = x->d * (ptrdiff_t)sizeof(real);
+    upcoming.end = FM_NAME(rows_lie_dense)(x) ? block->count : 0;
     margin_fetch(&upcoming);
     upcoming.step = (rows + steps - 1) / steps;
     return upcoming;

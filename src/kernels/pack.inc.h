@@ -88,10 +88,9 @@ static void FM_NAME(pack)(const fm_matrix *x, const fm_block *block, const void 
 {
     const real *offset = offsets, scale = (real)scale_;
     const ptrdiff_t d = x->d, size = (ptrdiff_t)sizeof(real);
-    const int native = x->type == FM_REAL_TYPE && !x->swapped;
-    const int by_row = native && (x->col_stride == size || d == 1);
+    const int by_row = FM_NAME(rows_lie_dense)(x);
     const int dense = by_row && x->row_stride == d * size && !block->rows;
-    const int by_column = native && x->row_stride == size && !block->rows;
+    const int by_column = FM_NAME(holds_reals)(x) && x->row_stride == size && !block->rows;
     real *tile = tiles, *converted = scratch;
     fetch next = start_fetch(memory, (block->count + FM_TILE_ROWS - 1) / FM_TILE_ROWS);
 

@@ -90,7 +90,7 @@ static void FM_NAME(gather)(const fm_matrix *x, const fm_block *block, const voi
 {
     const real *restrict offset = offsets, scale = (real)scale_;
     const ptrdiff_t d = x->d, size = (ptrdiff_t)sizeof(real), whole = d / 8 * 8;
-    const int by_row = x->type == FM_REAL_TYPE && !x->swapped && (x->col_stride == size || d == 1);
+    const int by_row = FM_NAME(rows_lie_dense)(x);
     const ptrdiff_t ahead = 16, bytes = d * x->col_stride < 1024 ? d * x->col_stride : 1024;
     for (ptrdiff_t i = 0; i < block->count; i++) {
         const ptrdiff_t place = places ? places[i] : i;
