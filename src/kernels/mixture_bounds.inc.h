@@ -34,6 +34,14 @@ FM_INLINE float bounds_root(double square)
     return __builtin_sqrtf((float)square);
 }
 
+/* Of every row of a block the component whose term is the greatest, and the bound of the distance to
+ * that; with a place behind them for what is of no row. */
+typedef struct {
+    int32_t *best;
+    float *upper;
+    ptrdiff_t spare;
+} nearest_pairs;
+
 /* NaN is 0, which proves nothing. */
 FM_INLINE uint8_t bounds_code(float root, float scale, float shift)
 {
@@ -93,17 +101,16 @@ static void bounds_renew(const fm_mixture_bounds *b, ptrdiff_t start, ptrdiff_t 
 #endif
 
 /* The pairs of a block that are open, component by component: their rows and squared distances q;
- * the greatest term of every row, its component, and the bound of the distance to that. */
+ * and the greatest term of every row. */
 static void FM_NAME(open_pairs)(const fm_mixture_bounds *b, ptrdiff_t start, ptrdiff_t count,
                                 const real *rows, ptrdiff_t row_stride, ptrdiff_t d,
                                 const char *panels, ptrdiff_t panel_bytes, const real *constants,
                                 fm_open_pairs *pairs, real *restrict top, fm_memory next,
                                 void *scratch)
 {
-    const ptrdiff_t room = FM_BOUND_PADDED(count), spare = room;
-    float *restrict least = scratch, *restrict square = least + room;
-    int32_t *restrict best = (int32_t *)(square + room + 16);
-    real *restrict x = (real *)(best + room + 16), *restrict z = x + 2 * FM_LANES * d;
+    const ptrdiff_t room = FM_BOUND_PADDED(count);
+    float *restrict least = scratch;
+    real *restrict x = (real *)(least + room), *restrict z = x + 2 * FM_LANES * d;
     fetch upcoming = start_fetch(next, next.bytes / 1024 + 1);
     for (ptrdiff_t i = 0; i < count; i++) {
         const int32_t j = b->best[start + i];
@@ -113,11 +120,8 @@ static void FM_NAME(open_pairs)(const fm_mixture_bounds *b, ptrdiff_t start, ptr
     }
     for (ptrdiff_t i = count; i < room; i++)
         least[i] = -INFINITY;
-    for (ptrdiff_t i = 0; i < room; i++) {
+    for (ptrdiff_t i = 0; i < room; i++)
         top[i] = -(real)INFINITY;
-        square[i] = INFINITY;
-        best[i] = 0;
-    }
     pairs->computed = 0;
     for (ptrdiff_t j = 0; j < b->k; j++) {
         const uint8_t *codes = b->codes + start * b->k + j * room;
@@ -136,15 +140,9 @@ static void FM_NAME(open_pairs)(const fm_mixture_bounds *b, ptrdiff_t start, ptr
                 FM_NAME(listed_squares)(rows, row_stride, list + i, left, d, panel, 1, x, z, q + i);
             for (int v = 0; v * FM_LANES < some; v++)
                 fm_store(terms + v * FM_LANES, half * fm_load(q + i + v * FM_LANES) + constant);
-            /* Which terms are the greatest yet is unpredictable: those that are not go to a place
-             * behind the rows. */
             for (ptrdiff_t r = 0; r < some; r++) {
-                const int32_t row = list[i + r];
-                const real term = terms[r], before = top[row];
-                const ptrdiff_t place = spare + ((row - spare) & -(ptrdiff_t)(term > before));
-                top[row] = term > before ? term : before;
-                square[place] = (float)q[i + r];
-                best[place] = (int32_t)j;
+                real *const before = top + list[i + r];
+                *before = terms[r] > *before ? terms[r] : *before;
             }
             fetch_some(&upcoming);
         }
@@ -152,24 +150,23 @@ static void FM_NAME(open_pairs)(const fm_mixture_bounds *b, ptrdiff_t start, ptr
         pairs->found[j] = found;
         pairs->computed += found;
     }
-    for (ptrdiff_t i = 0; i < count; i++) {
-        const int32_t j = best[i];
-        b->best[start + i] = j;
-        b->upper[start + i] = bounds_root(square[i]) * b->upper_scale[j] - b->upper_shift[j];
-    }
 }
 
 /* From squared distances exp(l - m) of 2 or 4 (a constant) vectors of pairs of component j, of which
  * `some` count, or exactly 0 below the cut-off, in place; added to the sums of their rows.  A pair
- * that has a share is open the next time as well: only those without get a bound. */
+ * that has a share is open the next time as well: only those without get a bound.  The nearest of a
+ * row is any whose exponential is 1. */
 FM_INLINE void FM_NAME(pair_exponentials)(const fm_mixture_bounds *b, ptrdiff_t j, real constant,
                                           real *restrict terms, const int32_t *restrict list,
                                           ptrdiff_t some, int vectors, const real *restrict top,
-                                          real *restrict sum, uint8_t *restrict codes)
+                                          real *restrict sum, uint8_t *restrict codes,
+                                          nearest_pairs nearest)
 {
     const float scale = b->code_scale[j], shift = b->code_shift[j];
+    const float up_scale = b->upper_scale[j], up_shift = b->upper_shift[j];
     const vec cutoff = fm_broadcast(FM_CUTOFF);
     real tops[4 * FM_LANES], shares[4 * FM_LANES];
+    float roots[4 * FM_LANES], uppers[4 * FM_LANES];
     vec below[4], power[4];
     for (ptrdiff_t i = 0; i < some; i++)
         tops[i] = top[list[i]];
@@ -185,10 +182,19 @@ FM_INLINE void FM_NAME(pair_exponentials)(const fm_mixture_bounds *b, ptrdiff_t 
         const fm_live live = fm_not_below(below[v], cutoff);
         fm_store(shares + v * FM_LANES, fm_keep(live, power[v]));
     }
+    for (int i = 0; i < vectors * FM_LANES; i++) {
+        roots[i] = bounds_root(terms[i]);
+        uppers[i] = roots[i] * up_scale - up_shift;
+    }
+    /* Which are the nearest is unpredictable: the others go to the place behind the rows. */
     for (ptrdiff_t i = 0; i < some; i++) {
-        sum[list[i]] += shares[i];
+        const ptrdiff_t row = list[i], spare = nearest.spare;
+        const ptrdiff_t place = spare + ((row - spare) & -(ptrdiff_t)(shares[i] == 1));
+        sum[row] += shares[i];
+        nearest.best[place] = (int32_t)j;
+        nearest.upper[place] = uppers[i];
         if (!(shares[i] > 0))
-            codes[list[i]] = bounds_code(bounds_root(terms[i]), scale, shift);
+            codes[row] = bounds_code(roots[i], scale, shift);
         terms[i] = shares[i];
     }
 }
@@ -230,14 +236,20 @@ static ptrdiff_t FM_NAME(bounds_expect)(const fm_mixture_bounds *b, ptrdiff_t st
 {
     const ptrdiff_t room = FM_BOUND_PADDED(count);
     real *restrict top = scratch, *restrict sum = top + room;
+    float *restrict upper = (float *)(sum + room);
+    int32_t *restrict best = (int32_t *)(upper + room + 16);
+    const nearest_pairs nearest = {best, upper, room};
     int finite = 1;
     ptrdiff_t live = 0;
     if (b->renewed)
         bounds_renew(b, start, count);
     FM_NAME(open_pairs)(b, start, count, rows, row_stride, d, panels, panel_bytes, constants, pairs,
-                        top, next, sum + room);
-    for (ptrdiff_t i = 0; i < room; i++)
+                        top, next, best + room + 16);
+    for (ptrdiff_t i = 0; i < room; i++) {
         sum[i] = 0;
+        upper[i] = INFINITY;
+        best[i] = 0;
+    }
     for (ptrdiff_t j = 0; j < b->k; j++) {
         real *terms = (real *)pairs->shares + j * pairs->stride;
         const int32_t *list = pairs->rows + j * pairs->stride;
@@ -248,12 +260,14 @@ static ptrdiff_t FM_NAME(bounds_expect)(const fm_mixture_bounds *b, ptrdiff_t st
         for (; i + 2 * FM_LANES < found; i += 4 * FM_LANES) {
             const ptrdiff_t some = found - i < 4 * FM_LANES ? found - i : 4 * FM_LANES;
             FM_NAME(pair_exponentials)(b, j, constant, terms + i, list + i, some, 4, top, sum,
-                                       codes);
+                                       codes, nearest);
         }
         if (i < found)
             FM_NAME(pair_exponentials)(b, j, constant, terms + i, list + i, found - i, 2, top, sum,
-                                       codes);
+                                       codes, nearest);
     }
+    memcpy(b->best + start, best, (size_t)count * sizeof *best);
+    memcpy(b->upper + start, upper, (size_t)count * sizeof *upper);
     for (ptrdiff_t i = 0; i < count; i += FM_TILE_ROWS) {
         vec tops[FM_TILE_VECTORS], sums[FM_TILE_VECTORS];
         vec log_sum[FM_TILE_VECTORS], inverse[FM_TILE_VECTORS];
