@@ -182,12 +182,40 @@ def fitted(X, means, **parameters):
 def test_a_fit_uses_bounds_where_they_pay_and_says_so():
     X, means = separated(20_000, 16, 24, 8.0)
     bounded, plain = fitted(X, means), fitted(X, means, bounds_memory=0)
-    for name in ("weights_", "means_", "covariances_", "objective_trace_"):
+    for name in ("weights_", "means_", "covariances_", "objective_trace_", "log_likelihood_"):
         np.testing.assert_array_equal(getattr(bounded, name), getattr(plain, name))
     assert bounded.fit_report_["bounds"].startswith("bounds in ")
     assert plain.fit_report_["bounds"] == "no memory for bounds"
     assert plain.fit_report_["pairs_evaluated"] == len(X) * 24 * plain.n_iter_
     assert bounded.fit_report_["pairs_evaluated"] < 0.7 * plain.fit_report_["pairs_evaluated"]
+
+
+@pytest.mark.parametrize("n_init", [1, 3])
+def test_the_likelihood_at_the_end_uses_the_bounds_of_the_last_start(monkeypatch, n_init):
+    X, means = separated(20_000, 16, 24, 8.0)
+    weights = np.random.default_rng(0).integers(0, 3, len(X))
+    last, used = bounding.Pruning.last, []
+
+    def recorded(pruning, factors):
+        used.append(last(pruning, factors))
+        return used[-1]
+
+    def fit(**parameters):
+        model = GaussianMixture(
+            len(means), init_params="random_from_data", max_iter=15, tol=0, n_init=n_init,
+            random_state=3, **parameters,
+        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return model.fit(X, sample_weight=weights)
+
+    monkeypatch.setattr(bounding.Pruning, "last", recorded)
+    bounded, plain = fit(), fit(bounds_memory=0)
+    assert bounded.log_likelihood_ == plain.log_likelihood_
+    starts = bounded.fit_report_["starts"]
+    assert (starts[-1] == max(starts)) == (n_init == 1)
+    # The best start's are gone once another has begun.
+    assert [list(how) for how in used] == ([["bounds"], []] if n_init == 1 else [])
 
 
 def test_a_fit_of_components_that_overlap_takes_no_bounds():

@@ -122,11 +122,11 @@ def test_interrupt_between_iterations_loses_nothing(blobs, monkeypatch, call):
     else:
         inner, target, name = _em.settle, _em, "settle"
 
-    def interrupt(*arguments):
+    def interrupt(*arguments, **keywords):
         if not hit and (call == "final" or arguments[-1] == 4):
             hit.append(1)
             raise KeyboardInterrupt
-        return inner(*arguments)
+        return inner(*arguments, **keywords)
 
     if call == "m_step":  # not in the short runs before
         monkeypatch.setattr("fastmix.core._mixture_start.SHORT_RUNS", 1)

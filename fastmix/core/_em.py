@@ -166,16 +166,16 @@ def new_start(parameters, floor, moments=None):
 
 
 def expectation_maximisation(rows, frame, weights, start, floor, *, max_iter, tol, n_threads,
-                             after_iteration=None, bounds_memory=0, save=None):  # fmt: skip
+                             after_iteration=None, pruning=None, save=None):  # fmt: skip
     """Iterate until the mean log-likelihood changes by less than tol; start holds the result.
 
     scikit-learn's rule: the likelihood is that before the M-step, so that the parameters are one
     M-step ahead of it.  after_iteration(start, change) may return true to stop; save(start) is
-    called last.  bounds_memory is what bounds of the rows may take, in bytes.
+    called last.  pruning is new; default: one that leaves nothing out.
     """
     began, spent = time.perf_counter(), start.seconds
-    k = len(start.factors.means)
-    pruning = Pruning(rows, start.factors.covariance_type, k, bounds_memory)
+    if pruning is None:
+        pruning = Pruning(rows, start.factors.covariance_type, len(start.factors.means), 0)
     while start.n_iter < max_iter and start.stopped == "max_iter":
         moments = collect(rows, frame, start.factors, weights, n_threads, pruning)
         bound = float(moments.log_likelihood / moments.total)

@@ -14,6 +14,7 @@ from fastmix.core._floor import CollapseError, Floor
 from fastmix.core._frame import Frame
 from fastmix.core._kernels import isa
 from fastmix.core._mixture import MixtureRows
+from fastmix.core._mixture_bounds import Pruning
 from fastmix.core._mixture_checkpoint import open_checkpoints
 from fastmix.core._mixture_scan import scan_columns
 from fastmix.core._mixture_start import Starter
@@ -106,6 +107,7 @@ class _Fit:
         self.starts = []  # that ended in this call
         self.ends = []  # the lower bound of each that ended, in the frame; None for a failure
         self.best, self.failure = None, None
+        self.pruning = None  # of the best, if that is the last
         self.resumed = None
 
     @property
@@ -113,12 +115,12 @@ class _Fit:
         """Iterations of this call, but for those of a start that has not ended."""
         return sum(start.n_iter - start.resumed for start in self.starts)
 
-    def add(self, start):
+    def add(self, start, pruning=None):
         """Keep a finished start if it is the best; where equal, the earlier one."""
         self.starts.append(start)
         self.ends.append(start.lower_bound)
         if self.best is None or start.better_than(self.best):
-            self.best = start
+            self.best, self.pruning = start, pruning
 
     def fail(self, error):
         self.ends.append(None)
@@ -130,8 +132,10 @@ class _Fit:
         at = time.perf_counter()
         kind, k = best.parameters.covariance_type, len(best.parameters.means)
         shift = log_scale(frame)
-        likelihood = (
-            log_likelihood(rows, best.factors, frame, self.weights, self.n_threads) * factor
+        # Where this is interrupted, bounds are of no use any more.
+        pruning, self.pruning = self.pruning, None
+        likelihood = factor * log_likelihood(
+            rows, best.factors, frame, self.weights, self.n_threads, pruning=pruning
         )
         bounds = [bound + shift for bound in best.lower_bounds]
         ends = [None if end is None else end + shift for end in self.ends]
@@ -259,6 +263,8 @@ def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_i
                 printer.begin(index)
             if saving is not None:
                 save = saving.saver(index, n_starts, found, lambda: starter.reason, max_iter)
+            found.pruning = None  # two would take twice the memory
+            pruning = Pruning(rows, covariance_type, k, bounds_memory)
             try:
                 if start is None:
                     start = starter() if warm is None else _warm_start(*warm, frame)
@@ -271,7 +277,7 @@ def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_i
                     after_iteration=_hook(
                         callbacks, printer, rows, frame, max_iter, index, began, found.iterations
                     ),
-                    bounds_memory=bounds_memory, save=save,
+                    pruning=pruning, save=save,
                 )  # fmt: skip
             except CollapseError as error:
                 found.fail(error)
@@ -279,7 +285,7 @@ def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_i
                 continue
             if printer is not None:
                 printer.end(start.lower_bound + log_scale(frame), start.stopped == "tol")
-            found.add(start)
+            found.add(start, pruning)
             if start.stopped == "callback":
                 break
             start = None

@@ -65,16 +65,18 @@ def weighted_total(values, weights=None):
     return total.end()
 
 
-def log_likelihood(rows, factors, frame, weights, n_threads, check=False):
+def log_likelihood(rows, factors, frame, weights, n_threads, check=False, pruning=None):
     """sum_n w_n ln p(x_n) (PRML 9.14) of framed rows, per unit of the user's space.
 
-    With check, ValueError if a value is not finite.
+    With check, ValueError if a value is not finite.  pruning, of E-steps that these factors come
+    next to, decides which pairs are computed, which changes no bit.
     """
+    how = {} if pruning is None else pruning.last(factors)
     kind, k, shift = factors.covariance_type, len(factors.means), log_scale(frame)
     total, calls = _Total(weights), slot_passes(rows, kind, k, n_threads, values=1)
     for start, stop, threads in finite_calls(rows, calls, n_threads, check):
         log_prob = np.empty(stop - start)
-        rows.expect(start, stop, factors, threads, log_prob=log_prob, origin=start)
+        rows.expect(start, stop, factors, threads, log_prob=log_prob, origin=start, **how)
         total.add(log_prob + shift if shift else log_prob)
     return total.end()
 
