@@ -2,6 +2,7 @@
 """What a fitted mixture gives: its parameters, labels, densities, criteria and samples."""
 
 import math
+import numbers
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -18,7 +19,7 @@ from fastmix.core._parameters import Parameters, factors_of, n_parameters, order
 from fastmix.core._rates import made_rate, rate_values
 from fastmix.core._sampling import sample
 from fastmix.core._threads import thread_limit
-from fastmix.core._validation import as_out, as_weights, result_dtype
+from fastmix.core._validation import as_count, as_out, as_weights, result_dtype
 
 __all__ = ["FittedMixture"]
 
@@ -316,13 +317,21 @@ class FittedMixture(RowsValidation, SavedModel):
             The rows.
         labels : ndarray of shape (n_samples,), int32
             The component that each was drawn from.
+
+        Raises
+        ------
+        TypeError
+            n_samples is no integer.
+        ValueError
+            It is less than 1.
         """
         check_is_fitted(self, "_model")
-        if n_samples < 1:
+        if isinstance(n_samples, numbers.Integral) and n_samples < 1:
             raise ValueError(
                 f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one "
                 "sample."
             )
+        n_samples = as_count(n_samples, "n_samples")
         rng = check_random_state(self.random_state)
-        X, labels = sample(self._model.parameters, int(n_samples), rng)
+        X, labels = sample(self._model.parameters, n_samples, rng)
         return self._model.frame.out_of(X), labels

@@ -406,6 +406,13 @@ def test_criteria_of_weights_at_the_ends_of_float64(weight):
         assert getattr(model, name)(X, sample_weight=weights) == pytest.approx(value, rel=1e-12)
 
 
+@pytest.mark.parametrize("count", [2.5, 3.0, True, "3", None])
+def test_sample_wants_an_integer(count):
+    model = GaussianMixture.from_parameters([1.0], [[0.0]], [[[1.0]]])
+    with pytest.raises(TypeError, match=r"n_samples must be a positive integer, got"):
+        model.sample(count)
+
+
 @pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
 def test_samples_at_scales_whose_squares_leave_float64(kind, rng):
     X = rng.normal(size=(200, 2)) * [1.0, 0.5] + [3.0, -1.0]
