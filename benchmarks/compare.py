@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""fastmix beside scikit-learn and, for mixtures, oneDAL, in one process with interleaved repeats.
+"""fastmix beside scikit-learn and the other peers installed, in one process with interleaved
+repeats.
 
 Prints a Markdown table with the CPU, the date, the versions and the target of each line.
 """

@@ -32,8 +32,7 @@ enum fm_type {
     FM_I32,
     FM_U32,
     FM_I64,
-    FM_U64,
-    FM_N_TYPES
+    FM_U64
 };
 
 /* A dense matrix in the user's memory: any strides (bytes), any element type, read only. */

@@ -89,10 +89,6 @@ FM_INLINE vec FM_NAME(broadcast)(real value)
 {
     return value - (vec){0};
 }
-FM_INLINE ivec FM_NAME(ibroadcast)(real_bits value)
-{
-    return value - (ivec){0};
-}
 /* Lanes where a > b, for fm_select and fm_iselect: a mask register where there are any.  GCC 12
  * does not find the blends in masks of ones and zeros: two exclusive-ors each instead. */
 #if FM_VECTOR_BYTES == 64 && defined(__AVX512F__) && defined(FM_DOUBLE)

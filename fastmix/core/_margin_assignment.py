@@ -99,7 +99,7 @@ class MarginAssignment(DenseAssignment):
         )
 
     def _scan(self, start, stop, centers, labels, threads, parts, **options):
-        if not self.in_whole:
+        if not self.in_whole or options:  # bounds are taken of scores in floats
             return super()._scan(start, stop, centers, labels, threads, parts, **options)
         if not self.packed:
             if self.scans is None:

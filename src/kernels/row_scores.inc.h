@@ -91,11 +91,11 @@ static void FM_NAME(gather)(const fm_matrix *x, const fm_block *block, const voi
     const real *restrict offset = offsets, scale = (real)scale_;
     const ptrdiff_t d = x->d, size = (ptrdiff_t)sizeof(real), whole = d / 8 * 8;
     const int by_row = FM_NAME(rows_lie_dense)(x);
-    const ptrdiff_t ahead = 16, bytes = d * x->col_stride < 1024 ? d * x->col_stride : 1024;
+    const ptrdiff_t ahead = 16, bytes = d * size < 1024 ? d * size : 1024;
     for (ptrdiff_t i = 0; i < block->count; i++) {
         const ptrdiff_t place = places ? places[i] : i;
         real *restrict to = (real *)rows + place * d;
-        if (i + ahead < block->count)
+        if (by_row && i + ahead < block->count)
             fetch_row(block_row(x, block, i + ahead), bytes);
         const char *row = block_row(x, block, i);
         if (!by_row) {
