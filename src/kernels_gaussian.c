@@ -4,6 +4,7 @@
  * from its sum by a condition at run time, so that the compiler has no choice what to fuse. */
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 #include "fetch.h"
 #include "fm_kernels.h"
