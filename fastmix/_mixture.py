@@ -144,8 +144,10 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
     are kept only where there is none without.  ``reg_covar=0`` leaves no remedy: a start that
     collapses is dropped, and ValueError is raised where all do.
 
-    Parameters are kept in float64 about a pivot, which the attributes round to the dtype of X; they
-    cannot be assigned (see ``from_parameters``).
+    Parameters are kept in float64 about a pivot, which the attributes round to the dtype of X, but
+    where variances or precisions are beyond float32; they cannot be assigned (see
+    ``from_parameters``).  Rows of float32 are computed in float64 where standard deviations of two
+    columns are so many powers of two apart that float32 has no exponents for both.
 
     References
     ----------

@@ -23,6 +23,10 @@ from fastmix.core._validation import as_count, as_out, as_weights, result_dtype
 
 __all__ = ["FittedMixture"]
 
+# Standard deviations between two to the power of minus this and of this have variances and
+# precisions in float32.
+FLOAT32_EXPONENT = 62
+
 
 class FittedMixture(RowsValidation, SavedModel):
     """The half of the estimator that reads ``_model``; the other half fits it."""
@@ -50,7 +54,9 @@ class FittedMixture(RowsValidation, SavedModel):
                 "covariances_": covariances,
                 "precisions_cholesky_": np.swapaxes(P, -1, -2) if matrices else P,
             }[name]
-        return value.astype(self._dtype)
+        scales = np.diagonal(P, axis1=-2, axis2=-1) if matrices else P
+        single = self._dtype == np.float32 and np.abs(np.log2(scales)).max() < FLOAT32_EXPONENT
+        return value.astype(np.float32 if single else np.float64)
 
     weights_ = property(lambda self: self._public("weights_"))
     means_ = property(lambda self: self._public("means_"))

@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_iris
 
 from fastmix import GaussianMixture
+from fastmix.core._parameters import component_variances
 
 TYPES = ("full", "tied", "diag", "spherical")
 TIGHT = {"tol": 1e-10, "max_iter": 2000, "reg_covar": 0, "n_init": 10}
@@ -327,6 +328,42 @@ def test_constant_column_is_no_trouble(rng):
     model = GaussianMixture(2, reg_covar="auto", random_state=0).fit(X)
     assert_array_equal(model.means_[:, 1], [3.0, 3.0])
     assert np.isfinite(model.log_likelihood_)
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag"])
+@pytest.mark.parametrize(
+    "dtype, exponent, computed",
+    [(np.float32, -60, "float32"), (np.float32, -104, "float64"), (np.float64, -480, "float64")],
+)
+def test_a_column_however_thin_beside_another_is_fitted(kind, dtype, exponent, computed, rng):
+    # Spherical covariances do not know of columns' units.
+    X = rng.normal(size=(500, 2)).astype(dtype)
+    X[::2, 1] += 6
+    reference = GaussianMixture(2, covariance_type=kind, reg_covar="auto", random_state=0).fit(X)
+    units = np.array([1.0, 2.0**exponent])
+    thin = GaussianMixture(2, covariance_type=kind, reg_covar="auto", random_state=0)
+    thin.fit((X * units).astype(dtype))
+    assert thin.fit_report_["dtype"] == computed
+    variances = component_variances(kind, thin.covariances_, 2, 2) / units / units
+    expected = component_variances(kind, reference.covariances_, 2, 2)
+    assert_allclose(thin.means_ / units, reference.means_, rtol=1e-4, atol=1e-4)
+    assert_allclose(variances, expected, rtol=1e-4)
+    lost = -np.log(units[1])
+    assert_allclose(thin.lower_bound_, reference.lower_bound_ + lost, rtol=1e-5)
+    assert np.isfinite(thin.precisions_).all()
+    # float32 where it holds variances and precisions.
+    assert thin.covariances_.dtype == (np.float32 if exponent == -60 else np.float64)
+
+
+@pytest.mark.parametrize("unit", [1e-160, 1e-300])
+@pytest.mark.parametrize("reg_covar", [1e-6, 1e200])
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.filterwarnings("ignore:reg_covar=")
+def test_reg_covar_beyond_any_scale_of_the_rows_is_the_variance(kind, reg_covar, unit, rng):
+    X = rng.normal(size=(100, 3)) * unit
+    model = GaussianMixture(2, covariance_type=kind, reg_covar=reg_covar, random_state=0).fit(X)
+    assert_allclose(component_variances(kind, model.covariances_, 2, 3), reg_covar, rtol=1e-12)
+    assert_allclose(model.score(X), -1.5 * np.log(2 * np.pi * reg_covar), rtol=1e-12)
 
 
 def test_large_reg_covar_warns(rng):

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastmix.core._parameters import Parameters, conditional_variances, factors_of, whiten
 
-__all__ = ["ILL_DEFINED", "CollapseError", "Floor"]
+__all__ = ["ILL_DEFINED", "LEAST_VARIANCE", "CollapseError", "Floor"]
 
 # scikit-learn's words, which users search for and its tests want.
 ILL_DEFINED = (
@@ -27,9 +27,9 @@ NOISE = 2.0**-46
 # A component with less of all the weight than this is empty.
 EMPTY = 2.0**-40
 
-# Columns whose standard deviation is below these fractions of the largest count as constant: their
-# precisions must not overflow.
-THINNEST = {np.dtype(np.float32): 2.0**-50, np.dtype(np.float64): 2.0**-200}
+# Columns of which the framed variance is no more than this count as constant: the reciprocal of a
+# standard deviation, a thousandth of which is the floor, stays a number, and so do squares.
+LEAST_VARIANCE = {np.dtype(np.float32): 2.0**-200, np.dtype(np.float64): 2.0**-1000}
 
 
 class CollapseError(ValueError):
@@ -71,7 +71,7 @@ class Floor:
         most = variances.max()
         if not most > 0:
             most = 1.0
-        varies = variances > most * THINNEST[frame.dtype] ** 2
+        varies = variances > LEAST_VARIANCE[frame.dtype]
         # A constant column has no unit of its own: it takes that of the column that varies most.
         self.variances = np.where(varies, variances, most)
         self.constant = ~varies

@@ -13,7 +13,6 @@ from fastmix.core._em import MixtureState, expectation_maximisation, unchecked_s
 from fastmix.core._floor import CollapseError, Floor
 from fastmix.core._frame import Frame
 from fastmix.core._kernels import isa
-from fastmix.core._mixture import MixtureRows
 from fastmix.core._mixture_bounds import Pruning
 from fastmix.core._mixture_checkpoint import open_checkpoints
 from fastmix.core._mixture_scan import scan_columns
@@ -22,7 +21,6 @@ from fastmix.core._mixture_use import log_likelihood, log_scale
 from fastmix.core._parameters import Factors, Parameters
 from fastmix.core._passes import row_nanoseconds
 from fastmix.core._threads import thread_limit, useful_threads
-from fastmix.core._validation import result_dtype
 
 __all__ = ["MixtureModel", "MixtureResult", "fit", "report_of_parameters", "user_parameters"]
 
@@ -237,10 +235,9 @@ def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_i
         reg_covar=reg_covar, n_init=n_init, init_params=init_params, random_state=seed,
         warm_start=origin,
     )  # fmt: skip
-    rows = MixtureRows(X, result_dtype(X.dtype))
     if bounds_memory is None:
         bounds_memory = default_memory(X)
-    frame, variances = scan_columns(rows, weights, n_threads)
+    rows, frame, variances = scan_columns(X, reg_covar, weights, n_threads)
     floor = Floor(reg_covar, variances, frame)
     if floor.drowned and on_drowned is not None:
         on_drowned()

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The scan of a mixture: finiteness, a frame with a pivot for every column, column variances."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 
+from fastmix.core._floor import LEAST_VARIANCE
 from fastmix.core._frame import (
     FARTHEST,
     extremes,
@@ -12,10 +16,15 @@ from fastmix.core._frame import (
     spread_exponent,
     weighted_extremes,
 )
+from fastmix.core._mixture import MixtureRows
 from fastmix.core._moments import Moments
 from fastmix.core._passes import slot_passes
+from fastmix.core._validation import result_dtype
 
 __all__ = ["column_pivot", "scan_columns"]
+
+# What reg_covar adds to a framed variance is no more than two to this power.
+MOST_ADDED = 900
 
 
 def _column_moments(rows, frame, weights, n_threads):
@@ -46,10 +55,26 @@ def column_pivot(means, variances, frame):
     return pivot
 
 
-def scan_columns(rows, weights, n_threads):
-    """Frame of a fit, into which the rows are put, and the variances (d,) of the framed columns."""
+def scan_columns(X, reg_covar, weights, n_threads):
+    """Rows of a fit in their frame, the frame, and the variances (d,) of the framed columns.
+
+    Rows of float32 are computed in float64 where a column varies so little beside the others that
+    float32 has no exponents for both.
+    """
+    rows = MixtureRows(X, result_dtype(X.dtype))
     bounds = extremes(rows, n_threads)
     ends = weighted_extremes(rows, weights, bounds)
+    constant = ends[0] == ends[1]
+    frame, variances = _frame_and_variances(rows, bounds, ends, reg_covar, weights, n_threads)
+    if rows.dtype == np.float32 and (variances[~constant] <= LEAST_VARIANCE[rows.dtype]).any():
+        rows = MixtureRows(X, np.dtype(np.float64))
+        frame, variances = _frame_and_variances(rows, bounds, ends, reg_covar, weights, n_threads)
+    return rows, frame, np.where(constant, 0.0, variances)
+
+
+def _frame_and_variances(rows, bounds, ends, reg_covar, weights, n_threads):
+    """The frame of rows within ends where they have a weight, and within bounds where they have
+    none, into which they are put; and the variances of the framed columns."""
     middle = ends[0] / 2 + ends[1] / 2
     about = _frame_at(bounds, ends, middle.astype(rows.dtype).astype(np.float64), rows.dtype)
     place(rows, about)
@@ -59,9 +84,20 @@ def scan_columns(rows, weights, n_threads):
     # The mean of copies of one value is that value to the last bit.
     pivot = np.where(ends[0] == ends[1], ends[0], pivot)
     frame = _frame_at(bounds, ends, pivot, rows.dtype)
+    if not isinstance(reg_covar, str):
+        frame = _room_for(reg_covar, frame)
     place(rows, frame)
-    variances = _column_moments(rows, frame, weights, n_threads)[1]
-    return frame, np.where(ends[0] == ends[1], 0.0, variances)
+    return frame, _column_moments(rows, frame, weights, n_threads)[1]
+
+
+def _room_for(reg_covar, frame):
+    """The frame, of a smaller scale where reg_covar would leave float64 in this one: beside it,
+    rows so small need no scale of their own."""
+    excess = math.frexp(reg_covar)[1] + 2 * math.frexp(frame.scale)[1] - MOST_ADDED
+    if reg_covar == 0 or excess <= 0:
+        return frame
+    ratio = 2.0 ** -(excess // 2)
+    return replace(frame, scale=frame.scale * ratio, largest=frame.largest * ratio)
 
 
 def _frame_at(bounds, ends, pivot, dtype):

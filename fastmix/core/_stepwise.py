@@ -10,7 +10,6 @@ import numpy as np
 from fastmix.core._em import Start, collect, settle, unchecked_start
 from fastmix.core._floor import Floor
 from fastmix.core._frame import FARTHEST
-from fastmix.core._mixture import MixtureRows
 from fastmix.core._mixture_fit import MixtureModel
 from fastmix.core._mixture_scan import column_pivot, scan_columns
 from fastmix.core._mixture_start import Starter
@@ -19,7 +18,6 @@ from fastmix.core._moments import Moments, framed_rows
 from fastmix.core._parameters import component_variances, ordered_sum
 from fastmix.core._rates import steps_of
 from fastmix.core._threads import thread_limit
-from fastmix.core._validation import result_dtype
 
 __all__ = ["State", "begin", "learn", "resume"]
 
@@ -66,8 +64,7 @@ def begin(X, k, *, covariance_type, weights, reg_covar, init_params, given, rand
           n_threads, on_drowned=None):  # fmt: skip
     """The state before the first batch, whose rows X are: a start of fit, in the frame of fit."""
     n_threads = thread_limit(n_threads)
-    rows = MixtureRows(X, result_dtype(X.dtype))
-    frame, variances = scan_columns(rows, weights, n_threads)
+    rows, frame, variances = scan_columns(X, reg_covar, weights, n_threads)
     floor = Floor(reg_covar, variances, frame)
     if floor.drowned and on_drowned is not None:
         on_drowned()
