@@ -5,7 +5,7 @@ import numpy as np
 from sklearn.utils.validation import validate_data
 
 from fastmix.core._sources import as_source
-from fastmix.core._validation import as_matrix, reject_strings
+from fastmix.core._validation import as_matrix, reject_columns
 
 __all__ = ["RowsValidation", "check_names"]
 
@@ -17,10 +17,17 @@ class RowsValidation:
         source = as_source(X)
         if source is not None:
             return self._validated_source(source, reset)
-        # scikit-learn drops masks and reads numbers from strings.
-        reject_strings(X)
-        if isinstance(X, np.ndarray) and (
-            isinstance(X, np.ma.MaskedArray) or X.dtype.kind in "OUSMm"
+        # scikit-learn drops masks, reads numbers from strings and times, and does not see the names
+        # of a RecordBatch.
+        reject_columns(X)
+        if type(X).__name__ == "RecordBatch" and hasattr(X, "to_struct_array"):
+            from pyarrow import Table
+
+            X = Table.from_batches([X])
+        if (
+            X is None
+            or isinstance(X, list | tuple | np.ma.MaskedArray)
+            or (isinstance(X, np.ndarray) and X.dtype.kind in "OUSMm")
         ):
             X = as_matrix(X)
         return as_matrix(

@@ -71,7 +71,10 @@ def write_labels(labels, path):
 
 
 def _read_npy(path, columns):
-    X = np.lib.format.open_memmap(path, mode="r")
+    try:
+        X = np.lib.format.open_memmap(path, mode="r")
+    except ValueError as error:
+        raise ValueError(f"is no whole .npy file: {error}") from None
     if columns is None:
         return X, None
     if X.ndim != 2:

@@ -12,6 +12,7 @@ import signal
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 import sklearn.cluster
 from sklearn.base import clone
@@ -239,6 +240,15 @@ def test_data_frame_gives_the_fit_of_its_values_and_keeps_names(X, frame):
     model = KMeans(5, init=X[:5]).fit(frame(dict(zip(columns, X.T, strict=True))))
     assert bits(model) == bits(KMeans(5, init=X[:5]).fit(X))
     assert model.feature_names_in_.tolist() == columns
+
+
+def test_record_batch_keeps_names_and_others_are_refused(X):
+    batch = pa.RecordBatch.from_arrays(list(X.T), names=["a", "b", "c"])
+    model = KMeans(5, init=X[:5]).fit(batch)
+    assert bits(model) == bits(KMeans(5, init=X[:5]).fit(X))
+    assert model.feature_names_in_.tolist() == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(batch.select(["b", "a", "c"]))
 
 
 def test_data_frame_with_other_names_is_refused(X):

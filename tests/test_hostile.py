@@ -5,10 +5,13 @@ Awkward but valid input is in test_hostile_values.py, faults of the machine (sig
 in test_hostile_faults.py.
 """
 
+import datetime
 import re
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from scipy import sparse
 
@@ -98,6 +101,25 @@ BAD_X = {
     "complex": (lambda: blobs()[0] * 1j, ValueError, "Complex data not supported"),
     "masked": (lambda: np.ma.masked_less(blobs()[0], 1), TypeError, r"X\b.*masked.*fill"),
     "dates": (lambda: np.zeros((9, 2), dtype="M8[s]"), TypeError, r"X\b.*datetime64"),
+    "none": (lambda: None, TypeError, "X is None"),
+    "ragged": (lambda: [[1.0, 2.0], [3.0]], ValueError, "X is no matrix"),
+    "lazy": (lambda: pl.LazyFrame({"a": [1.0], "b": [2.0]}), TypeError, r"X\.collect\(\)"),
+    **{
+        f"{kind}_of_{library}": (
+            lambda columns=columns, make=make: make({"a": [1.0, 2.0, 3.0], "b": columns}),
+            TypeError,
+            rf"X must be numeric, got {what}.* in column 'b'",
+        )
+        for kind, columns, what in (
+            ("strings", ["1", "2", "3"], "a string"),
+            ("times", [datetime.datetime(2020, 1, i) for i in (1, 2, 3)], "datetime64"),
+        )
+        for library, make in (
+            ("pandas", pd.DataFrame),
+            ("polars", pl.DataFrame),
+            ("arrow", pa.table),
+        )
+    },
 }
 
 

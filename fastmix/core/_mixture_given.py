@@ -64,10 +64,11 @@ def check_matrices(values, kind, k, d, name):
         if (values <= 0).any():
             raise ValueError(f"'{name}' should be positive")
         return values
-    for matrix in values if kind == "full" else values[np.newaxis]:
+    for j, matrix in enumerate(values if kind == "full" else values[np.newaxis]):
         symmetric = np.allclose(matrix, matrix.T, rtol=1e-5, atol=1e-8 * np.abs(matrix).max())
         if not symmetric or np.isnan(cholesky(matrix.astype(np.float64))).any():
-            raise ValueError(f"'{name}' should be symmetric, positive-definite")
+            where = f"; that of component {j} is not" if kind == "full" else ""
+            raise ValueError(f"'{name}' should be symmetric, positive-definite{where}")
     return values
 
 

@@ -24,7 +24,7 @@ __all__ = [
     "as_rows",
     "as_weights",
     "borrow_random_state",
-    "reject_strings",
+    "reject_columns",
     "result_dtype",
     "return_random_state",
 ]
@@ -59,8 +59,14 @@ def as_matrix(X, name="X"):
     is_sparse = sparse.issparse(X)
     if is_sparse:
         X = X.tocsr()
+    elif X is None:
+        raise TypeError(f"{name} is None; expected rows of numbers")
     else:
-        X = np.asarray(X)
+        reject_columns(X, name)
+        try:
+            X = np.asarray(X)
+        except ValueError as error:
+            raise ValueError(f"{name} is no matrix: {error}") from None
         if X.dtype.kind == "O":
             X = _from_objects(X, name)
     shape = X.shape
@@ -118,17 +124,36 @@ def as_key(row):
     return (row + 0.0).tobytes()
 
 
-def reject_strings(X, name="X"):
-    """TypeError for a data frame with a column of strings, from which scikit-learn reads numbers.
+def reject_columns(X, name="X"):
+    """TypeError for a data frame that is not in memory, or that has a column of strings or times,
+    from which others read numbers.
 
-    Other containers pass: scikit-learn or ``as_matrix`` refuses their strings.
+    Other containers pass: scikit-learn or ``as_matrix`` refuses what they hold.
     """
-    if not hasattr(X, "iloc") or not hasattr(X, "columns"):
-        return
-    for j, column in enumerate(X.columns):
-        values = np.asarray(X.iloc[:, j])
-        if values.dtype.kind == "O" and any(isinstance(value, str | bytes) for value in values):
+    if hasattr(X, "collect") and hasattr(X, "lazy"):
+        raise TypeError(f"{name} is a {type(X).__name__}, which has no rows yet: {name}.collect()")
+    for column, values in _columns_of(X):
+        dtype = np.asarray(values[:0]).dtype
+        if dtype.kind in "mM":
+            raise TypeError(f"{name} must be numeric, got {dtype} in column {column!r}")
+        strings = (
+            dtype.kind in "UST"
+            or dtype.kind == "O"
+            and any(isinstance(value, str | bytes) for value in np.asarray(values))
+        )
+        if strings:
             raise TypeError(f"{name} must be numeric, got a string in column {column!r}")
+
+
+def _columns_of(X):
+    """Names and values of the columns of a data frame of pandas or Polars, or a table of Arrow."""
+    if hasattr(X, "iloc") and hasattr(X, "columns"):
+        return ((column, X.iloc[:, j].array) for j, column in enumerate(X.columns))
+    if hasattr(X, "get_columns"):
+        return zip(X.columns, X.get_columns(), strict=True)
+    if hasattr(X, "column_names"):
+        return zip(X.column_names, X.columns, strict=True)
+    return ()
 
 
 def as_rows(X, model_dtype=np.float32):
