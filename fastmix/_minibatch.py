@@ -331,7 +331,7 @@ class MiniBatchKMeans(KMeans):
 
     def _partial_fit(self, X, sample_weight, back):
         k, rate = self.n_clusters, as_rate(self.learning_rate)
-        state = self._known_state()
+        state = self._known_state(k)
         refuse_sources(X, "partial_fit")
         X = array_of(self._validated(X, reset=state is None))
         weights, factor = as_weights(sample_weight, X.shape[0])

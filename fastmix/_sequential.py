@@ -33,11 +33,17 @@ class SequentialUpdates:
                 "assigned, or read from a file without them"
             ) from None
 
-    def _known_state(self):
-        """The state that partial_fit goes on from, or None before any fit."""
+    def _known_state(self, k):
+        """The state that partial_fit goes on from, or None before any fit; ValueError where that
+        is not of k clusters."""
         if "_model" not in self.__dict__:
             return None
         state, model = self.__dict__.get("_learnt"), self._model
+        if len(model.centers) != k:
+            raise ValueError(
+                f"the model has {len(model.centers)} clusters, but n_clusters={k}: fit, or begin "
+                "with a new estimator"
+            )
         if state is not None and state.centers is model.centers:
             return state
         counts, unit = self.__dict__.get("_sizes", np.zeros(len(model.centers))), 1.0
@@ -80,7 +86,7 @@ class SequentialUpdates:
         k = self._check_n_clusters()
         rate = as_rate(self.learning_rate)
         with Rollback(self) as back:
-            state = self._known_state()
+            state = self._known_state(k)
             refuse_sources(X, "partial_fit")
             X = array_of(self._validated(X, reset=state is None))
             weights, factor = as_weights(sample_weight, X.shape[0])

@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse
 
 import fastmix
-from fastmix import ArrowSource, KMeans
+from fastmix import ArrowSource, KMeans, MiniBatchKMeans
 from fastmix.core._rates import HalfLife, PowerLaw
 
 
@@ -167,6 +167,15 @@ def test_partial_fit_that_fails_leaves_the_state(bad, error):
     np.testing.assert_array_equal(model.cluster_centers_, centers)
     np.testing.assert_array_equal(model.counts_, counts)
     np.testing.assert_array_equal(model.labels_, labels)
+
+
+@pytest.mark.parametrize("estimator", [KMeans, MiniBatchKMeans])
+def test_another_number_of_clusters_than_the_model_has_is_refused(estimator):
+    X = blobs()
+    model = estimator(4, random_state=0).fit(X).set_params(n_clusters=5)
+    with pytest.raises(ValueError, match="the model has 4 clusters, but n_clusters=5"):
+        model.partial_fit(X)
+    model.set_params(n_clusters=4).partial_fit(X)
 
 
 def test_interrupted_partial_fit_leaves_the_state():
