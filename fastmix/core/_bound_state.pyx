@@ -10,7 +10,7 @@ from libc.stdint cimport int16_t, int32_t, uint8_t
 from fastmix.core._kernels cimport FM_GROUP_WIDTH, FM_UPPER_NONE, address
 from fastmix.core._coarse cimport Coarse
 from fastmix.core._threads cimport enter, leave
-from fastmix.core._tiles cimport TileRows, whole_lines
+from fastmix.core._tiles cimport TileRows, panel_bytes
 
 from fastmix.core._kernels import aligned_empty
 
@@ -45,7 +45,7 @@ cdef class BoundState:
     """
 
     def __init__(self, TileRows rows, groups, double spread, Coarse coarse=None):
-        cdef Py_ssize_t size = rows.kernels.itemsize, n = rows.n, columns
+        cdef Py_ssize_t size = rows.kernels.itemsize, n = rows.n, columns, bias_at
         self.rows, self.coarse, self.groups, self.n_groups = rows, coarse, groups, len(groups)
         self.sizes = np.array([len(members) for members in self.groups], dtype=np.intp)
         ends = np.cumsum((self.sizes + FM_GROUP_WIDTH - 1) // FM_GROUP_WIDTH * FM_GROUP_WIDTH)
@@ -73,9 +73,9 @@ cdef class BoundState:
         self.group_moved[self.n_groups :] = -32768  # so that none of these is open
         self.moves, self.group_moves = self.moved, self.group_reach
         self.group_codes = self.group_moved
-        self.panel = aligned_empty(whole_lines(columns * rows.d * size) + columns * size, np.uint8)
+        self.panel = aligned_empty(panel_bytes(columns, rows.d, size, &bias_at), np.uint8)
         self.panel_start = <char *>address(self.panel)
-        self.bias = self.panel_start + whole_lines(columns * rows.d * size)
+        self.bias = self.panel_start + bias_at
 
         self.b.upper = <float *>address(self.upper)
         self.b.codes = <int16_t *>address(self.codes)

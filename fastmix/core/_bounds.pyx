@@ -20,7 +20,7 @@ from fastmix.core._coarse cimport Coarse
 from fastmix.core._threads cimport Locks, enter, leave
 from fastmix.core._tiles cimport TileRows, take
 
-from fastmix.core._kernels import aligned_empty
+from fastmix.core._kernels import at_least
 
 __all__ = ["GroupBounds"]
 
@@ -115,8 +115,7 @@ cdef class GroupBounds(BoundState):
         cdef Py_ssize_t n_pieces = (stop - start + size - 1) // size
         cdef Py_ssize_t bytes = self._work(NULL).bytes, n_changed = 0
         cdef Counts *counts
-        if self.memory is None or self.memory.size < bytes * n_threads:
-            self.memory = aligned_empty(bytes * n_threads, np.uint8)
+        self.memory = at_least(self.memory, bytes * n_threads)
         cdef char *memory = <char *>address(self.memory)
         cdef const double *w = NULL if weights is None else &weights[0]
         cdef double *to = NULL if sums is None else &sums[0, 0, 0, 0]

@@ -7,7 +7,7 @@ from libc.stdint cimport int32_t
 
 from fastmix.core._kernels cimport address
 
-from fastmix.core._kernels import aligned_empty
+from fastmix.core._kernels import at_least
 
 __all__ = ["Coarse"]
 
@@ -37,9 +37,8 @@ cdef class Coarse:
 
     cdef int _reserve(self, Py_ssize_t bytes, int n_threads) except -1:
         """So many bytes of scratch for each thread."""
-        if self.memory is None or self.memory.size < bytes * n_threads:
-            self.memory = aligned_empty(bytes * n_threads, np.uint8)
-            self.scratch = <char *>address(self.memory)
+        self.memory = at_least(self.memory, bytes * n_threads)
+        self.scratch = <char *>address(self.memory)
         return 0
 
     cdef int prepare(self, int n_threads) except -1:

@@ -14,7 +14,7 @@ from fastmix.core._entries cimport sort_entries
 from fastmix.core._grid cimport grid_of
 from fastmix.core._kernels cimport address, find_isa
 
-from fastmix.core._kernels import aligned_empty, element_type, sum_stride
+from fastmix.core._kernels import at_least, element_type, sum_stride
 
 __all__ = ["CsrRows"]
 
@@ -123,8 +123,7 @@ cdef class CsrRows:
     cdef char *_reserve(self, int n_threads, Py_ssize_t room) except NULL:
         """Memory of every thread for a row, and for as many doubles beyond it."""
         size = n_threads * self._bytes(room)
-        if self.memory is None or self.memory.size < size:
-            self.memory = aligned_empty(size, np.uint8)
+        self.memory = at_least(self.memory, size)
         return <char *>address(self.memory)
 
     cdef Py_ssize_t _bytes(self, Py_ssize_t room) noexcept nogil:

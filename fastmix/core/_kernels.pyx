@@ -15,6 +15,7 @@ from libc.stdint cimport int32_t
 __all__ = [
     "GROUP_WIDTH",
     "aligned_empty",
+    "at_least",
     "column_variance",
     "distinct_labels",
     "element_type",
@@ -112,6 +113,11 @@ def aligned_empty(shape, dtype):
     buffer = np.empty(size + 64, dtype=np.uint8)
     start = -<Py_ssize_t>address(buffer) & 63
     return buffer[start : start + size].view(dtype).reshape(shape)
+
+
+def at_least(memory, Py_ssize_t size):
+    """The memory, from here or None, if it has so many bytes; else new memory, aligned."""
+    return memory if memory is not None and memory.size >= size else aligned_empty(size, np.uint8)
 
 
 def sum_stride(Py_ssize_t d):

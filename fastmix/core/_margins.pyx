@@ -18,9 +18,9 @@ from fastmix.core._kernels cimport (
     fm_margins, fm_matrix, fm_open_rows,
 )
 from fastmix.core._threads cimport Locks, enter, leave
-from fastmix.core._tiles cimport Scratch, TileRows, piece_of, take
+from fastmix.core._tiles cimport Scratch, TileRows, panel_bytes, piece_of, take
 
-from fastmix.core._kernels import aligned_empty
+from fastmix.core._kernels import aligned_empty, at_least
 
 __all__ = ["MOST_CENTERS", "MOST_LENGTH", "ScoreMargins"]
 
@@ -104,18 +104,20 @@ cdef class ScoreMargins:
     cdef const fm_margin_kernels *kernels
     cdef fm_margins p
     cdef Py_ssize_t k, piece_rows
-    cdef void *panel
-    cdef void *bias
+    cdef char *panel
+    cdef char *bias
     # Distances of the rows to their centres, and margins over the others and movers; what moves of
     # its own centre take off them, by label.
     cdef readonly object numbers, own_moved, moving
     # Candidates of the rows, and how far their labels are ahead of all others, as margins.
     cdef readonly object candidates, beyond
-    cdef object memory, panels, codes, starts, kept
+    cdef object memory, panel_memory, panels, codes, starts, kept
 
     def __init__(self, TileRows rows, Py_ssize_t k, double length, bint keep=True,
                  bint movers=True):
         cdef Py_ssize_t padded_k = (k + FM_MARGIN_WIDTH - 1) // FM_MARGIN_WIDTH * FM_MARGIN_WIDTH
+        cdef Py_ssize_t width = rows.kernels.panel_width, bias_at
+        cdef Py_ssize_t columns = (k + width - 1) // width * width
         self.rows, self.k = rows, k
         self.kernels = rows.isa.margins_f32 if rows.kernels.itemsize == 4 else rows.isa.margins_f64
         self.numbers = np.empty((3, rows.n if keep else 0), dtype=np.float32)
@@ -143,6 +145,11 @@ cdef class ScoreMargins:
         self.p.centers = self.p.depths + 3 * k
         self.p.moving = <uint8_t *>address(self.moving)
         self.p.own_moved = <float *>address(self.own_moved)
+        self.panel_memory = aligned_empty(
+            panel_bytes(columns, rows.d, rows.kernels.itemsize, &bias_at), np.uint8
+        )
+        self.panel = <char *>address(self.panel_memory)
+        self.bias = self.panel + bias_at
 
     @property
     def n_movers(self):
@@ -211,7 +218,8 @@ cdef class ScoreMargins:
 
         Every row is assigned once after that: what is kept of it may have to be adapted.
         """
-        self.panel = self.rows._panel(centers, self.rows.kernels.panel_width, &self.bias)
+        self.rows.kernels.pack_centers(&centers[0, 0], self.k, self.rows.d,
+                                       self.rows.kernels.panel_width, self.panel, self.bias)
         self.kernels.move(&centers[0, 0], self.bias, &self.p)
         self.rows_open = self.rows_only = self.rows_only_met = self.rows_moving = 0
         self.rows_few = self.rows_met = self.rows_doubtful = 0
@@ -225,14 +233,14 @@ cdef class ScoreMargins:
         self.piece_rows = size
         cdef Py_ssize_t n_pieces = (stop - start + size - 1) // size
         cdef Py_ssize_t bytes = self._work(NULL).bytes, n_changed = 0
-        if self.memory is None or self.memory.size < bytes * n_threads:
-            self.memory = aligned_empty(bytes * n_threads, np.uint8)
+        self.memory = at_least(self.memory, bytes * n_threads)
         cdef char *memory = <char *>address(self.memory)
         cdef char *shared = self.rows._reserve(n_threads)
         cdef const double *w = NULL if weights is None else &weights[0]
         cdef double *to = NULL if sums is None else &sums[0, 0, 0, 0]
         cdef Locks locks = Locks(n_threads if sums is None else sums.shape[0], n_threads)
-        counts = np.zeros(n_threads * sizeof(Counts), dtype=np.uint8)
+        counts = aligned_empty(n_threads * sizeof(Counts), np.uint8)
+        counts[...] = 0
         cdef Counts *count = <Counts *>address(counts)
         cdef int t
         enter()

@@ -23,7 +23,7 @@ from fastmix.core._mixture_memory cimport (
 from fastmix.core._mixture_moments cimport MixtureMoments
 from fastmix.core._threads cimport enter, leave
 
-from fastmix.core._kernels import aligned_empty
+from fastmix.core._kernels import at_least
 
 __all__ = ["MixtureRows", "cholesky", "exp", "factor", "log"]
 
@@ -162,10 +162,8 @@ cdef class MixtureRows(MixtureMoments):
         cdef Py_ssize_t wave = n_slots
         if p.moments:
             wave = min(n_slots, max(n_threads, SUMS_BYTES // sums_bytes))
-        if self.thread_memory is None or self.thread_memory.size < n_threads * bytes:
-            self.thread_memory = aligned_empty(n_threads * bytes, np.uint8)
-        if self.slot_memory is None or self.slot_memory.size < wave * sums_bytes:
-            self.slot_memory = aligned_empty(wave * sums_bytes, np.uint8)
+        self.thread_memory = at_least(self.thread_memory, n_threads * bytes)
+        self.slot_memory = at_least(self.slot_memory, wave * sums_bytes)
         cdef char *memory = <char *>address(self.thread_memory)
         cdef char *sums = <char *>address(self.slot_memory)
         for t in range(n_threads):

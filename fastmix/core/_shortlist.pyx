@@ -12,7 +12,7 @@ from libc.stdint cimport int32_t
 
 from fastmix.core._kernels cimport address, fm_bounds, shortlists_of
 
-from fastmix.core._kernels import aligned_empty
+from fastmix.core._kernels import at_least
 
 cdef extern from *:
     """
@@ -145,8 +145,7 @@ cdef class Shortlist:
         cdef const double[:, ::1] pivots = self.no_pivots if self.pivots is None else self.pivots
         self.p.pivots = pivots.shape[0]
         cdef Py_ssize_t size = self.kernels.memory(&self.p)
-        if self.memory is None or self.memory.size < size:
-            self.memory = aligned_empty(size, np.uint8)
+        self.memory = at_least(self.memory, size)
         self.kernels.pack_centers(&centers[0, 0], bias, NULL if order is None else &labels[0],
                                   &pivots[0, 0], &self.p, address(self.memory))
         self.packed = True

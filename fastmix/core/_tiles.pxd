@@ -30,6 +30,13 @@ cdef inline Py_ssize_t whole_lines(Py_ssize_t size) noexcept nogil:
     return (size + 63) // 64 * 64
 
 
+cdef inline Py_ssize_t panel_bytes(Py_ssize_t columns, Py_ssize_t d, Py_ssize_t itemsize,
+                                   Py_ssize_t *bias) noexcept nogil:
+    """Bytes of a panel of so many centres of d numbers, and where in it their biases begin."""
+    bias[0] = whole_lines(columns * d * itemsize)
+    return bias[0] + columns * itemsize
+
+
 cdef inline char *take(char **at, Py_ssize_t bytes) noexcept nogil:
     """The next bytes of an allocation that is carved up."""
     cdef char *start = at[0]

@@ -16,7 +16,7 @@ from fastmix.core._kernels cimport FM_SUM_ROWS, address, find_isa, fm_block, fm_
 from fastmix.core._shortlist cimport shortlist_of
 from fastmix.core._threads cimport Locks, enter, leave
 
-from fastmix.core._kernels import aligned_empty, element_type, sum_stride
+from fastmix.core._kernels import aligned_empty, at_least, element_type, sum_stride
 from fastmix.core._source import windows
 
 __all__ = ["TileRows"]
@@ -174,26 +174,16 @@ cdef class TileRows:
         cdef const fm_tile_kernels *kernels = self.kernels
         cdef Py_ssize_t rows = self.block_rows
         cdef char *at = memory
-        s.tiles = at
-        at += whole_lines(rows * self.d * kernels.itemsize)
-        s.pack = at
-        at += whole_lines(kernels.tile_rows * self.d * kernels.itemsize)
-        s.assign = at
-        at += whole_lines(max(kernels.assign_scratch(rows, self.d), self.short.scratch()))
-        s.distances = at
-        at += whole_lines(rows * k * kernels.itemsize)
-        s.sums = <double *>at
-        at += whole_lines(FM_SUM_ROWS * self.stride * sizeof(double))
-        s.values = <double *>at
-        at += whole_lines(rows * sizeof(double))
-        s.changed = <Py_ssize_t *>at
-        at += whole_lines(rows * sizeof(Py_ssize_t))
-        s.labels = <int32_t *>at
-        at += whole_lines(rows * sizeof(int32_t))
-        s.added = <int32_t *>at
-        at += whole_lines(rows * sizeof(int32_t))
-        s.removed = <int32_t *>at
-        at += whole_lines(rows * sizeof(int32_t))
+        s.tiles = take(&at, rows * self.d * kernels.itemsize)
+        s.pack = take(&at, kernels.tile_rows * self.d * kernels.itemsize)
+        s.assign = take(&at, max(kernels.assign_scratch(rows, self.d), self.short.scratch()))
+        s.distances = take(&at, rows * k * kernels.itemsize)
+        s.sums = <double *>take(&at, FM_SUM_ROWS * self.stride * sizeof(double))
+        s.values = <double *>take(&at, rows * sizeof(double))
+        s.changed = <Py_ssize_t *>take(&at, rows * sizeof(Py_ssize_t))
+        s.labels = <int32_t *>take(&at, rows * sizeof(int32_t))
+        s.added = <int32_t *>take(&at, rows * sizeof(int32_t))
+        s.removed = <int32_t *>take(&at, rows * sizeof(int32_t))
         s.bytes = at - memory
         return s
 
@@ -204,8 +194,7 @@ cdef class TileRows:
     cdef char *_reserve(self, int n_threads, Py_ssize_t k=0) except NULL:
         """Scratch for n_threads, with k distances for each row of a block."""
         cdef Py_ssize_t bytes = n_threads * self._scratch(NULL, k).bytes
-        if self.memory is None or self.memory.size < bytes:
-            self.memory = aligned_empty(bytes, np.uint8)
+        self.memory = at_least(self.memory, bytes)
         return <char *>address(self.memory)
 
     cdef fm_block _block(self, Py_ssize_t start, Py_ssize_t stop,
@@ -295,14 +284,13 @@ cdef class TileRows:
 
         again: as they are since the last one.
         """
-        cdef Py_ssize_t k = centers.shape[0], size = self.kernels.itemsize
+        cdef Py_ssize_t k = centers.shape[0], bias_at
         cdef Py_ssize_t columns = (k + width - 1) // width * width
-        cdef Py_ssize_t bytes = whole_lines(columns * self.d * size)
-        if self.panel is None or self.panel.size < bytes + columns * size:
-            self.panel = aligned_empty(bytes + columns * size, np.uint8)
+        cdef Py_ssize_t bytes = panel_bytes(columns, self.d, self.kernels.itemsize, &bias_at)
+        self.panel = at_least(self.panel, bytes)
         cdef char *panel = <char *>address(self.panel)
         if bias != NULL:
-            bias[0] = panel + bytes
+            bias[0] = panel + bias_at
         if not again:
             self.kernels.pack_centers(&centers[0, 0], k, self.d, width, panel,
                                       NULL if bias == NULL else bias[0])
