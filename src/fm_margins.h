@@ -21,9 +21,10 @@ typedef struct {
     float *beyond;
     ptrdiff_t places;
     double unit; /* of their codes */
-    /* Centres: codes [group][pair of columns][FM_MARGIN_WIDTH] two of 16 bits each; the same
-     * [centre][FM_CANDIDATE_COLUMNS(d)], zeros for number k; what a sum of products starts from; as
-     * they are, and -bias; how far they have moved, and in the last E-step; whether they are movers. */
+    /* Centres, k or, padded, so many that groups are whole: codes [group][pair of columns]
+     * [FM_MARGIN_WIDTH], two of 16 bits each, padded; the same [centre][FM_CANDIDATE_COLUMNS(d)],
+     * and zeros for number k; what a sum of products starts from, padded and one more; as they are
+     * (k, d), and -bias; how far they have moved, and in the last E-step; whether they are movers. */
     int32_t *panels;
     int16_t *codes;
     int32_t *starts;
@@ -42,7 +43,7 @@ typedef struct {
     /* Of one E-step: a unit of codes' scores, their error for a unit of size and for any row, what
      * rounding may hide of a difference of squared distances, and by how much sizes are off. */
     float score_unit, size_error, error, hidden, size_gap;
-    /* (k) What moves so far take off the distance to the centre of a label, and the margins of rows
+    /* (k, and 0 for number k) What moves so far take off the distance to the centre of a label, and the margins of rows
      * of that label.  Off all margins come the moves of the others, and of movers; and as they were
      * before this E-step. */
     float *own_moved;

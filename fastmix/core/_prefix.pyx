@@ -22,6 +22,7 @@ cimport cython
 from cython.parallel cimport prange, threadid
 from libc.math cimport sqrt
 from libc.stdint cimport int16_t, int32_t
+from libc.string cimport memcpy
 
 from fastmix.core._coarse cimport Coarse
 from fastmix.core._kernels cimport (
@@ -174,7 +175,6 @@ cdef class Prefix(Coarse):
         cdef double square, value
         cdef int16_t *codes = <int16_t *>(y + FM_PROJECTED_ROWS * (self.m + FM_GROUP_WIDTH))
         cdef int32_t *to
-        cdef const int32_t *pair
         cdef int32_t[FM_PROJECTED_ROWS] half
         for i in range(count):
             square = 0
@@ -190,10 +190,10 @@ cdef class Prefix(Coarse):
         for i in range(count):
             # Rounded towards zero, so that no half is underestimated.
             self.center_bias[column + i] = -half[i] if half[i] >= 0 else FM_SCORE_NONE
-            pair = <const int32_t *>(codes + i * self.width)
             to = self.panel + (column + i) // FM_GROUP_WIDTH * self.p.pairs * FM_GROUP_WIDTH
             for t in range(self.p.pairs):
-                to[t * FM_GROUP_WIDTH + (column + i) % FM_GROUP_WIDTH] = pair[t]
+                memcpy(&to[t * FM_GROUP_WIDTH + (column + i) % FM_GROUP_WIDTH],
+                       codes + i * self.width + 2 * t, sizeof(int32_t))
 
     cdef Py_ssize_t scan(self, const fm_bounds *b, Py_ssize_t group, Py_ssize_t panel,
                          Py_ssize_t n_panels, Py_ssize_t start, const fm_open *open,

@@ -207,3 +207,44 @@ static __attribute__((noinline)) void margin_two(const int32_t *codes, const fm_
 {
     margin_keys(codes, p, panel, starts, k, 0, upcoming, first, second, NULL, NULL);
 }
+
+typedef int16_t margin_code __attribute__((may_alias));
+
+/* Codes and starts of the centres, of this inverse unit; zeros where that is zero.  Returns the
+ * greatest squared error of the codes of a centre, in units. */
+static double margin_pack_centers(fm_margins *p, double inverse)
+{
+    const ptrdiff_t k = p->k, d = p->d, pairs = (d + 1) / 2;
+    const double round = 0x1.8p52;
+    double error = 0;
+    for (ptrdiff_t j = 0; j < margin_groups(k) * FM_MARGIN_WIDTH; j++) {
+        const ptrdiff_t first = j / FM_MARGIN_WIDTH * pairs * FM_MARGIN_WIDTH + j % FM_MARGIN_WIDTH;
+        margin_code *to = (margin_code *)(p->panels + first);
+        double rest = 0;
+        for (ptrdiff_t t = 0; t < 2 * pairs; t++) {
+            const double value =
+                inverse > 0 && j < k && t < d ? p->centers[j * d + t] * inverse : 0;
+            const double z = (value + round) - round;
+            rest += (value - z) * (value - z);
+            to[t / 2 * 2 * FM_MARGIN_WIDTH + t % 2] = (int16_t)z;
+            if (p->codes && j < k)
+                p->codes[j * FM_CANDIDATE_COLUMNS(d) + t] = (int16_t)z;
+        }
+        error = rest > error ? rest : error;
+        p->starts[j] = FM_MARGIN_NONE;
+        if (j < k) {
+            const double shift = inverse > 0 ? -p->depths[j] / p->unit * inverse : 0;
+            p->starts[j] = (1 << 30) + (int32_t)((shift + round) - round);
+        }
+    }
+    p->starts[k] = FM_MARGIN_NONE;
+    for (ptrdiff_t i = 0; p->n_movers && i < FM_MOVER_PLACES; i++) {
+        const ptrdiff_t j = p->movers[i];
+        p->mover_starts[i] = p->starts[j];
+        for (ptrdiff_t t = 0; t < pairs; t++)
+            memcpy(p->mover_panels + (i / FM_MARGIN_WIDTH * pairs + t) * FM_MARGIN_WIDTH +
+                       i % FM_MARGIN_WIDTH,
+                   p->codes + j * FM_CANDIDATE_COLUMNS(d) + 2 * t, sizeof *p->mover_panels);
+    }
+    return error;
+}

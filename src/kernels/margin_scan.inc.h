@@ -172,12 +172,14 @@ static ptrdiff_t FM_NAME(margins_scan)(const fm_margins *p, const fm_matrix *x,
 
 #undef FM_MARGIN_STEP
 
-static void FM_NAME(margin_centers)(const double *c, const void *biases, fm_margins *p)
+/* Takes centres and biases over, and how far the former have moved; most are the greatest length
+ * of a centre and the greatest bias. */
+static void FM_NAME(margin_take_centers)(const double *c, const real *bias, fm_margins *p,
+                                         double most[2])
 {
-    const real *bias = biases;
-    const ptrdiff_t k = p->k, d = p->d, pairs = (d + 1) / 2;
-    const double more = 1 + 0x1p-40, s = p->unit;
-    double norm = 0, most_bias = 0, error = 0;
+    const ptrdiff_t k = p->k, d = p->d;
+    const double more = 1 + 0x1p-40;
+    most[0] = most[1] = 0;
     for (ptrdiff_t j = 0; j < k; j++) {
         const double depth = -(double)bias[j];
         double square = 0, shift = 0, *before = p->centers + j * d;
@@ -188,48 +190,30 @@ static void FM_NAME(margin_centers)(const double *c, const void *biases, fm_marg
             before[t] = now;
         }
         const double length = __builtin_sqrt(square) * more;
-        norm = length > norm ? length : norm;
-        most_bias = depth > most_bias ? depth : most_bias;
+        most[0] = length > most[0] ? length : most[0];
+        most[1] = depth > most[1] ? depth : most[1];
         p->depths[j] = depth;
         p->steps[j] = p->started ? __builtin_sqrt(shift) * more : 0;
         p->moved[j] = (p->moved[j] + p->steps[j]) * more;
+        p->own_moved[j] = (float)p->moved[j] * (1 + FM_MARGIN_ROUNDING);
     }
+}
+
+static void FM_NAME(margin_centers)(const double *c, const void *biases, fm_margins *p)
+{
+    const ptrdiff_t d = p->d;
+    const double s = p->unit;
+    double most[2];
+    FM_NAME(margin_take_centers)(c, biases, p, most);
     margins_group(p);
     p->started = 1;
+    const double norm = most[0], most_bias = most[1];
     /* Scores of at most 2^29, and biases of at most 2^28, about a middle of 2^30; and the unit of a
      * score is no subnormal float. */
     const double least = most_bias / (s * 0x1p28) + 2 * (double)FLT_MIN / s;
     const double unit = norm / FM_MARGIN_LENGTH > least ? norm / FM_MARGIN_LENGTH : least;
     const int usable = norm < DBL_MAX && most_bias < DBL_MAX;
-    const double inverse = usable ? 1 / unit : 0, round = 0x1.8p52;
-    for (ptrdiff_t j = 0; j < margin_groups(k) * FM_MARGIN_WIDTH; j++) {
-        const ptrdiff_t first = j / FM_MARGIN_WIDTH * pairs * FM_MARGIN_WIDTH + j % FM_MARGIN_WIDTH;
-        int16_t *to = (int16_t *)(p->panels + first);
-        double rest = 0;
-        for (ptrdiff_t t = 0; t < 2 * pairs; t++) {
-            const double value = usable && j < k && t < d ? p->centers[j * d + t] * inverse : 0;
-            const double z = (value + round) - round;
-            rest += (value - z) * (value - z);
-            to[t / 2 * 2 * FM_MARGIN_WIDTH + t % 2] = (int16_t)z;
-            if (p->codes && j < k)
-                p->codes[j * FM_CANDIDATE_COLUMNS(d) + t] = (int16_t)z;
-        }
-        error = rest > error ? rest : error;
-        p->starts[j] = FM_MARGIN_NONE;
-        if (j < k) {
-            const double shift = usable ? -p->depths[j] / s * inverse : 0;
-            p->starts[j] = (1 << 30) + (int32_t)((shift + round) - round);
-            p->own_moved[j] = (float)p->moved[j] * (1 + FM_MARGIN_ROUNDING);
-        }
-    }
-    for (ptrdiff_t i = 0; p->n_movers && i < FM_MOVER_PLACES; i++) {
-        const ptrdiff_t j = p->movers[i];
-        p->mover_starts[i] = p->starts[j];
-        for (ptrdiff_t t = 0; t < pairs; t++)
-            memcpy(p->mover_panels + (i / FM_MARGIN_WIDTH * pairs + t) * FM_MARGIN_WIDTH +
-                       i % FM_MARGIN_WIDTH,
-                   p->codes + j * FM_CANDIDATE_COLUMNS(d) + 2 * t, sizeof *p->mover_panels);
-    }
+    const double error = margin_pack_centers(p, usable ? 1 / unit : 0);
     /* A score of kernel assign is off by so much of |bias| + |x| |c|, of twice |bias| in float64
      * (assign.inc.h), or where it underflows.  A gap of a row's code is at most half a unit, and what
      * floats round. */
