@@ -125,18 +125,16 @@ cdef class DenseRows(SeedingRows):
              const int32_t[::1] removed, double[:, :, ::1] sums, const double[::1] weights=None):
         """Statistics of rows[i] added to cluster added[i] and removed from removed[i], in sums
         (k, 2, stride)."""
-        cdef fm_block b
-        window, start = self.window, self.held_start
         if not self._whole():
-            picked = self._picked(rows)
-            self._hold(0, picked)
-            weights = None if weights is None else np.asarray(weights)[np.asarray(rows)]
-            rows = np.arange(len(picked))
+            picked = np.asarray(rows)
+            of_picked = None if weights is None else np.asarray(weights)[picked]
+            self.part(picked).move(np.arange(len(picked)), added, removed, sums, of_picked)
+            return
+        cdef fm_block b
         b.rows, b.start, b.count = &rows[0], 0, rows.shape[0]
         cdef Scratch s = self._scratch(self._reserve(1), 0)
         self.isa.exact.accumulate(&self.x, &b, NULL if weights is None else &weights[0],
                                   &self.grid, &added[0], &removed[0], &sums[0, 0, 0], s.sums)
-        self._hold(start, window)
 
     def inertia(self, Py_ssize_t start, Py_ssize_t stop, const double[:, ::1] centers,
                 const int32_t[::1] labels, grid, int n_threads, const double[::1] weights=None):
