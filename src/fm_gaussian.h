@@ -28,8 +28,9 @@
 #define FM_MOMENT_SCRATCH (24 * FM_MOMENT_LIST)
 /* Bytes of scratch of the bounds, of blocks of at most `rows` rows. */
 #define FM_BOUND_SCRATCH(rows, d) (28 * ((rows) + 64) + 2 * 2 * 64 * ((d) + 1))
-/* Doubles of the lanes of a component with d <= 4 columns. */
-#define FM_FEW_SIZE(d) (16 * (1 + (d) + (d) * ((d) + 1) / 2))
+/* Sums of a component with d <= 4 columns: weight, first, second; and doubles of their lanes. */
+#define FM_FEW_SUMS(d) (1 + (d) + (d) * ((d) + 1) / 2)
+#define FM_FEW_SIZE(d) (16 * FM_FEW_SUMS(d))
 
 /* Bounds of the rows and components of one fit: kernels/mixture_bounds.inc.h.  Arrays without a
  * word are by component. */

@@ -58,7 +58,7 @@ class Run:
         P, log_det, _ = whiten("full", parameters.covariances, self.d)
         factors = factors_of(parameters, P, log_det)
         white = bounding.Whitening(factors, self.rows.dtype)
-        constants = factors.log_weights + factors.log_det - self.d * bounding.HALF_LOG_2PI
+        constants = factors.constants
         take = self.bounds is None
         if take:
             self.bounds = bounding.Bounds(self.rows, self.k)

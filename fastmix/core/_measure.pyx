@@ -12,6 +12,7 @@ from fastmix.core._kernels cimport (
     FM_MOMENT_SCRATCH, FM_MOMENT_STRIDE, FM_SECOND_SIZE, address, find_isa, fm_isa, fm_memory,
     fm_mixture_kernels, fm_moment_kernels, fm_tile_kernels,
 )
+from fastmix.core._mixture_memory cimport FULL, usual_rows
 
 from fastmix.core._dense import DenseRows
 from fastmix.core._kernels import aligned_empty
@@ -110,20 +111,15 @@ cdef void _repeat(const fm_tile_kernels *kernels, Py_ssize_t repeats, const void
         kernels.assign(tiles, rows, d, panel, bias, k, labels, NULL, nothing, scratch)
 
 
-cdef Py_ssize_t _mixture_rows(Py_ssize_t d, Py_ssize_t itemsize):
-    """Rows of 128 KiB within the bounds of the mixture driver's blocks, about what it takes."""
-    return min(1024, max(128, 131072 // (d * itemsize)))
-
-
 def mahalanobis_rate(dtype, Py_ssize_t d, Py_ssize_t k, int n_threads, double seconds=0.5):
     """FLOP/s, n k d (d + 1) a call (the triangle's multiply-adds alone), of the E-step kernel of
-    full covariances on packed tiles that stay in the caches: the best of repeated runs on all
-    threads together."""
+    full covariances on a packed block of the driver's: the best of repeated runs on all threads
+    together."""
     cdef const fm_isa *isa = find_isa(None)
     cdef const fm_tile_kernels *kernels = _tile_kernels(dtype)
     cdef const fm_mixture_kernels *mixture = (
         isa.mixture_f32 if kernels.itemsize == 4 else isa.mixture_f64)
-    cdef Py_ssize_t size = kernels.itemsize, rows = _mixture_rows(d, size), j, thread
+    cdef Py_ssize_t size = kernels.itemsize, rows = usual_rows(FULL, k, d, size), j, thread
     cdef Py_ssize_t panel_bytes = (d * (d + 3) // 2 * size + 63) // 64 * 64
     cdef Py_ssize_t flops = rows * k * d * (d + 1), repeats = max(1, 400_000_000 // flops)
     cdef Py_ssize_t tile_bytes = rows * d * size, out_bytes = k * rows * size
@@ -168,10 +164,10 @@ cdef void _repeat_mahalanobis(const fm_mixture_kernels *mixture, Py_ssize_t repe
 
 def moments_rate(Py_ssize_t d, Py_ssize_t k, int n_threads, double seconds=0.5):
     """FLOP/s, n k d (d + 1) a call (the triangle's multiply-adds alone), of the M-step kernel of
-    full covariances with every row in every list: the best of repeated runs on all threads
-    together.  Float64 whatever the dtype of X."""
+    full covariances with every row of a block of the driver's in every list: the best of repeated
+    runs on all threads together.  Float64 whatever the dtype of X."""
     cdef const fm_moment_kernels *moments = find_isa(None).moments
-    cdef Py_ssize_t rows = _mixture_rows(d, sizeof(double)), thread
+    cdef Py_ssize_t rows = usual_rows(FULL, k, d, sizeof(double)), thread
     cdef Py_ssize_t stride = FM_MOMENT_STRIDE(d), first = k, second = first + k * stride
     cdef Py_ssize_t sums_size = (second + k * FM_SECOND_SIZE(d) + 7) // 8 * 8
     cdef Py_ssize_t flops = rows * k * d * (d + 1), repeats = max(1, 400_000_000 // flops)

@@ -189,8 +189,6 @@ LEAST_ROWS = 1000
 # The moments of fewer columns take no lists of rows.
 LEAST_COLUMNS = 5
 
-HALF_LOG_2PI = 0.91893853320467274178
-
 
 class Pruning:
     """Which E-steps of one run of EM use bounds: decided from counts, never from the clock.
@@ -242,7 +240,7 @@ class Pruning:
             self.bounds = self.white = None
             return {}
         old, self.white = self.white, Whitening(factors, self.rows.dtype)
-        constants = factors.log_weights + factors.log_det - self.rows.d * HALF_LOG_2PI
+        constants = factors.constants
         if self.bounds is None:
             self.bounds = Bounds(self.rows, self.k)
             self.bounds.start(self.white, constants)

@@ -14,7 +14,7 @@ cdef enum:
     SLOT_ROWS = 1024
     LONG_SLOT_ROWS = 4096
     LONG_SLOTS = 64
-    MAX_BLOCK_ROWS = 1024
+    MOST_PASS_ROWS = 1024
     # Components whose shares are widened side by side, for diagonal_every.
     TOGETHER = 12
 
@@ -52,7 +52,6 @@ cdef struct Memory:
     int32_t *list
     const int32_t *visited  # rows that the sums of a component visit
     const double *visited_share
-    int32_t *everyone
     Py_ssize_t live  # responsibilities that are not zero, in the block before
     Py_ssize_t bounded_at, bounded_count  # where the block is in one of bounds, and that one's rows
     bint paired  # whether the block's are in pairs, which takes the place of shares
@@ -104,6 +103,9 @@ cdef struct Pass:
     double *log_joint
     double *responsibilities
     int32_t *labels
+
+
+cdef Py_ssize_t usual_rows(int kind, Py_ssize_t k, Py_ssize_t d, Py_ssize_t size) noexcept
 
 
 cdef class MixtureMemory(TileRows):

@@ -34,8 +34,6 @@ cdef Py_ssize_t FULL_ROWS = 256, FULL_ROW_BYTES = 524288
 cdef Py_ssize_t BOUNDED_ROW_BYTES = 262144
 cdef Py_ssize_t BOUNDED_SHARE_BYTES = 2097152
 
-cdef double HALF_LOG_2PI = 0.91893853320467274178
-
 
 cdef Py_ssize_t _slot_rows(Py_ssize_t n) noexcept:
     """Rows of a slot, a multiple of 64, so that n are in nearly equal slots, and as many of these
@@ -44,6 +42,14 @@ cdef Py_ssize_t _slot_rows(Py_ssize_t n) noexcept:
     cdef Py_ssize_t even = 16 if n >= 16 * usual else 2
     cdef Py_ssize_t slots = (n + even * usual // 2) // (even * usual) * even
     return usual if slots == 0 else (n + 64 * slots - 1) // (64 * slots) * 64
+
+
+cdef Py_ssize_t usual_rows(int kind, Py_ssize_t k, Py_ssize_t d, Py_ssize_t size) noexcept:
+    """Rows of a block in passes without bounds, of so many bytes a number: a multiple of 64."""
+    cdef Py_ssize_t rows = BLOCK_BYTES // (k * size + d * (size + 8))
+    if kind == FULL:
+        rows = max(rows, min(FULL_ROWS, FULL_ROW_BYTES // (d * (size + 8))))
+    return min(max(rows // 64 * 64, 64), MOST_PASS_ROWS)
 
 
 cdef class MixtureMemory(TileRows):
@@ -63,11 +69,8 @@ cdef class MixtureMemory(TileRows):
         """Rows of a block: a multiple of 64, which every tile and the lanes divide."""
         cdef Py_ssize_t size = self.kernels.itemsize, rows
         rows = min(BOUNDED_ROW_BYTES // (self.d * (size + 8)), BOUNDED_SHARE_BYTES // (p.k * size))
-        self.bounded_rows = min(max(rows // 64 * 64, 64), MAX_BLOCK_ROWS)
-        rows = BLOCK_BYTES // (p.k * size + self.d * (size + 8))
-        if p.kind == FULL:
-            rows = max(rows, min(FULL_ROWS, FULL_ROW_BYTES // (self.d * (size + 8))))
-        self.pass_rows = min(max(rows // 64 * 64, 64), MAX_BLOCK_ROWS)
+        self.bounded_rows = min(max(rows // 64 * 64, 64), MOST_PASS_ROWS)
+        self.pass_rows = usual_rows(p.kind, p.k, self.d, size)
         if p.bounded == PRUNES:
             self.pass_rows = self.bounded_rows
         # Rows between the shares of two components: an odd number of cache lines.
@@ -92,7 +95,6 @@ cdef class MixtureMemory(TileRows):
                                 if p.kind == DIAG else 0)
         m.scratch = <double *>take(&at, FM_MOMENT_SCRATCH * sizeof(double))
         m.list = <int32_t *>take(&at, (rows + 8) * sizeof(int32_t))
-        m.everyone = <int32_t *>take(&at, (rows + 8) * sizeof(int32_t))
         m.counts = <PairCounts *>take(&at, sizeof(PairCounts))
         m.bounds = m.framed = NULL
         if p.bounded != UNBOUNDED:
@@ -138,7 +140,7 @@ cdef class MixtureMemory(TileRows):
         cdef const double[:, ::1] means = factors.means
         cdef double[:, ::1] zeta
         cdef const double *P = <const double *>address(factors.P)
-        self.log_factors = factors.log_weights + factors.log_det - self.d * HALF_LOG_2PI
+        self.log_factors = factors.constants
         cdef const double *constants = <const double *>address(self.log_factors)
         cdef Py_ssize_t centers_bytes = 0
         if p.kind == FULL or p.kind == TIED:

@@ -46,10 +46,10 @@ cdef class MixtureMoments(MixtureMemory):
         elif p.kind == TIED:
             found = 0
             for j in range(b.count):
-                m.everyone[found] = j
+                m.list[found] = j
                 m.share[found] = m.mass[j]
                 found += m.mass[j] > 0
-            self.isa.moments.full(m.y, d, m.everyone, m.share, found, s.unused, s.unused + 1,
+            self.isa.moments.full(m.y, d, m.list, m.share, found, s.unused, s.unused + 1,
                                   s.second, m.scratch)
         if p.kind == DIAG and p.source == MIXTURE and 4 * m.live >= 3 * p.k * b.count:
             self._add_every(b, p, w, m, s)
@@ -99,6 +99,7 @@ cdef class MixtureMoments(MixtureMemory):
         """mass: the weight of every row of a block, times its responsibilities' sum where these are
         not a mixture's."""
         cdef Py_ssize_t i, j
+        cdef double total
         for i in range(b.count):
             m.mass[i] = 1 if w == NULL else w[i]
         if p.source == LABELS:
@@ -107,10 +108,10 @@ cdef class MixtureMoments(MixtureMemory):
                     m.mass[i] = 0
         elif p.source == GIVEN:
             for i in range(b.count):
-                m.entropy[i] = 0
+                total = 0
                 for j in range(p.k):
-                    m.entropy[i] += p.given[(b.start + i) * p.k + j]
-                m.mass[i] *= m.entropy[i]
+                    total += p.given[(b.start + i) * p.k + j]
+                m.mass[i] *= total
 
     cdef Py_ssize_t _select(self, const fm_block *b, const Pass *p, Py_ssize_t j, const double *w,
                             Memory *m) noexcept nogil:

@@ -29,6 +29,8 @@ COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 # Weights have a logarithm from here on: ours takes normal numbers.
 LEAST_WEIGHT = 2.0**-1000
 
+HALF_LOG_2PI = 0.91893853320467274178
+
 
 class Parameters(NamedTuple):
     """Weights (k,), means (k, d) and covariances of one covariance type, float64.
@@ -55,6 +57,11 @@ class Factors(NamedTuple):
     means: np.ndarray
     P: np.ndarray
     log_det: np.ndarray
+
+    @property
+    def constants(self):
+        """ln pi_k + ln det P_k - d/2 ln 2 pi (k,): what ln p(x, z_k = 1) is at the mean."""
+        return self.log_weights + self.log_det - self.means.shape[1] * HALF_LOG_2PI
 
 
 def ordered_sum(values, axis=0):

@@ -8,7 +8,8 @@
  * few are live: with instructions that pack lanes it is taken of these alone.  Otherwise it is left
  * out where no lane of some vectors is live.  Both have the same bits: a dead pair adds zero.
  */
-#define FM_CUTOFF ((real) - 41.45)
+#define FM_LEAST_LOG (-41.45)
+#define FM_CUTOFF ((real)FM_LEAST_LOG)
 
 /* l_k - m of one vector of rows. */
 FM_INLINE vec FM_NAME(below_top)(const real *squares, real constant, vec top)

@@ -26,7 +26,7 @@
  */
 #ifndef FM_BOUND_SLACK
 #define FM_BOUND_SLACK 0x1p-17f
-#define FM_TWICE_CUTOFF 82.9f
+#define FM_TWICE_CUTOFF ((float)(-2 * FM_LEAST_LOG))
 #define FM_BOUND_PADDED(count) (((count) + 63) / 64 * 64)
 
 FM_INLINE float bounds_root(double square)

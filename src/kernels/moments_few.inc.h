@@ -9,7 +9,6 @@
  * formulas as in moments.inc.h.  Columns y[t * stride + i] and r are zero from count up to a
  * multiple of 16 (finite y will do), and a block starts at a multiple of 16 of its slot.
  */
-#define FM_FEW_SUMS(d) (1 + (d) + (d) * ((d) + 1) / 2)
 
 FM_INLINE void few_lanes(const double *restrict y, ptrdiff_t stride, ptrdiff_t d,
                          const double *restrict r, ptrdiff_t count, double *restrict lanes)
