@@ -4,6 +4,12 @@
 /* Covers the roundings of a few float operations, relative to the largest number that enters. */
 #define FM_BOUND_ROUNDING 0x1p-20f
 
+/* What covers the roundings of an upper bound beside moves of centres. */
+FM_INLINE float bound_slack(const fm_bounds *b)
+{
+    return FM_BOUND_ROUNDING * b->reach;
+}
+
 /* Codes are below 2^15; an upper bound, and how far centres have moved, below half of it. */
 #define FM_CODE_NONE ((int16_t)32767)
 #define FM_CODE_MOST 32766

@@ -107,7 +107,7 @@ FM_INLINE int any_open(const int16_t *codes, const int16_t *moved, int16_t neede
 /* Of rows list[0 .. count) of a call those whose label is not proven, in order; returns how many. */
 static ptrdiff_t bounds_left(const fm_bounds *b, ptrdiff_t start, ptrdiff_t count, int32_t *list)
 {
-    const float slack = FM_BOUND_ROUNDING * b->reach, inverse = 1 / b->step;
+    const float slack = bound_slack(b), inverse = 1 / b->step;
     ptrdiff_t found = 0;
     for (ptrdiff_t i = 0; i < count; i++) {
         const int32_t row = list[i];
@@ -124,7 +124,7 @@ static ptrdiff_t bounds_left(const fm_bounds *b, ptrdiff_t start, ptrdiff_t coun
 static ptrdiff_t bounds_open(const fm_bounds *b, ptrdiff_t start, ptrdiff_t count,
                              int32_t *restrict list)
 {
-    const float *restrict moved = b->moved, slack = FM_BOUND_ROUNDING * b->reach;
+    const float *restrict moved = b->moved, slack = bound_slack(b);
     const float inverse = 1 / b->step;
     const ptrdiff_t stride = b->stride;
     ptrdiff_t found = 0;
@@ -164,7 +164,7 @@ static void bounds_wanted(const fm_bounds *b, fm_open *open, ptrdiff_t own, ptrd
         ROOM = 1024,
         ROW = 1 << 16 /* above every group */
     };
-    const float inverse = 1 / b->step, slack = FM_BOUND_ROUNDING * b->reach;
+    const float inverse = 1 / b->step, slack = bound_slack(b);
     const ptrdiff_t stride = b->stride, room = open->room;
     const int16_t *const codes = b->codes + start * stride, *const moved = b->group_moved;
     const int32_t *const row = open->rows + first;
@@ -203,7 +203,7 @@ static void bounds_wanted(const fm_bounds *b, fm_open *open, ptrdiff_t own, ptrd
 static void bounds_few(const fm_bounds *b, fm_open *open, ptrdiff_t start, ptrdiff_t count,
                        ptrdiff_t few)
 {
-    const float inverse = 1 / b->step, slack = FM_BOUND_ROUNDING * b->reach;
+    const float inverse = 1 / b->step, slack = bound_slack(b);
     const ptrdiff_t stride = b->stride;
     for (ptrdiff_t p = 0; p < count; p++) {
         const ptrdiff_t x = start + open->rows[p];
@@ -307,7 +307,7 @@ static ptrdiff_t bounds_close(const fm_bounds *b, const fm_open *open, ptrdiff_t
                               ptrdiff_t count, ptrdiff_t *restrict changed, int32_t *restrict added,
                               int32_t *restrict removed)
 {
-    const float slack = FM_BOUND_ROUNDING * b->reach;
+    const float slack = bound_slack(b);
     ptrdiff_t n = 0;
     for (ptrdiff_t p = 0; p < count; p++) {
         const ptrdiff_t row = start + open->rows[p];
@@ -325,7 +325,7 @@ static ptrdiff_t bounds_close(const fm_bounds *b, const fm_open *open, ptrdiff_t
 /* The bounds of rows start .. start + count as if they had been taken now. */
 static void bounds_renew(const fm_bounds *b, ptrdiff_t start, ptrdiff_t count)
 {
-    const float slack = FM_BOUND_ROUNDING * b->reach;
+    const float slack = bound_slack(b);
     int16_t *codes = b->codes + start * b->stride;
     for (ptrdiff_t i = start; i < start + count; i++, codes += b->stride) {
         b->upper[i] = (b->upper[i] + b->moved[b->labels[i]]) * (1 + FM_BOUND_ROUNDING) + slack;

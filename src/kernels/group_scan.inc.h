@@ -81,7 +81,7 @@ FM_INLINE fm_group_rows group_rows_of(const fm_bounds *b, const fm_open *open, p
 FM_INLINE ptrdiff_t raise_codes(const fm_bounds *b, ptrdiff_t group, const fm_group_rows *rows,
                                 const float *low, const int32_t *list, int32_t *kept)
 {
-    const float inverse = 1 / b->step, slack = FM_BOUND_ROUNDING * b->reach;
+    const float inverse = 1 / b->step, slack = bound_slack(b);
     const float moved = b->group_reach[group];
     const int32_t shift = b->group_moved[group];
     int32_t proven[FM_GROUP_ROWS], needed[FM_GROUP_ROWS];

@@ -361,7 +361,7 @@ static void FM_NAME(codes_own)(const fm_bounds *b, const fm_row_codes *p, ptrdif
                                ptrdiff_t panel, ptrdiff_t n_panels, ptrdiff_t start,
                                const fm_open *open, ptrdiff_t first, ptrdiff_t count)
 {
-    const float slack = FM_BOUND_ROUNDING * b->reach, inverse = 1 / b->step;
+    const float slack = bound_slack(b), inverse = 1 / b->step;
     for (ptrdiff_t i = first; i < first + count; i += FM_GROUP_ROWS) {
         const ptrdiff_t left =
             first + count - i < FM_GROUP_ROWS ? first + count - i : FM_GROUP_ROWS;
