@@ -5,8 +5,6 @@ The labels are those of a plain scan: what is skipped is proven (src/kernels/bou
 scores of what is not have the bits of the plain scan's.
 """
 
-import numpy as np
-
 cimport cython
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t

@@ -136,12 +136,9 @@ def reject_columns(X, name="X"):
         dtype = np.asarray(values[:0]).dtype
         if dtype.kind in "mM":
             raise TypeError(f"{name} must be numeric, got {dtype} in column {column!r}")
-        strings = (
-            dtype.kind in "UST"
-            or dtype.kind == "O"
-            and any(isinstance(value, str | bytes) for value in np.asarray(values))
-        )
-        if strings:
+        objects = np.asarray(values) if dtype.kind == "O" else ()
+        strings = any(isinstance(value, str | bytes) for value in objects)
+        if strings or dtype.kind in "UST":
             raise TypeError(f"{name} must be numeric, got a string in column {column!r}")
 
 
