@@ -118,7 +118,7 @@ def test_slots_are_shared_evenly(n, threads):
 def test_factor_is_the_inverse_of_the_cholesky_factor(rng, d):
     A = rng.normal(size=(d, 2 * d + 2))
     covariance = A @ A.T
-    P, log_det, failed = _mixture.factor(covariance)
+    (P,), (log_det,), (failed,) = _mixture.factors(covariance[np.newaxis])
     expected, its_log_det, _ = mixture_reference.factor(covariance)
     assert failed == -1
     assert_array_equal(P, np.tril(P))
@@ -128,8 +128,9 @@ def test_factor_is_the_inverse_of_the_cholesky_factor(rng, d):
 
 
 def test_factor_names_the_failed_pivot():
-    assert _mixture.factor(np.diag([1.0, 2.0, -1.0, 3.0]))[2] == 2
-    assert _mixture.factor(np.zeros((2, 2)))[2] == 0
+    failing = np.stack([np.eye(4), np.diag([1.0, 2.0, -1.0, 3.0]), np.zeros((4, 4))])
+    for n_threads in (1, 3):
+        assert _mixture.factors(failing, n_threads)[2].tolist() == [-1, 2, 0]
 
 
 def test_log_is_the_logarithm(rng):

@@ -61,10 +61,12 @@ class Floor:
         Of the framed columns, over all rows.
     frame : Frame
         Where the fit computes.
+    n_threads : int
+        For the factors.
     """
 
-    def __init__(self, reg_covar, variances, frame):
-        self.reg_covar = reg_covar
+    def __init__(self, reg_covar, variances, frame, n_threads=1):
+        self.reg_covar, self.n_threads = reg_covar, n_threads
         self.auto = isinstance(reg_covar, str)
         self.remedy = self.auto or reg_covar > 0
         self.added = 0.0 if self.auto else float(reg_covar) * frame.scale * frame.scale
@@ -106,7 +108,7 @@ class Floor:
         """
         kind, d = parameters.covariance_type, len(self.variances)
         covariances = self._raised(parameters, held, 1.0)
-        P, log_det, bad = whiten(kind, covariances, d)
+        P, log_det, bad = whiten(kind, covariances, d, self.n_threads)
         if (bad & held).any():
             covariances = self._variances_alone(kind, covariances, np.flatnonzero(bad & held))
             P, log_det, bad = whiten(kind, covariances, d)

@@ -24,25 +24,35 @@ from fastmix.core._mixture_moments cimport MixtureMoments
 from fastmix.core._threads cimport enter, leave
 
 from fastmix.core._kernels import at_least
+from fastmix.core._threads import useful_threads
 
-__all__ = ["MixtureRows", "cholesky", "exp", "factor", "log"]
+__all__ = ["MixtureRows", "cholesky", "exp", "factors", "log"]
 
 # Sums of the slots that are computed at a time; a slot for every thread where that is more.
 cdef Py_ssize_t SUMS_BYTES = 2**26
 
+# Of a factor, about, times d^3.
+cdef double FACTOR_NANOSECONDS = 0.1
+
 KINDS = {"full": FULL, "tied": TIED, "diag": DIAG, "spherical": SPHERICAL}
 
 
-def factor(covariance):
-    """(P, ln det P, failed pivot or -1) of a covariance (d, d): P its inverse Cholesky factor."""
-    cdef double[:, ::1] c = np.ascontiguousarray(covariance, dtype=np.float64)
-    cdef Py_ssize_t d = c.shape[0], failed
-    cdef double[:, ::1] p = np.zeros((d, d)), scratch = np.empty((d, d))
-    cdef double log_det = 0
+def factors(covariances, int n_threads=1):
+    """P (m, d, d), ln det P (m,) and the failed pivots or -1 (m,) of covariances (m, d, d): P their
+    inverse Cholesky factors."""
+    cdef const double[:, :, ::1] c = np.ascontiguousarray(covariances, dtype=np.float64)
+    cdef Py_ssize_t m = c.shape[0], d = c.shape[1], j
+    n_threads = useful_threads(min(n_threads, m), FACTOR_NANOSECONDS * m * d * d * d)
+    cdef double[:, :, ::1] p = np.zeros((m, d, d)), scratch = np.empty((n_threads, d, d))
+    cdef double[::1] log_det = np.zeros(m)
+    cdef Py_ssize_t[::1] failed = np.empty(m, dtype=np.intp)
     cdef const fm_isa *isa = find_isa(None)
-    with nogil:
-        failed = isa.gaussian.factor(&c[0, 0], d, &p[0, 0], &log_det, &scratch[0, 0])
-    return np.asarray(p), log_det, failed
+    enter()
+    for j in prange(m, nogil=True, num_threads=n_threads, schedule="dynamic"):
+        failed[j] = isa.gaussian.factor(&c[j, 0, 0], d, &p[j, 0, 0], &log_det[j],
+                                        &scratch[threadid(), 0, 0])
+    leave()
+    return np.asarray(p), np.asarray(log_det), np.asarray(failed)
 
 
 def cholesky(matrix):

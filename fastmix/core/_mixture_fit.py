@@ -238,7 +238,7 @@ def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_i
     if bounds_memory is None:
         bounds_memory = default_memory(X)
     rows, frame, variances = scan_columns(X, reg_covar, weights, n_threads)
-    floor = Floor(reg_covar, variances, frame)
+    floor = Floor(reg_covar, variances, frame, n_threads)
     if floor.drowned and on_drowned is not None:
         on_drowned()
     phases = {"scan": time.perf_counter() - began, "init": 0.0}

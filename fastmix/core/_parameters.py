@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastmix.core._mixture import cholesky, factor, log
+from fastmix.core._mixture import cholesky, factors, log
 
 __all__ = [
     "COVARIANCE_TYPES",
@@ -98,18 +98,15 @@ def n_parameters(covariance_type, k, d):
     return shape[covariance_type] + k * d + k - 1
 
 
-def whiten(covariance_type, covariances, d):
+def whiten(covariance_type, covariances, d, n_threads=1):
     """P, ln det P (m,) and a mask (m,) of covariances that are not positive definite.
 
     m is 1 for tied, else k.
     """
     if covariance_type in ("full", "tied"):
         stack = covariances if covariance_type == "full" else covariances[np.newaxis]
-        P, log_det, bad = np.empty_like(stack), np.empty(len(stack)), np.zeros(len(stack), bool)
-        for j, covariance in enumerate(stack):
-            P[j], log_det[j], failed = factor(np.ascontiguousarray(covariance))
-            bad[j] = failed >= 0
-        return (P if covariance_type == "full" else P[0]), log_det, bad
+        P, log_det, failed = factors(stack, n_threads)
+        return (P if covariance_type == "full" else P[0]), log_det, failed >= 0
     good = covariances > 0
     P = 1 / np.sqrt(np.where(good, covariances, 1.0))
     if covariance_type == "diag":
@@ -154,12 +151,11 @@ def precision_factors(covariance_type, precisions, d):
         return 1 / precisions, P, log_det
     stack = precisions if covariance_type == "full" else precisions[np.newaxis]
     P = np.stack([np.ascontiguousarray(cholesky(m[::-1, ::-1]).T[::-1, ::-1]) for m in stack])
-    covariances = np.empty_like(P)
-    for j, matrix in enumerate(stack):
-        # The inverse from the inverse Cholesky factor: Q^T Q with Q = factor(precision).
-        covariances[j] = 0
-        for i, row in enumerate(factor(np.ascontiguousarray(matrix))[0], start=1):
-            covariances[j, :i, :i] += row[:i, np.newaxis] * row[:i]
+    # The inverse from the inverse Cholesky factor: Q^T Q with Q that of the precision.
+    covariances = np.zeros_like(P)
+    for covariance, Q in zip(covariances, factors(stack)[0], strict=True):
+        for i, row in enumerate(Q, start=1):
+            covariance[:i, :i] += row[:i, np.newaxis] * row[:i]
     log_det = ordered_sum(log(np.diagonal(P, axis1=1, axis2=2)), axis=1)
     if covariance_type == "tied":
         return covariances[0], P[0], log_det

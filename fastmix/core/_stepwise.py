@@ -65,7 +65,7 @@ def begin(X, k, *, covariance_type, weights, reg_covar, init_params, given, rand
     """The state before the first batch, whose rows X are: a start of fit, in the frame of fit."""
     n_threads = thread_limit(n_threads)
     rows, frame, variances = scan_columns(X, reg_covar, weights, n_threads)
-    floor = Floor(reg_covar, variances, frame)
+    floor = Floor(reg_covar, variances, frame, n_threads)
     if floor.drowned and on_drowned is not None:
         on_drowned()
     starter = Starter(
