@@ -14,7 +14,7 @@ from fastmix._rollback import Rollback
 from fastmix.core import _fit as core
 from fastmix.core import _lloyd, _minibatch, _sequential
 from fastmix.core._checkpoint import made_random_state, random_state_values
-from fastmix.core._frame import extremes, framed_reach, place, scan
+from fastmix.core._frame import extremes, framed_reach, place, scanned_rows
 from fastmix.core._kernels import isa
 from fastmix.core._means import Means
 from fastmix.core._rates import as_rate
@@ -272,8 +272,7 @@ class MiniBatchKMeans(KMeans):
         batch_size, init_size = self._sizes_of(X.shape[0])
         random_state, n_threads = as_random_state(self.random_state), thread_limit(self.n_threads)
         back.draws(self.random_state)
-        rows = as_rows(X)
-        frame = scan(rows, weights, n_threads)
+        rows, frame = scanned_rows(X, weights, n_threads)
         centers = _minibatch.best_start(
             X, rows, frame, k, init, n_init, weights, init_size, random_state, n_threads,
             self.verbose,
@@ -344,8 +343,8 @@ class MiniBatchKMeans(KMeans):
             init = core.check_arguments(X.shape, k, self.init)
             self._resolve_n_init()
             _, init_size = self._sizes_of(X.shape[0])
-            rows = as_rows(X)
-            frame, unit = scan(rows, weights, n_threads), factor
+            rows, frame = scanned_rows(X, weights, n_threads)
+            unit = factor
             largest = frame.largest
             back.draws(random_state)
             centers = _minibatch.start(

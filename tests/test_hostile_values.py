@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from fastmix import KMeans, assign
+from fastmix import KMeans, MiniBatchKMeans, assign
 from fastmix.core import Moments
 
 NAN = float("nan")
@@ -205,6 +205,25 @@ def test_scale_of_x_does_not_change_the_clusters(case, init):
     assert np.isfinite(model.cluster_centers_).all()
     assert not np.isnan(model.inertia_)
     np.testing.assert_array_equal(model.predict(X), model.labels_)
+
+
+@pytest.mark.parametrize(
+    "scale, constant, dtype",
+    [(1e-20, 1e20, "f4"), (1e-20, 3e38, "f4"), (1e-200, 1e120, "f8"), (1e-150, 1e250, "f8")],
+)
+@pytest.mark.parametrize("make", [KMeans, MiniBatchKMeans])
+@pytest.mark.filterwarnings("ignore:overflow encountered")  # of the means below
+def test_a_large_constant_column_does_not_change_the_clusters(make, scale, constant, dtype):
+    X, truth = blobs()
+    X = np.column_stack([X * scale, np.full(len(X), constant)]).astype(dtype)
+    model = make(3, n_init=5, random_state=0).fit(X)
+    assert same_partition(model.labels_, truth)
+    np.testing.assert_array_equal(model.cluster_centers_[:, -1], X[:3, -1])
+    means = [X[model.labels_ == j].mean(axis=0, dtype=float)[:2] / scale for j in range(3)]
+    if make is KMeans:
+        np.testing.assert_allclose(model.cluster_centers_[:, :2] / scale, means, rtol=1e-5)
+    np.testing.assert_array_equal(model.predict(X), model.labels_)
+    np.testing.assert_array_equal(assign(X, model.cluster_centers_), model.labels_)
 
 
 def test_largest_values_of_either_sign_have_the_right_clusters():

@@ -15,7 +15,7 @@ from fastmix.core._assignment import Assignment, default_memory
 from fastmix.core._checkpoint import why_stopped
 from fastmix.core._dense import DenseRows
 from fastmix.core._finite import finite_calls
-from fastmix.core._frame import Frame, drowns, extremes, framed_reach, passes, place, scan
+from fastmix.core._frame import Frame, extremes, framed_reach, passes, place, scanned_rows
 from fastmix.core._kernels import isa
 from fastmix.core._kmeans_checkpoint import open_checkpoints
 from fastmix.core._margin_assignment import MarginAssignment
@@ -192,11 +192,7 @@ def fit(X, k, *, weights, factor, init, n_init, max_iter, tol, random_state, alg
         draws = borrow_random_state(random_state)
     elif callable(init):
         draws = as_random_state(random_state)
-    rows = as_rows(X)
-    frame = scan(rows, weights, n_threads)
-    if drowns(rows, weights):
-        rows = as_rows(X, np.dtype(np.float64))
-        frame = scan(rows, weights, n_threads)
+    rows, frame = scanned_rows(X, weights, n_threads)
     scan_seconds = time.perf_counter() - began
     threads = useful_threads(n_threads, rows.n * rows.nanoseconds(k))
     bounds_memory = default_memory(X) if bounds_memory is None else min(bounds_memory, sys.maxsize)

@@ -11,12 +11,12 @@ from libc.math cimport INFINITY, fabs, ldexp, nextafter, rint
 
 from fastmix.core._kernels import exact_sum_grid
 from fastmix.core._threads import useful_threads
+from fastmix.core._validation import as_rows
 
 __all__ = [
     "FARTHEST",
     "Frame",
     "check_signals",
-    "drowns",
     "extremes",
     "frame_of",
     "framed_reach",
@@ -25,6 +25,7 @@ __all__ = [
     "place",
     "round_pivot",
     "scan",
+    "scanned_rows",
     "spread_exponent",
     "weighted_extremes",
 ]
@@ -56,6 +57,11 @@ class Frame:
     dtype: np.dtype
     largest: np.ndarray
 
+    @property
+    def drowned(self):
+        """Whether rows in this frame are too small for float32 beside what they lie about."""
+        return self.dtype == np.float32 and 0 < self.largest.max() < DROWNED
+
     @classmethod
     def identity(cls, d, dtype):
         """The frame in which rows are as they are."""
@@ -74,8 +80,13 @@ class Frame:
 
     def out_of(self, centers):
         """Framed centres, (m, d), to the user's coordinates: float64."""
-        # The sum of two finite values, unscaled, may not be finite.
-        return (self.pivot * self.scale + centers) / self.scale
+        if self.scale == 1:
+            return self.pivot + centers
+        with np.errstate(over="ignore", under="ignore"):
+            unscaled = self.pivot + centers / self.scale
+            # The sum of two finite values, unscaled, may not be finite; scaled, one may be lost.
+            scaled = (self.pivot * self.scale + centers) / self.scale
+        return np.where(np.isfinite(unscaled), unscaled, scaled)
 
 
 def check_signals():
@@ -156,8 +167,11 @@ def framed_reach(rows, ends):
     return np.abs(ends * rows.scale - rows.offset).max(axis=0)
 
 
-def drowns(rows, weights):
-    """Whether rows in their frame that have a weight are too small for float32 beside others."""
+def _drowns(rows, frame, weights):
+    """Whether rows in their frame that have a weight are too small for float32 beside others, or
+    beside what they lie about."""
+    if frame.drowned:
+        return True
     if rows.dtype != np.float32 or weights is None or weights.all() or not rows.centered:
         return False
     return framed_reach(rows, weighted_extremes(rows, weights, None)).max() < DROWNED
@@ -168,11 +182,12 @@ def frame_of(const double[:, ::1] bounds, pivot, dtype):
     largest = np.empty(len(pivot))
     cdef const double[::1] at = pivot
     cdef double[::1] reach = largest
-    cdef double most = 0.0, scale = 1.0
+    cdef double most = 0.0, value = 0.0, scale = 1.0
     cdef Py_ssize_t j
     for j in range(at.shape[0]):
         reach[j] = max(fabs(bounds[0, j] - at[j]), fabs(bounds[1, j] - at[j]))
         most = max(most, reach[j])
+        value = max(value, fabs(bounds[0, j]), fabs(bounds[1, j]))
     if most == INFINITY:  # the difference of two finite values
         most = 0.0
         for j in range(at.shape[0]):
@@ -185,7 +200,13 @@ def frame_of(const double[:, ::1] bounds, pivot, dtype):
     if most > high or 0 < most < low:
         # 2^127 is the largest power of two in float32, 2^1023 in float64.
         limit = 127 if dtype == np.float32 else 1000
-        scale = ldexp(1.0, max(-limit, min(limit, -math.frexp(most)[1])))
+        exponent = max(-limit, min(limit, -math.frexp(most)[1]))
+        if exponent > 0:
+            # Values, which may be far from zero, times the scale are numbers, too, and in float64
+            # what running means make of these.
+            room = 127 if dtype == np.float32 else 900
+            exponent = max(0, min(exponent, room - math.frexp(value)[1]))
+        scale = ldexp(1.0, exponent)
         largest *= scale
     return Frame(pivot, scale, dtype, largest)
 
@@ -263,6 +284,16 @@ cdef double _column_sum(const double[:, :, :, ::1] parts, Py_ssize_t column) noe
         coarse += parts[part, 0, 0, column]
         fine += parts[part, 0, 1, column]
     return coarse + fine
+
+
+def scanned_rows(X, weights, n_threads):
+    """Rows of a fit and their frame: of float32 in float64 where they are too small for it."""
+    rows = as_rows(X)
+    frame = scan(rows, weights, n_threads)
+    if _drowns(rows, frame, weights):
+        rows = as_rows(X, np.dtype(np.float64))
+        frame = scan(rows, weights, n_threads)
+    return rows, frame
 
 
 def scan(rows, weights, n_threads):

@@ -9,7 +9,7 @@ from fastmix.core._frame import (
     frame_of,
     passes,
     round_pivot,
-    scan,
+    scanned_rows,
     spread_exponent,
 )
 from fastmix.core._kernels import exact_sum_grid
@@ -214,8 +214,7 @@ def kmeans_plusplus(
     weights, _ = as_weights(sample_weight, X.shape[0])
     random_state = as_random_state(random_state)
     n_threads = thread_limit(n_threads)
-    rows = as_rows(X)
-    scan(rows, weights, n_threads)
+    rows, _ = scanned_rows(X, weights, n_threads)
     chosen = greedy_plusplus(
         rows, int(n_clusters), weights, random_state, n_threads, n_local_trials
     )
@@ -274,6 +273,9 @@ def assign(X, centers, *, return_distances=False, n_threads=None):
     if np.abs(reach / 2 - pivot / 2).max() > FAR * np.abs(bounds / 2 - pivot / 2).max():
         rows = as_rows(X, np.dtype(np.float64))
     frame = frame_of(reach, pivot, rows.dtype)
+    if frame.drowned:
+        rows = as_rows(X, np.dtype(np.float64))
+        frame = frame_of(reach, pivot, rows.dtype)
     grids = exact_sum_grid(np.ones(rows.d), 1.0, rows.n)
     rows.set_frame(frame.pivot * frame.scale, frame.scale, grids)
     framed = frame.into(centers)
@@ -299,7 +301,10 @@ def model_of_centers(centers, dtype):
     if far.max() > FAR * np.median(far):
         dtype = np.dtype(np.float64)
         pivot = _pivot_of(centers, dtype)
-    frame = frame_of(np.stack([centers.min(axis=0), centers.max(axis=0)]), pivot, dtype)
+    bounds = np.stack([centers.min(axis=0), centers.max(axis=0)])
+    frame = frame_of(bounds, pivot, dtype)
+    if frame.drowned:
+        frame = frame_of(bounds, pivot, np.dtype(np.float64))
     return KMeansModel(frame.into(centers), frame)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastmix.core._frame import passes, place, scan
+from fastmix.core._frame import passes, place, scanned_rows
 from fastmix.core._kernels import column_variance
 from fastmix.core._means import Means
 from fastmix.core._seeding import greedy_plusplus, random_rows, starting_centers
@@ -137,8 +137,7 @@ def start(X, rows, frame, k, init, weights, size, random_state, n_threads):
         return starting_centers(rows, frame, X, k, init, own, random_state, n_threads)
     if init == "random":
         return rows.take(chosen[random_rows(len(chosen), k, own, random_state)])
-    sample = as_rows(X)
-    scan(sample, own, n_threads)
+    sample, _ = scanned_rows(X, own, n_threads)
     return rows.take(chosen[greedy_plusplus(sample, k, own, random_state, n_threads)])
 
 

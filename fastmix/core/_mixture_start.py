@@ -6,14 +6,14 @@ import numpy as np
 from fastmix.core import _fit as kmeans
 from fastmix.core._em import expectation_maximisation, new_start, unchecked_start
 from fastmix.core._floor import CollapseError
-from fastmix.core._frame import Frame, place, scan
+from fastmix.core._frame import Frame, place, scanned_rows
 from fastmix.core._mixture import MixtureRows
 from fastmix.core._moments import Moments
 from fastmix.core._parameters import Factors, Parameters, factors_of, ordered_sum, precision_factors
 from fastmix.core._passes import slot_passes
 from fastmix.core._potential import pick
 from fastmix.core._seeding import greedy_plusplus, random_rows
-from fastmix.core._validation import as_key, as_rows
+from fastmix.core._validation import as_key
 
 __all__ = ["INIT_PARAMS", "Starter"]
 
@@ -244,8 +244,7 @@ class Starter:
         points = np.ascontiguousarray(
             (self.rows.take(chosen) / self.deviations).astype(self.rows.dtype)
         )
-        rows = as_rows(points)
-        scan(rows, weights, self.n_threads)
+        rows, _ = scanned_rows(points, weights, self.n_threads)
         return chosen[greedy_plusplus(rows, self.k, weights, self.random_state, self.n_threads)]
 
     def _random_moments(self):

@@ -12,7 +12,7 @@ from fastmix.core._frame import (
     extremes,
     passes,
     place,
-    scan,
+    scanned_rows,
 )
 from fastmix.core._means import Means
 from fastmix.core._rates import HalfLife, as_rate, is_constant, mean_rate, steps_of
@@ -65,8 +65,7 @@ class State(NamedTuple):
 
 def begin(X, k, init, weights, unit, random_state, n_threads):
     """A state of centres that no row has moved: the start of a fit, in the frame of these rows."""
-    rows = as_rows(X)
-    frame = scan(rows, weights, n_threads)
+    rows, frame = scanned_rows(X, weights, n_threads)
     centers = starting_centers(rows, frame, X, k, init, weights, random_state, n_threads)
     return resume(frame, centers, np.zeros(k), unit)
 
