@@ -281,7 +281,8 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
         model.converged_, model.n_iter_ = True, 0
         model.lower_bound_, model.lower_bounds_ = -np.inf, []
         model.fit_report_ = core.report_of_parameters(built)
-        model._seen, model._held = 0.0, []  # rows behind it, and covariances on the floor
+        # Rows behind it, covariances on the floor, and what was added to them.
+        model._seen, model._held, model._fitted_reg_covar = 0.0, [], 0.0
         return model
 
     # ------------------------------------------------------------------ fit
@@ -440,7 +441,7 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
         self.lower_bound_ = result.lower_bounds[-1] if result.lower_bounds else -np.inf
         self.log_likelihood_ = result.log_likelihood
         self.fit_report_ = result.report
-        self._seen = total
+        self._seen, self._fitted_reg_covar = total, self.reg_covar
         held = result.report["held"]
         self._held = held[:1] if self.covariance_type == "tied" else held  # of the covariances
         self.__dict__.pop("_stepwise", None)

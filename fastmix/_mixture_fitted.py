@@ -28,6 +28,11 @@ __all__ = ["FittedMixture"]
 FLOAT32_EXPONENT = 62
 
 
+def _value_of(reg_covar):
+    """As a file holds it."""
+    return reg_covar if isinstance(reg_covar, str) else float(reg_covar)
+
+
 class FittedMixture(RowsValidation, SavedModel):
     """The half of the estimator that reads ``_model``; the other half fits it."""
 
@@ -42,11 +47,12 @@ class FittedMixture(RowsValidation, SavedModel):
         weights, means, covariances, P = core.user_parameters(self._model)
         matrices = self._model.parameters.covariance_type in ("full", "tied")
         if name == "precisions_":
-            if matrices:
-                product = P[..., :, :, np.newaxis] * P[..., :, np.newaxis, :]
-                value = ordered_sum(product, axis=-3)
-            else:
-                value = np.square(P)
+            with np.errstate(over="ignore", under="ignore"):  # inf where float64 has no number
+                if matrices:
+                    product = P[..., :, :, np.newaxis] * P[..., :, np.newaxis, :]
+                    value = ordered_sum(product, axis=-3)
+                else:
+                    value = np.square(P)
         else:
             value = {
                 "weights_": weights,
@@ -91,7 +97,8 @@ class FittedMixture(RowsValidation, SavedModel):
             "n_lower_bounds": None if bounds is None else len(bounds),
             "log_likelihood": None if likelihood is None else float(likelihood),
             "seen": float(getattr(self, "_seen", 0.0)),
-            "reg_covar": self.reg_covar if self.reg_covar == "auto" else float(self.reg_covar),
+            "reg_covar": _value_of(self.reg_covar),
+            "fitted_reg_covar": _value_of(self.__dict__.get("_fitted_reg_covar", self.reg_covar)),
             "learning_rate": rate_values(self.learning_rate),
             "averaging": bool(self.averaging),
             "held": list(self.__dict__.get("_held", ())),
@@ -135,6 +142,8 @@ class FittedMixture(RowsValidation, SavedModel):
         if LOWER_BOUNDS in arrays:
             model.lower_bounds_ = arrays[LOWER_BOUNDS].tolist()
         model._seen, model._held = params["seen"], params["held"]
+        fitted = params["fitted_reg_covar"]
+        model._fitted_reg_covar = params["reg_covar"] if fitted is None else fitted
         if params["stepwise"] is not None:
             model._stepwise = restored(params, arrays, model._model)
         if params["log_likelihood"] is not None:

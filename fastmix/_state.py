@@ -144,6 +144,8 @@ PARAMS = {
         "log_likelihood": lambda value: value is None or _is_log_likelihood(value),
         "seen": _is_amount,
         "reg_covar": _is_reg_covar,
+        # What the covariances contain; None: not known, reg_covar.
+        "fitted_reg_covar": lambda value: value is None or _is_reg_covar(value),
         "learning_rate": _is_rate,
         "averaging": lambda value: type(value) is bool,
         "held": _are_places,
@@ -168,6 +170,7 @@ LATER = {
         },
     },
     3: {"GaussianMixture": {"n_lower_bounds": None}},
+    4: {"GaussianMixture": {"fitted_reg_covar": None}},
 }
 
 # The arrays of each class, with the dtypes they may have and the parameters that size them: one

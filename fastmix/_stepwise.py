@@ -19,9 +19,9 @@ __all__ = ["StepwiseUpdates"]
 
 
 class StepwiseUpdates:
-    """Mixin of GaussianMixture: ``_stepwise`` is the state, made when partial_fit is first called,
-    ``_seen`` the weight of the rows behind a model without one and ``_held`` its covariances to
-    which the floor is added."""
+    """Mixin of GaussianMixture: ``_stepwise`` is the state, made when partial_fit is first called;
+    of a model without one ``_seen`` is the weight of the rows behind it, ``_held`` the covariances
+    to which the floor is added, and ``_fitted_reg_covar`` what else is."""
 
     def partial_fit(self, X, y=None, sample_weight=None):
         """Move the model towards a batch of new rows by stepwise EM.
@@ -117,7 +117,8 @@ class StepwiseUpdates:
             )  # fmt: skip
         elif not goes_on:
             seen, held = known.get("_seen", 0.0), known.get("_held", ())
-            state = _stepwise.resume(self._model, self.reg_covar, seen, held)
+            added = known.get("_fitted_reg_covar", self.reg_covar)
+            state = _stepwise.resume(self._model, added, seen, held)
         at = time.perf_counter()
         state = _stepwise.learn(
             state, X, weights, factor, rate, self.averaging, n_threads, self.reg_covar
@@ -149,6 +150,7 @@ class StepwiseUpdates:
             "_stepwise": state,
             "_seen": state.seen,
             "_held": np.flatnonzero(state.start.held).tolist(),
+            "_fitted_reg_covar": self.reg_covar,
             "_model": state.model,
             "_dtype": result_dtype(X.dtype) if first else self._dtype,
             "converged_": False,

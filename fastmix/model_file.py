@@ -12,8 +12,8 @@ from fastmix._stored_zip import Refusal
 __all__ = ["FORMAT_VERSION", "ModelFileError", "load", "load_model", "save_model"]
 
 # 1: what predict needs, and the weight of the rows behind it.  2: what partial_fit goes on from.
-# 3: the lower bounds of a mixture.
-FORMAT_VERSION = 3
+# 3: the lower bounds of a mixture.  4: what was added to the covariances of a mixture.
+FORMAT_VERSION = 4
 
 
 def _arrays_of(name, params):

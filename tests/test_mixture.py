@@ -355,6 +355,50 @@ def test_a_column_however_thin_beside_another_is_fitted(kind, dtype, exponent, c
     assert thin.covariances_.dtype == (np.float32 if exponent == -60 else np.float64)
 
 
+@pytest.mark.parametrize("kind", ["full", "tied", "diag"])
+@pytest.mark.parametrize("init", ["kmeans", "random"])
+@pytest.mark.parametrize(
+    "unit, constant, dtype", [(1e-20, 1e20, "f4"), (1e-200, 1e120, "f8"), (1e-100, 1e300, "f8")]
+)
+def test_a_large_constant_column_changes_nothing(kind, init, unit, constant, dtype, rng):
+    X = np.column_stack([rng.normal(size=200), np.zeros(200)])
+    X[::2, 0] += 3
+    options = {"covariance_type": kind, "reg_covar": "auto", "init_params": init, "max_iter": 300}
+    here = GaussianMixture(2, **options, random_state=0).fit(X)
+    there = (X * unit + [0, constant]).astype(dtype)
+    model = GaussianMixture(2, **options, random_state=0).fit(there)
+    tolerance = 1e-2 if dtype == "f4" else 1e-9
+    assert_allclose(model.means_[:, 0] / unit, here.means_[:, 0], rtol=tolerance, atol=tolerance)
+    assert_array_equal(model.means_[:, 1], there[:2, 1])
+    assert_allclose(model.predict_proba(there), here.predict_proba(X), atol=tolerance)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("first, then", [(1e160, 1e-160), (1e-200, 1e200), (1e90, 1e-90)])
+def test_warm_start_from_any_other_scale_is_finite(kind, first, then, rng):
+    X = rng.normal(size=(200, 2))
+    X[::2] += 6
+    options = {"covariance_type": kind, "reg_covar": "auto", "random_state": 0, "max_iter": 300}
+    model = GaussianMixture(2, warm_start=True, **options).fit(X * first)
+    with np.errstate(divide="raise", invalid="raise"):
+        model.fit(X * then)
+    assert np.isfinite(model.means_).all() and np.isfinite(model.score(X * then))
+    assert_allclose(model.weights_.sum(), 1, rtol=1e-12)
+    assert_allclose(model.weights_ @ model.means_ / then, X.mean(axis=0), rtol=1e-9)
+
+
+def test_mean_of_a_small_constant_beside_a_wide_column_is_kept(rng):
+    X = np.column_stack([np.full(100, 1e-200), rng.normal(size=100) * 1e150])
+    model = GaussianMixture(1, covariance_type="diag", reg_covar="auto").fit(X)
+    assert model.means_[0, 0] == 1e-200
+
+
+@pytest.mark.parametrize("unit, reg_covar", [(1e-150, 1e300), (1e-290, 1e-6)])
+def test_reg_covar_that_drowns_all_warns(unit, reg_covar, rng):
+    with pytest.warns(UserWarning, match="is a tenth or more of the variance"):
+        GaussianMixture(1, reg_covar=reg_covar).fit(rng.normal(size=(100, 1)) * unit)
+
+
 @pytest.mark.parametrize("unit", [1e-160, 1e-300])
 @pytest.mark.parametrize("reg_covar", [1e-6, 1e200])
 @pytest.mark.parametrize("kind", TYPES)

@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 import fastmix
 from fastmix import GaussianMixture, HalfLife, PowerLaw
-from fastmix.core._parameters import COVARIANCE_TYPES
+from fastmix.core._parameters import COVARIANCE_TYPES, component_variances
 
 K, D = 3, 4
 
@@ -201,6 +201,37 @@ def test_a_batch_that_leaves_float64_is_refused_and_changes_nothing():
     with pytest.raises(ValueError, match="so far from the batches before"):
         model.partial_fit(far)
     assert vars(model) == before
+
+
+def test_a_column_that_begins_to_vary_too_little_for_float32_is_learnt():
+    X = rows(dtype=np.float32) * np.array([1, 1, 1, 1e-35], dtype=np.float32)
+    first = X[:100].copy()
+    first[:, 3] = 0
+    options = {"covariance_type": "diag", "reg_covar": "auto", "learning_rate": "mean"}
+    scores = []
+    for dtype in (np.float32, np.float64):
+        model = GaussianMixture(K, random_state=0, **options).partial_fit(first.astype(dtype))
+        for _ in range(20):
+            model.partial_fit(X[100:].astype(dtype))
+        scores.append(model.score(X.astype(dtype)))
+    np.testing.assert_allclose(*scores, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+@pytest.mark.parametrize("unit", [1e-10, 1e-160, 1e-300])
+@pytest.mark.filterwarnings("ignore:reg_covar=")
+def test_another_reg_covar_is_what_batches_add(kind, unit, tmp_path):
+    X = rows(200) * unit
+    model = GaussianMixture(K, covariance_type=kind, reg_covar="auto", random_state=0).fit(X)
+    model.set_params(reg_covar=1e-6).save(tmp_path / "model.npz")
+    for each in (model, fastmix.load(tmp_path / "model.npz")):
+        for _ in range(2):
+            each.partial_fit(X)
+            variances = component_variances(kind, each.covariances_, K, D)
+            assert (variances >= 1e-6 * (1 - 1e-12)).all()
+            assert np.isfinite(each.score(X))
+    given = GaussianMixture.from_parameters([1.0], [[0.0]], [[unit * unit or 1e-320]], "diag")
+    assert given.partial_fit(X[:, :1]).covariances_ >= 1e-6 * (1 - 1e-12)
 
 
 def test_a_first_step_of_zero_keeps_the_start():

@@ -76,13 +76,8 @@ class Floor:
         varies = variances > LEAST_VARIANCE[frame.dtype]
         # A constant column has no unit of its own: it takes that of the column that varies most.
         self.variances = np.where(varies, variances, most)
-        self.constant = ~varies
-
-    @property
-    def drowned(self):
-        """Whether reg_covar is a tenth of the least variance of a column, or more."""
-        varying = self.variances[~self.constant]
-        return varying.size > 0 and self.added >= 0.1 * varying.min()
+        # Whether reg_covar is a tenth of the least variance of a column, or more.
+        self.drowned = bool((self.added >= 0.1 * variances[variances > 0]).any())
 
     def diagonal(self, covariance_type, covariances, values, which=slice(None)):
         """Covariances with values (d,) added to the variances of some components."""

@@ -17,8 +17,8 @@ from fastmix.core._mixture_bounds import Pruning
 from fastmix.core._mixture_checkpoint import open_checkpoints
 from fastmix.core._mixture_scan import scan_columns
 from fastmix.core._mixture_start import Starter
-from fastmix.core._mixture_use import log_likelihood, log_scale
-from fastmix.core._parameters import Factors, Parameters
+from fastmix.core._mixture_use import log_likelihood, log_scale, reframed
+from fastmix.core._parameters import Factors, Parameters, component_variances
 from fastmix.core._passes import row_nanoseconds
 from fastmix.core._threads import thread_limit, useful_threads
 
@@ -198,18 +198,17 @@ def report_of_parameters(model):
 
 
 def _warm_start(model, lower_bound, frame):
-    """A start from a model, moved from its frame to this one."""
+    """A start from a model, moved from its frame to this one; None where it leaves float64."""
     old, parameters, factors = model.frame, model.parameters, model.factors
     if old.scale != frame.scale or (old.pivot != frame.pivot).any():
         # Moments cancel far from the pivot, which is therefore that of these rows.
-        ratio = frame.scale / old.scale
-        means = parameters.means * ratio + (old.pivot - frame.pivot) * frame.scale
-        covariances = parameters.covariances * ratio * ratio
-        parameters = parameters._replace(means=means, covariances=covariances)
-        shift = log_scale(old) - log_scale(frame)
-        factors = factors._replace(
-            means=means, P=factors.P / ratio, log_det=factors.log_det + shift
-        )
+        parameters, factors = reframed(parameters, old, frame), reframed(factors, old, frame)
+        kind, (k, d) = parameters.covariance_type, parameters.means.shape
+        arrays = parameters.means, parameters.covariances, factors.P
+        if not all(np.isfinite(values).all() for values in arrays):
+            return None
+        if not (component_variances(kind, parameters.covariances, k, d) > 0).all():
+            return None
     start = unchecked_start(parameters, factors)
     start.lower_bound = lower_bound - log_scale(frame)
     return start
@@ -263,8 +262,10 @@ def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_i
             found.pruning = None  # two would take twice the memory
             pruning = Pruning(rows, covariance_type, k, bounds_memory)
             try:
+                if start is None and warm is not None:
+                    start = _warm_start(*warm, frame)
                 if start is None:
-                    start = starter() if warm is None else _warm_start(*warm, frame)
+                    start = starter()
                     if save is not None:
                         save(start)
                 phases["init"] += time.perf_counter() - at

@@ -21,7 +21,7 @@ from fastmix.core._moments import Moments
 from fastmix.core._passes import slot_passes
 from fastmix.core._validation import result_dtype
 
-__all__ = ["column_pivot", "scan_columns"]
+__all__ = ["column_pivot", "room_for", "scan_columns"]
 
 # What reg_covar adds to a framed variance is no more than two to this power.
 MOST_ADDED = 900
@@ -69,7 +69,8 @@ def scan_columns(X, reg_covar, weights, n_threads):
     if rows.dtype == np.float32 and (variances[~constant] <= LEAST_VARIANCE[rows.dtype]).any():
         rows = MixtureRows(X, np.dtype(np.float64))
         frame, variances = _frame_and_variances(rows, bounds, ends, reg_covar, weights, n_threads)
-    return rows, frame, np.where(constant, 0.0, variances)
+    # A column that varies has a variance, be it lost beside the others.
+    return rows, frame, np.where(constant, 0.0, np.maximum(variances, np.finfo(float).tiny))
 
 
 def _frame_and_variances(rows, bounds, ends, reg_covar, weights, n_threads):
@@ -84,17 +85,18 @@ def _frame_and_variances(rows, bounds, ends, reg_covar, weights, n_threads):
     # The mean of copies of one value is that value to the last bit.
     pivot = np.where(ends[0] == ends[1], ends[0], pivot)
     frame = _frame_at(bounds, ends, pivot, rows.dtype)
-    if not isinstance(reg_covar, str):
-        frame = _room_for(reg_covar, frame)
+    frame = room_for(reg_covar, frame)
     place(rows, frame)
     return frame, _column_moments(rows, frame, weights, n_threads)[1]
 
 
-def _room_for(reg_covar, frame):
+def room_for(reg_covar, frame):
     """The frame, of a smaller scale where reg_covar would leave float64 in this one: beside it,
     rows so small need no scale of their own."""
+    if isinstance(reg_covar, str) or reg_covar == 0:
+        return frame
     excess = math.frexp(reg_covar)[1] + 2 * math.frexp(frame.scale)[1] - MOST_ADDED
-    if reg_covar == 0 or excess <= 0:
+    if excess <= 0:
         return frame
     ratio = 2.0 ** -(excess // 2)
     return replace(frame, scale=frame.scale * ratio, largest=frame.largest * ratio)

@@ -8,7 +8,7 @@ import numpy as np
 from fastmix.core._finite import finite_calls, is_checked_later
 from fastmix.core._mixture import log
 from fastmix.core._moments import framed_rows
-from fastmix.core._parameters import ordered_sum
+from fastmix.core._parameters import Parameters, ordered_sum
 from fastmix.core._passes import slot_passes
 from fastmix.core._validation import result_dtype
 
@@ -19,6 +19,7 @@ __all__ = [
     "log_likelihood",
     "log_likelihood_of",
     "log_scale",
+    "reframed",
     "responsibilities_of",
     "weighted_total",
 ]
@@ -27,6 +28,17 @@ LN2 = 0.6931471805599453
 
 # Values that are added up at a time.
 PIECE = 2**16
+
+
+def reframed(values, old, new):
+    """Parameters or factors in another frame than the old one, as far as float64 holds them."""
+    ratio = new.scale / old.scale
+    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+        means = values.means * ratio + (old.pivot - new.pivot) * new.scale
+        if isinstance(values, Parameters):
+            return values._replace(means=means, covariances=values.covariances * ratio * ratio)
+        shift = log_scale(old) - log_scale(new)
+        return values._replace(means=means, P=values.P / ratio, log_det=values.log_det + shift)
 
 
 def log_scale(frame):

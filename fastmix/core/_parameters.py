@@ -122,7 +122,8 @@ def conditional_variances(covariance_type, P):
     if covariance_type == "spherical":
         P = P[:, np.newaxis]
     good = np.atleast_2d(P) > 0  # a factor that failed has zeros
-    return np.where(good, 1 / np.square(np.where(good, P, 1.0)), 0.0)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.where(good, 1 / np.square(np.where(good, P, 1.0)), 0.0)
 
 
 def factors_of(parameters, P, log_det):

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from fastmix.core._em import Start, collect, settle, unchecked_start
-from fastmix.core._floor import Floor
+from fastmix.core._floor import LEAST_VARIANCE, Floor
 from fastmix.core._frame import FARTHEST
 from fastmix.core._mixture_fit import MixtureModel
-from fastmix.core._mixture_scan import column_pivot, scan_columns
+from fastmix.core._mixture_scan import column_pivot, room_for, scan_columns
 from fastmix.core._mixture_start import Starter
-from fastmix.core._mixture_use import log_scale
+from fastmix.core._mixture_use import log_scale, reframed
 from fastmix.core._moments import Moments, framed_rows
 from fastmix.core._parameters import component_variances, ordered_sum
 from fastmix.core._rates import steps_of
@@ -137,6 +137,11 @@ def learn(state, X, weights, factor, rate, averaging, n_threads, reg_covar):
             batch = _expect(state, X, weights, n_threads)
             lower_bound = float(batch.log_likelihood / batch.total)
             moments = _blend(state.moments, batch, step)
+        # After the E-step: tiny covariances may be none in a frame with room for reg_covar.
+        frame = room_for(reg_covar, state.model.frame)
+        if frame is not state.model.frame:
+            moments = _moved_moments(moments, state.start.raw, frame)
+            state = _moved(state, frame)
         state = _maximise(state, moments, reg_covar)
     start = replace(state.start, lower_bound=lower_bound, n_iter=state.start.n_iter + 1)
     model = MixtureModel(start.parameters, start.factors, state.model.frame)
@@ -206,34 +211,41 @@ def _better_frame(moments):
     """A frame whose pivot is nearer to the mean of all, where that is far from it; or None."""
     frame, (means, variances) = moments.frame, _spread(moments)
     far = np.square(means) > FAR * FAR * variances
-    if not far.any():
+    pivot = frame.pivot
+    if far.any():
+        pivot = np.where(far, column_pivot(frame.out_of(means), variances, frame), pivot)
+    # A column that varies, but too little for float32.
+    thin = ((variances > 0) & (variances <= LEAST_VARIANCE[frame.dtype])).any()
+    dtype = np.dtype(np.float64) if thin else frame.dtype
+    same = (pivot == frame.pivot).all() and dtype == frame.dtype
+    return None if same else replace(frame, pivot=pivot, dtype=dtype)
+
+
+def _moved_moments(moments, raw, frame):
+    """The same moments, or None, in another frame, to rounding; raw as of Start."""
+    if moments is None:
         return None
-    pivot = column_pivot(frame.out_of(means), variances, frame)
-    pivot = np.where(far, pivot, frame.pivot)
-    return None if (pivot == frame.pivot).all() else replace(frame, pivot=pivot)
+    parameters = reframed(moments.parameters(raw), moments.frame, frame)
+    return moments_of(parameters, frame, moments.total)
 
 
 def _moved(state, frame):
-    """The same state about another pivot, to rounding."""
-    shift = (frame.pivot - state.model.frame.pivot) * frame.scale
-
-    def moved(parameters):
-        return parameters._replace(means=parameters.means - shift)
-
-    def moved_moments(moments):
-        if moments is None:
-            return None
-        return moments_of(moved(moments.parameters(state.start.raw)), frame, moments.total)
-
-    start, model = state.start, state.model
-    start = replace(
-        start, raw=moved(start.raw), parameters=moved(start.parameters),
-        factors=moved(start.factors),
+    """The same state in another frame, to rounding."""
+    old, start, floor, model = state.model.frame, state.start, state.floor, state.model
+    if frame.scale != old.scale:
+        ratio = frame.scale / old.scale
+        floor = Floor(floor.reg_covar, floor.variances * ratio * ratio, frame, floor.n_threads)
+    moved_start = replace(
+        start, raw=reframed(start.raw, old, frame), factors=reframed(start.factors, old, frame),
+        parameters=reframed(start.parameters, old, frame),
     )  # fmt: skip
-    model = MixtureModel(moved(model.parameters), moved(model.factors), frame)
+    model = MixtureModel(
+        reframed(model.parameters, old, frame), reframed(model.factors, old, frame), frame
+    )
     return state._replace(
-        start=start, model=model, moments=moved_moments(state.moments),
-        average=moved_moments(state.average),
+        start=moved_start, floor=floor, model=model,
+        moments=_moved_moments(state.moments, start.raw, frame),
+        average=_moved_moments(state.average, start.raw, frame),
     )  # fmt: skip
 
 
