@@ -21,6 +21,7 @@ def _rows():
 
 DENSE = _rows()
 SPARSE = sparse.random_array((600, 80), density=0.1, format="csr", rng=np.random.default_rng(1))
+NEAR = sparse.csr_array(1000 + 1e-3 * np.random.default_rng(0).normal(size=(300, 6)))
 # Copies of few rows: clusters empty, and components collapse.
 COPIES = np.repeat(np.random.default_rng(2).normal(size=(12, 3)), 25, axis=0)
 COPIES += np.random.default_rng(3).normal(size=COPIES.shape) * (np.arange(300)[:, None] < 100)
@@ -35,6 +36,8 @@ CASES = {
     "starts": (KMeans, {"n_clusters": 12, "n_init": 3, "init": "random"}, DENSE, None),
     "weights": (KMeans, {"n_clusters": 12, "n_init": 2, "tol": 0}, DENSE, WEIGHTS),
     "sparse": (KMeans, {"n_clusters": 20, "tol": 0, "n_init": 2}, SPARSE, None),
+    # Rows so near to one another that a run finds its screen useless, and those after it have none.
+    "unscreened": (KMeans, {"n_clusters": 10, "tol": 0, "n_init": 2, "init": "random"}, NEAR, None),
     "empty": (KMeans, {"n_clusters": 40, "init": CROWDED, "tol": 0}, COPIES, None),
     "few": (KMeans, {"n_clusters": 20, "n_init": 2, "tol": 0}, COPIES[200:], None),
     "scaled": (KMeans, {"n_clusters": 12, "tol": 0}, DENSE * 1e160, None),

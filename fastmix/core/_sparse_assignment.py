@@ -43,6 +43,8 @@ class SparseAssignment(Assignment):
         return "hamerly" if self.bounded_steps else "lloyd"
 
     def _prepare(self, centers, labels, n_threads, spread):
+        if not self.rows.screened:
+            self.bounds = None  # another run of these rows has found that a screen does not pay
         if self.bounds is not None:
             self.bounds.move(centers)
             self.bounds.products = self.bounds.rows_open = 0
