@@ -74,11 +74,13 @@ def _read_npy(path, columns):
     try:
         X = np.lib.format.open_memmap(path, mode="r")
     except ValueError as error:
-        raise ValueError(f"is no whole .npy file: {error}") from None
-    if columns is None:
-        return X, None
+        raise ValueError(f"is cut short, or no .npy file of numbers: {error}") from None
     if X.ndim != 2:
         raise ValueError(f"has shape {X.shape}; expected rows and columns")
+    if X.dtype.kind not in "fiub":
+        raise ValueError(f"has dtype {X.dtype}; expected numbers")
+    if columns is None:
+        return X, None
     return X[:, _column_numbers(columns, None, X.shape[1])], None
 
 
@@ -102,6 +104,9 @@ def _read_csv(path, columns):
     except ValueError:
         _raise_first_fault(path, delimiter, skipped, n_fields, wanted)
         raise
+    # NumPy does not compare with the header, nor look at the width of lines beyond wanted columns.
+    if columns is not None or X.shape[1] != n_fields:
+        _raise_first_fault(path, delimiter, skipped, n_fields, ())
     return X, None if names is None else [names[number] for number in wanted]
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The command `fastmix`: demo, fit and predict on files.
 
-Exit status: 0, or 2 with one line on stderr, or 130 after Ctrl-C. Output files are written whole
-or not at all, and only after the work that they hold has succeeded.
+Exit status: 0, or 2 with one line on stderr, 130 after Ctrl-C, or 141 where the reader of stdout
+has gone. Output files are written whole or not at all, and only after the work that they hold has
+succeeded.
 """
 
 import argparse
@@ -151,7 +152,12 @@ def _parser():
 
 
 def _add_table_arguments(parser):
-    parser.add_argument("data", metavar="DATA", help="a .csv, .npy or .parquet file")
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        help="a .csv file (its first line is a header where no field of it is a number), a .npy or "
+        "a .parquet file",
+    )
     parser.add_argument(
         "--columns",
         metavar="A,B,C",
@@ -174,6 +180,9 @@ def _ways_to_begin():
 
 def _number_or_auto(text):
     return text if text == "auto" else float(text)
+
+
+_number_or_auto.__name__ = "number or auto"  # for argparse's message
 
 
 def _column_list(text):

@@ -260,8 +260,8 @@ def test_version_is_printed(capsys):
 @pytest.mark.parametrize(
     ("name", "array", "reason"),
     [
-        ("flat.npy", np.zeros(5), "1D array"),
-        ("text.npy", np.array([["a"]]), "numeric"),
+        ("flat.npy", np.zeros(5), "flat.npy: has shape (5,); expected rows and columns"),
+        ("text.npy", np.array([["a"]]), "text.npy: has dtype <U1; expected numbers"),
         ("nan.npy", np.array([[1.0], [np.nan]]), "X[1, 0] = nan"),
         ("object.npy", np.array([[{}]]), "Python objects"),
     ],

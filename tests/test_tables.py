@@ -137,7 +137,9 @@ def test_npy_whose_header_promises_more_than_the_file_holds_is_refused(folder):
     with open("t.npy", "wb") as file:
         described = {"descr": "<f8", "fortran_order": False, "shape": (10**9, 10**3)}
         np.lib.format.write_array_header_1_0(file, described)
-    with pytest.raises(ValueError, match=r"^t.npy: mmap length is greater than file size"):
+    with pytest.raises(
+        ValueError, match=r"^t.npy: is cut short.*: mmap length is greater than file"
+    ):
         read_table("t.npy")
 
 
@@ -242,3 +244,34 @@ def test_columns_are_distinct(tmp_path, suffix):
     first = "a" if suffix == "csv" else "0"
     with pytest.raises(ValueError, match="columns must be distinct"):
         read_table(str(path), [first, first])
+
+
+@pytest.mark.parametrize("columns", [None, ["a", "b"]])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a,b,c\n1,10,10,10\n2,0,0,0\n", "line 2 has 4 fields; expected 3"),
+        ('"a","b","c"\n1,2\n3,4\n', "line 2 has 2 fields; expected 3"),
+        ("a,b,c\n1,2,3\n4,5,6\n9,9\n", "line 4 has 2 fields; expected 3"),
+        ("a,b\n1,2\n\n4,5,6\n", "line 4 has 3 fields; expected 2"),
+    ],
+    ids=["row names", "too few", "cut", "too many"],
+)
+def test_csv_of_lines_of_other_lengths_is_refused(folder, text, reason, columns):
+    (folder / "t.csv").write_text(text)
+    with pytest.raises(ValueError, match=f"^t.csv: {reason}$"):
+        read_table("t.csv", columns)
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (np.zeros(5), r"has shape \(5,\); expected rows and columns"),
+        (np.zeros((5, 2), complex), "has dtype complex128; expected numbers"),
+    ],
+)
+@pytest.mark.parametrize("columns", [None, ["0"]])
+def test_npy_that_is_no_matrix_of_numbers_is_refused(folder, array, reason, columns):
+    np.save("t.npy", array)
+    with pytest.raises(ValueError, match=f"^t.npy: {reason}$"):
+        read_table("t.npy", columns)
