@@ -2,6 +2,7 @@
 """What a mixture's fit computes: published optima, laws, singularities, offsets."""
 
 import importlib.resources
+import pickle
 import warnings
 
 import numpy as np
@@ -307,6 +308,14 @@ def test_one_collapsed_start_does_not_lose_the_fit(iris):
     assert failed > 0
 
 
+def test_collapse_is_an_error_that_other_processes_can_send():
+    with pytest.raises(ValueError, match="ill-defined empirical covariance") as caught:
+        GaussianMixture(2, reg_covar=0, random_state=0).fit(np.ones((9, 2)))
+    sent = pickle.loads(pickle.dumps(caught.value))
+    assert type(sent) is type(caught.value)
+    assert str(sent) == str(caught.value)
+
+
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("reg", ["auto", 1e-6])
 def test_more_components_than_distinct_rows_fit(kind, reg):
@@ -382,7 +391,8 @@ def test_warm_start_from_any_other_scale_is_finite(kind, first, then, rng):
     model = GaussianMixture(2, warm_start=True, **options).fit(X * first)
     with np.errstate(divide="raise", invalid="raise"):
         model.fit(X * then)
-    assert np.isfinite(model.means_).all() and np.isfinite(model.score(X * then))
+    assert np.isfinite(model.means_).all()
+    assert np.isfinite(model.score(X * then))
     assert_allclose(model.weights_.sum(), 1, rtol=1e-12)
     assert_allclose(model.weights_ @ model.means_ / then, X.mean(axis=0), rtol=1e-9)
 

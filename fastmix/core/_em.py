@@ -119,7 +119,7 @@ def settle(start, raw, floor, moments, iteration):
         if not shared:
             met |= raw.weights == 0
         if met.any():
-            raise CollapseError(raw.covariance_type, int(np.argmax(met)), iteration)
+            raise CollapseError.of(raw.covariance_type, int(np.argmax(met)), iteration)
     if met.any() or empty.any():
         raw = _repair(start, raw, floor, met, empty, iteration)
         parameters, factors, _ = floor.factors(raw, start.held)

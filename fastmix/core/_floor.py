@@ -35,9 +35,11 @@ LEAST_VARIANCE = {np.dtype(np.float32): 2.0**-200, np.dtype(np.float64): 2.0**-1
 class CollapseError(ValueError):
     """A component collapsed, and reg_covar=0 leaves no remedy."""
 
-    def __init__(self, covariance_type, component, iteration):
+    @classmethod
+    def of(cls, covariance_type, component, iteration):
+        """With the message that says where."""
         what = "the shared covariance" if covariance_type == "tied" else f"component {component}"
-        super().__init__(f"{ILL_DEFINED} Here: {what}, in iteration {iteration}; reg_covar=0.")
+        return cls(f"{ILL_DEFINED} Here: {what}, in iteration {iteration}; reg_covar=0.")
 
 
 class Floor:
