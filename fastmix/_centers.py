@@ -43,7 +43,8 @@ class CentersModel(SavedModel):
         self._centers = values.astype(dtype)
         self._model = model_of_centers(values, self._model.frame.dtype if known else dtype)
         self.n_features_in_ = shape[1]
-        for name in ("_sizes", "_learnt"):  # nothing is known of the rows behind them
+        # Nothing is known of the rows behind them, and of a fit only what it was of.
+        for name in ("_sizes", "_learnt", "labels_", "inertia_", "objective_trace_", "fit_report_"):
             self.__dict__.pop(name, None)
 
     @property
@@ -55,7 +56,7 @@ class CentersModel(SavedModel):
 
         Parameters
         ----------
-        X : {array-like, CSR array} of shape (n_samples, n_features)
+        X : {array-like, CSR array, source} of shape (n_samples, n_features)
             Rows to cluster.
         y : ignored
             Present by convention.
@@ -74,7 +75,7 @@ class CentersModel(SavedModel):
 
         Parameters
         ----------
-        X : {array-like, CSR array} of shape (n_samples, n_features)
+        X : {array-like, CSR array, source} of shape (n_samples, n_features)
             Rows to cluster.
         y : ignored
             Present by convention.

@@ -3,7 +3,6 @@
 
 import math
 import time
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -19,8 +18,9 @@ from fastmix.core._kernels import isa
 from fastmix.core._means import Means
 from fastmix.core._rates import as_rate
 from fastmix.core._sources import array_of, refuse_sources
-from fastmix.core._threads import thread_limit
+from fastmix.core._threads import thread_limit, useful_threads
 from fastmix.core._validation import as_random_state, as_rows, as_weights, result_dtype
+from fastmix.core._warn import warn
 
 __all__ = ["MiniBatchKMeans"]
 
@@ -242,11 +242,10 @@ class MiniBatchKMeans(KMeans):
         if size is None:
             size = 3 * batch if 3 * batch >= k else 3 * k
         elif size < k:
-            warnings.warn(
+            warn(
                 f"init_size={size} should be larger than n_clusters={k}. Setting it to "
                 "min(3*n_clusters, n_samples)",
                 RuntimeWarning,
-                stacklevel=5,
             )
             size = 3 * k
         self._batch_size, self._init_size = batch, min(size, n)
@@ -290,7 +289,7 @@ class MiniBatchKMeans(KMeans):
             report = {
                 "algorithm": "minibatch",
                 "isa": isa(),
-                "n_threads": n_threads,
+                "n_threads": useful_threads(n_threads, batch_size * rows.nanoseconds(k)),
                 "dtype": f"float{8 * rows.dtype.itemsize}",
                 "n_steps": steps,
                 "stopped": progress["stopped"],

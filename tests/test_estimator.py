@@ -311,6 +311,8 @@ def test_assigned_centers_are_those_that_predict_uses(X, rng):
     model, centers = KMeans(5, init=X[:5]).fit(X), rng.normal(size=(3, 3))
     model.cluster_centers_ = centers
     np.testing.assert_array_equal(model.predict(X), reference.assign(X, centers))
+    # What a fit said of others is over.
+    assert not {"labels_", "inertia_", "objective_trace_", "fit_report_"} & set(vars(model))
 
 
 def test_fit_predict_returns_labels(X):

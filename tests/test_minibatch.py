@@ -67,6 +67,11 @@ def test_fit_predicts_its_labels_and_reports():
     assert model.fit_report_["stopped"] in ("no_improvement", "max_iter")
 
 
+def test_report_has_the_threads_that_ran():
+    X = np.random.default_rng(0).random((50, 3))
+    assert MiniBatchKMeans(2, n_threads=500, random_state=0).fit(X).fit_report_["n_threads"] == 1
+
+
 def test_callback_stops_and_sees_the_batches():
     seen = []
 
