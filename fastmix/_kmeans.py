@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """KMeans as an estimator with scikit-learn's contract."""
 
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -32,6 +31,7 @@ from fastmix.core._validation import (
     as_weights,
     result_dtype,
 )
+from fastmix.core._warn import warn
 
 __all__ = ["KMeans"]
 
@@ -273,11 +273,10 @@ class KMeans(
             init = core.check_arguments(X.shape, k, self.init, n_init, **options)
             back.draws(self.random_state)
             if self.algorithm == "elkan" and k == 1:
-                warnings.warn(
+                warn(
                     "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' "
                     "instead.",
                     RuntimeWarning,
-                    stacklevel=2,
                 )
             result = core.fit(
                 X,
@@ -297,11 +296,10 @@ class KMeans(
         self._keep(result)
         found = distinct_labels(self.labels_, k)
         if found < k and self.fit_report_["stopped"] != "callback":
-            warnings.warn(
+            warn(
                 f"Number of distinct clusters ({found}) found smaller than n_clusters ({k}). "
                 "Possibly due to duplicate points in X.",
                 ConvergenceWarning,
-                stacklevel=2,
             )
         return self
 
@@ -317,11 +315,10 @@ class KMeans(
             self._n_init = self.n_init
         given = not isinstance(self.init, str) and not callable(self.init)
         if given and self._n_init != 1:
-            warnings.warn(
+            warn(
                 "Explicit initial center position passed: performing only one init in "
                 f"{type(self).__name__} instead of n_init={self._n_init}.",
                 RuntimeWarning,
-                stacklevel=3,
             )
             self._n_init = 1
         return self._n_init

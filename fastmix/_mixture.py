@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """GaussianMixture as an estimator with scikit-learn's contract."""
 
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, DensityMixin, _fit_context
+from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -13,6 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from fastmix._checkpoint import CHECKPOINT_CONSTRAINTS, checkpoint_of
 from fastmix._mixture_fitted import FittedMixture
 from fastmix._mixture_verbose import Printer
+from fastmix._parameters import ParameterValidation
 from fastmix._rollback import Rollback
 from fastmix._stepwise import StepwiseUpdates
 from fastmix.core import _mixture_fit as core
@@ -24,11 +24,14 @@ from fastmix.core._mixture_use import weighted_total
 from fastmix.core._parameters import COVARIANCE_TYPES
 from fastmix.core._stepwise import MOST_WEIGHT
 from fastmix.core._validation import as_count, as_weights, result_dtype
+from fastmix.core._warn import warn
 
 __all__ = ["GMM", "GaussianMixture"]
 
 
-class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimator):
+class GaussianMixture(
+    FittedMixture, StepwiseUpdates, ParameterValidation, DensityMixin, BaseEstimator
+):
     """Gaussian mixture fitted by EM (PRML 9.2) with scikit-learn's interface.
 
     Parameters
@@ -338,8 +341,8 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
         """
         return self._fit(X, sample_weight).predict(X)
 
-    @_fit_context(prefer_skip_nested_validation=True)
     def _fit(self, X, sample_weight):
+        self._check_parameters()
         with Rollback(self) as back:
 
             def keep(result):
@@ -393,11 +396,10 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
             )
         self._keep(result, X, total)
         if not self.converged_ and self.max_iter > 0 and result.report["stopped"] != "callback":
-            warnings.warn(
+            warn(
                 "Best performing initialization did not converge. Try different init parameters, "
                 "or increase max_iter, tol, or check for degenerate data.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         return self
 
@@ -415,21 +417,17 @@ class GaussianMixture(FittedMixture, StepwiseUpdates, DensityMixin, BaseEstimato
         """Warn where the rows about their mean cannot span the columns."""
         n_rows = len(X) if weights is None else np.count_nonzero(weights)
         if self.covariance_type in ("full", "tied") and n_rows <= X.shape[1]:
-            warnings.warn(
+            warn(
                 f"no covariance of {n_rows} rows in {X.shape[1]} columns has full rank: with "
                 f"covariance_type={self.covariance_type!r} the fit is of reg_covar="
                 f"{self.reg_covar!r} as much as of the data; use 'diag' or 'spherical', or fewer "
                 "columns",
-                UserWarning,
-                stacklevel=5,
             )
 
     def _warn_drowned(self):
-        warnings.warn(
+        warn(
             f"reg_covar={self.reg_covar} is a tenth or more of the variance of a column, which it "
             "drowns; scale the data, or use reg_covar='auto'",
-            UserWarning,
-            stacklevel=6,
         )
 
     def _keep(self, result, X, total):

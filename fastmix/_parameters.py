@@ -3,6 +3,7 @@
 
 from functools import cache
 from inspect import signature
+from numbers import Integral
 
 from sklearn import get_config
 from sklearn.utils._param_validation import make_constraint
@@ -40,6 +41,8 @@ class ParameterValidation:
             value = getattr(self, name)
             if value is default:
                 continue
+            if isinstance(value, Integral) and abs(value) >= 2**1023:
+                raise ValueError(f"{name} is beyond float64")
             for constraint in constraints:
                 if constraint.is_satisfied_by(value):
                     break

@@ -4,7 +4,6 @@
 import time
 
 import numpy as np
-from sklearn import get_config
 from sklearn.utils import check_random_state
 
 from fastmix._rollback import Rollback
@@ -78,8 +77,7 @@ class StepwiseUpdates:
         O. Cappe and E. Moulines, "On-line expectation-maximization algorithm for latent data
         models", Journal of the Royal Statistical Society B 71, 2009.
         """
-        if not get_config()["skip_parameter_validation"]:
-            self._validate_params()
+        self._check_parameters()
         k = as_count(self.n_components, "n_components")
         rate = PowerLaw() if self.learning_rate is None else as_rate(self.learning_rate)
         with Rollback(self) as back:

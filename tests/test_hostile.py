@@ -7,6 +7,7 @@ in test_hostile_faults.py.
 
 import datetime
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pytest
 from scipy import sparse
 
-from fastmix import KMeans, assign, kmeans, kmeans_plusplus
+from fastmix import GaussianMixture, KMeans, MiniBatchKMeans, assign, kmeans, kmeans_plusplus
 
 NAN = float("nan")
 CENTERS = np.array([[0.0, 0.0], [10.0, 10.0], [0.0, 10.0]])
@@ -62,8 +63,8 @@ def fitted(X, **options):
 # X that raises.
 
 
-def with_value(value):
-    X, _ = blobs()
+def with_value(value, dtype=np.float64):
+    X, _ = blobs(dtype=dtype)
     X[3, 1] = value
     X[7, 0] = value
     return X
@@ -101,6 +102,16 @@ BAD_X = {
     "complex": (lambda: blobs()[0] * 1j, ValueError, "Complex data not supported"),
     "masked": (lambda: np.ma.masked_less(blobs()[0], 1), TypeError, r"X\b.*masked.*fill"),
     "dates": (lambda: np.zeros((9, 2), dtype="M8[s]"), TypeError, r"X\b.*datetime64"),
+    "beyond_float64": (
+        lambda: with_value(np.longdouble("1e400"), np.longdouble),
+        ValueError,
+        r"X\[3, 1\] = inf",
+    ),
+    "sparse_beyond_float64": (
+        lambda: sparse.csr_array(with_value(np.longdouble("1e400"), np.longdouble)),
+        ValueError,
+        r"X\[3, 1\] = inf",
+    ),
     "none": (lambda: None, TypeError, "X is None"),
     "ragged": (lambda: [[1.0, 2.0], [3.0]], ValueError, "X is no matrix"),
     "lazy": (lambda: pl.LazyFrame({"a": [1.0], "b": [2.0]}), TypeError, r"X\.collect\(\)"),
@@ -307,3 +318,43 @@ def test_centers_of_another_width_raise_naming_them():
 def test_tol_that_is_no_number_raises_naming_it(tol):
     with pytest.raises((TypeError, ValueError), match="tol"):
         kmeans(blobs()[0], 3, tol=tol)
+
+
+@pytest.mark.parametrize("make", [KMeans, MiniBatchKMeans, GaussianMixture])
+@pytest.mark.parametrize("name", ["tol", "max_iter"])
+def test_integers_beyond_float64_are_refused_by_name(make, name):
+    with pytest.raises(ValueError, match=f"{name} is beyond float64"):
+        make(2, **{name: 10**400}).fit(blobs()[0])
+
+
+# Warnings.
+
+
+def far_rows():
+    return np.random.default_rng(0).normal(size=(60, 2)) * 1e-9
+
+
+WARNED = {
+    "copies": lambda: KMeans(3, random_state=0).fit(np.ones((9, 2))),
+    "given_start": lambda: KMeans(3, init=CENTERS, n_init=2).fit(blobs()[0]),
+    "elkan": lambda: KMeans(1, algorithm="elkan", random_state=0).fit(blobs()[0]),
+    "inertia": lambda: KMeans(2, random_state=0).fit(blobs()[0] * 1e160),
+    "function": lambda: kmeans(blobs()[0] * 1e160, 2, random_state=0),
+    "batches_given_start": lambda: MiniBatchKMeans(3, init=CENTERS, n_init=2).fit(blobs()[0]),
+    "batches_start": lambda: MiniBatchKMeans(3, init_size=2, random_state=0).fit(blobs()[0]),
+    "batches_start_part": lambda: MiniBatchKMeans(3, init_size=2).partial_fit(blobs()[0]),
+    "mixture_ends": lambda: GaussianMixture(2, max_iter=1, tol=0).fit(blobs()[0]),
+    "mixture_predicts": lambda: GaussianMixture(2, max_iter=1, tol=0).fit_predict(blobs()[0]),
+    "mixture_few": lambda: GaussianMixture(1).fit(np.eye(3)),
+    "mixture_drowns": lambda: GaussianMixture(1).fit(far_rows()),
+    "mixture_drowns_part": lambda: GaussianMixture(1).partial_fit(far_rows()),
+}
+
+
+@pytest.mark.parametrize("case", WARNED)
+def test_warnings_name_the_line_of_the_user(case):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        WARNED[case]()
+    assert caught
+    assert {warning.filename for warning in caught} == {__file__}

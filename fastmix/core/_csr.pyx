@@ -108,9 +108,11 @@ cdef class CsrRows:
 
     def first_non_finite(self):
         """Row, column and value of the first stored element that is NaN or infinite."""
-        at = int(np.argmax(~np.isfinite(self.data)))
+        with np.errstate(over="ignore"):  # of wider types
+            data = self.data.astype(np.float64, copy=False)
+        at = int(np.argmax(~np.isfinite(data)))
         row = int(np.searchsorted(self.indptr, at, side="right")) - 1
-        return row, int(self.indices[at]), self.data[at]
+        return row, int(self.indices[at]), data[at]
 
     def empty_sums(self, Py_ssize_t parts, Py_ssize_t k):
         """Zeroed statistics (parts, k, 2, stride)."""

@@ -5,7 +5,6 @@ estimator share."""
 import numbers
 import sys
 import time
-import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +30,7 @@ from fastmix.core._validation import (
     result_dtype,
     return_random_state,
 )
+from fastmix.core._warn import warn
 
 __all__ = [
     "ALGORITHMS",
@@ -123,11 +123,10 @@ def _finish(run, frame, dtype, factor, report):
         report["objective_trace"] = frame.squared(np.array(run.trace)) * factor
         inertia = float(frame.squared(run.inertia) * factor)
     if inertia == np.inf:
-        warnings.warn(
+        warn(
             "inertia is infinite: X or sample_weight is so large that float64 cannot hold it; "
             "labels and centers are those of the scaled data",
             RuntimeWarning,
-            stacklevel=4,
         )
     centers = frame.out_of(run.centers).astype(dtype)
     model = KMeansModel(run.centers, frame)

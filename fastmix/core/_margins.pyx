@@ -18,7 +18,7 @@ from fastmix.core._kernels cimport (
     fm_margins, fm_matrix, fm_open_rows,
 )
 from fastmix.core._threads cimport Locks, enter, leave
-from fastmix.core._tiles cimport Scratch, TileRows, panel_bytes, piece_of, take
+from fastmix.core._tiles cimport Scratch, TileRows, panel_bytes, piece_of, round_up, take
 
 from fastmix.core._kernels import aligned_empty, at_least
 
@@ -115,9 +115,8 @@ cdef class ScoreMargins:
 
     def __init__(self, TileRows rows, Py_ssize_t k, double length, bint keep=True,
                  bint movers=True):
-        cdef Py_ssize_t padded_k = (k + FM_MARGIN_WIDTH - 1) // FM_MARGIN_WIDTH * FM_MARGIN_WIDTH
-        cdef Py_ssize_t width = rows.kernels.panel_width, bias_at
-        cdef Py_ssize_t columns = (k + width - 1) // width * width
+        cdef Py_ssize_t padded_k = round_up(k, FM_MARGIN_WIDTH), bias_at
+        cdef Py_ssize_t columns = round_up(k, rows.kernels.panel_width)
         self.rows, self.k = rows, k
         self.kernels = rows.isa.margins_f32 if rows.kernels.itemsize == 4 else rows.isa.margins_f64
         self.numbers = np.empty((3, rows.n if keep else 0), dtype=np.float32)

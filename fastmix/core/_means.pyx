@@ -13,7 +13,7 @@ from fastmix.core._kernels cimport (
     address, find_isa, fm_block, fm_exact_kernels, fm_means, fm_memory, fm_tile_kernels,
 )
 from fastmix.core._threads cimport enter, leave
-from fastmix.core._tiles cimport Scratch, TileRows
+from fastmix.core._tiles cimport Scratch, TileRows, round_up
 
 from fastmix.core._kernels import aligned_empty
 
@@ -78,7 +78,7 @@ cdef class Means:
         cdef Py_ssize_t padded
         self.kernels, self.rows = rows.kernels, rows
         self.width = self.kernels.nearest_width if serial else self.kernels.panel_width
-        padded = (self.k + self.width - 1) // self.width * self.width
+        padded = round_up(self.k, self.width)
         self.panel = aligned_empty(padded * self.d * self.kernels.itemsize, np.uint8)
         self.bias = aligned_empty(padded * self.kernels.itemsize, np.uint8)
         self.kernels.pack_centers(self.m.centers, self.k, self.d, self.width, address(self.panel),

@@ -13,6 +13,7 @@ from fastmix.core._kernels cimport (
     fm_mixture_kernels, fm_moment_kernels, fm_tile_kernels,
 )
 from fastmix.core._mixture_memory cimport FULL, usual_rows
+from fastmix.core._tiles cimport round_up
 
 from fastmix.core._dense import DenseRows
 from fastmix.core._kernels import aligned_empty
@@ -73,7 +74,7 @@ def assign_rate(dtype, Py_ssize_t d, Py_ssize_t k, int n_threads, double seconds
     rows a call as the driver gives it: the best of repeated runs on all threads together."""
     cdef const fm_tile_kernels *kernels = _tile_kernels(dtype)
     cdef Py_ssize_t rows = DenseRows(np.zeros((1, d), dtype), dtype).step(k), thread
-    cdef Py_ssize_t width = kernels.panel_width, padded = (k + width - 1) // width * width
+    cdef Py_ssize_t width = kernels.panel_width, padded = round_up(k, width)
     cdef Py_ssize_t repeats = max(1, 200_000_000 // (rows * d * k))
     cdef Py_ssize_t tile_bytes = rows * d * kernels.itemsize
     cdef Py_ssize_t scratch_bytes = (kernels.assign_scratch(rows, d) + 63) // 64 * 64

@@ -12,7 +12,7 @@ from fastmix.core._kernels cimport (
     FM_BOUND_SCRATCH, FM_FEW_SIZE, FM_MOMENT_SCRATCH, FM_MOMENT_STRIDE, FM_SECOND_SIZE, address,
     fm_block,
 )
-from fastmix.core._tiles cimport TileRows, whole_lines, take
+from fastmix.core._tiles cimport TileRows, round_up, take, whole_lines
 
 from fastmix.core._kernels import aligned_empty
 
@@ -145,9 +145,9 @@ cdef class MixtureMemory(TileRows):
         cdef Py_ssize_t centers_bytes = 0
         if p.kind == FULL or p.kind == TIED:
             p.panel_bytes = whole_lines(d * (d + 3) // 2 * size)
-            centers_bytes = whole_lines((k + narrow - 1) // narrow * narrow * d * size)
+            centers_bytes = whole_lines(round_up(k, narrow) * d * size)
         else:
-            p.panel_bytes = whole_lines((k + width - 1) // width * width * 2 * d * size)
+            p.panel_bytes = whole_lines(round_up(k, width) * 2 * d * size)
         n_panels = k if p.kind == FULL else 1
         self.panels = aligned_empty(
             n_panels * p.panel_bytes + centers_bytes + whole_lines(k * size), np.uint8)

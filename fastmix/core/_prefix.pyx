@@ -29,7 +29,7 @@ from fastmix.core._kernels cimport (
     FM_GROUP_WIDTH, FM_PROJECTED_ROWS, FM_SCORE_NONE, address, fm_block, fm_bounds, fm_open,
 )
 from fastmix.core._threads cimport enter, leave
-from fastmix.core._tiles cimport TileRows, whole_lines
+from fastmix.core._tiles cimport TileRows, round_up, whole_lines
 
 from fastmix.core._frame import passes
 from fastmix.core._kernels import aligned_empty
@@ -79,7 +79,7 @@ cdef class Prefix(Coarse):
             + 2 * unit * (reach + norm(rows.offset) + norm(shift))
         ) * (1 + 1e-5)
 
-        columns = (m + FM_GROUP_WIDTH - 1) // FM_GROUP_WIDTH * FM_GROUP_WIDTH  # division as in C
+        columns = round_up(m, FM_GROUP_WIDTH)
         self.axes = aligned_empty(whole_lines(8 * columns * d) + 8 * columns, np.uint8)
         self.axis = <char *>address(self.axes)
         self.bias = self.axis + whole_lines(8 * columns * d)

@@ -9,6 +9,7 @@ from libc.stdint cimport int16_t
 
 from fastmix.core._kernels cimport FM_SCREEN_WIDTH, address, fm_exact_kernels
 from fastmix.core._threads cimport enter, leave
+from fastmix.core._tiles cimport round_up
 
 from fastmix.core._kernels import aligned_empty
 
@@ -29,7 +30,7 @@ cdef class Screen:
         Error bounds are in sparse_screen.inc.h.
         """
         cdef Py_ssize_t k = centers.shape[0], d = centers.shape[1], piece, last
-        cdef Py_ssize_t padded = (k + FM_SCREEN_WIDTH - 1) // FM_SCREEN_WIDTH * FM_SCREEN_WIDTH
+        cdef Py_ssize_t padded = round_up(k, FM_SCREEN_WIDTH)
         each = np.asarray(centers)
         each = np.maximum(each.max(axis=1), -each.min(axis=1))
         if unit == 0:

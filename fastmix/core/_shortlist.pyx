@@ -14,14 +14,7 @@ from fastmix.core._kernels cimport address, fm_bounds, shortlists_of
 
 from fastmix.core._kernels import at_least
 
-cdef extern from *:
-    """
-    #if defined(__GNUC__)
-    #define fm_add_to(total, value) ((void)__atomic_fetch_add(total, value, __ATOMIC_RELAXED))
-    #else
-    #define fm_add_to(total, value) (*(total) += (value))
-    #endif
-    """
+cdef extern from "fm_atomic.h":
     void fm_add_to(Py_ssize_t *total, Py_ssize_t value) noexcept nogil
 
 __all__ = ["use_shortlists"]

@@ -34,11 +34,6 @@ cdef struct Step:
     Py_ssize_t k, room
 
 
-cdef inline Py_ssize_t round_up(Py_ssize_t k, Py_ssize_t width) noexcept nogil:
-    """k, rounded up to a multiple of width."""
-    return (k + width - 1) // width * width
-
-
 cdef class SparseRows(CsrRows):
     cdef public bint screened
     # Of the centres of this pass: biases, the screen, centres for all scores, and for distances.

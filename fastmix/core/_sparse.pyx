@@ -15,6 +15,7 @@ from fastmix.core._csr cimport CsrRows, Row
 from fastmix.core._kernels cimport address
 from fastmix.core._screen cimport Screen
 from fastmix.core._threads cimport Locks, enter, leave
+from fastmix.core._tiles cimport round_up
 
 from fastmix.core._kernels import aligned_empty
 

@@ -7,7 +7,6 @@ The only module, with the drivers' ``prange``, that knows of threads.
 import math
 import os
 import re
-import warnings
 from functools import cache
 
 from cpython.pythread cimport (
@@ -15,6 +14,8 @@ from cpython.pythread cimport (
     PyThread_type_lock, WAIT_LOCK,
 )
 from libc.stdlib cimport calloc, free
+
+from fastmix.core._warn import warn
 
 __all__ = ["openmp_runtime", "thread_limit", "useful_threads"]
 
@@ -103,6 +104,9 @@ cdef extern from *:
     int omp_get_max_threads()
     int omp_get_num_procs()
 
+cdef extern from "fm_atomic.h":
+    void fm_add_to(int *total, int value) noexcept nogil
+
 # A thread more must have this much work: waking a sleeping one takes some 20 microseconds, and on a
 # busy machine a region waits for the slowest.
 cdef double NANOSECONDS_A_THREAD = 100_000
@@ -117,14 +121,12 @@ cdef bint _serial = False   # forked while another thread was computing
 
 
 cdef int enter() except -1:
-    global _active
-    _active += 1
+    fm_add_to(&_active, 1)
     return 0
 
 
 cdef int leave() except -1:
-    global _active
-    _active -= 1
+    fm_add_to(&_active, -1)
     return 0
 
 
@@ -252,10 +254,9 @@ cdef int _start(int threads) except -1:
         free(started)
         if found < more:
             _ceiling = fm_pool + found
-            warnings.warn(
+            warn(
                 f"fastmix uses {_ceiling} instead of {threads} threads: no more can be started",
                 RuntimeWarning,
-                stacklevel=2,
             )
             threads = _ceiling
         if found:

@@ -25,9 +25,14 @@ cdef struct Scratch:
     Py_ssize_t bytes
 
 
+cdef inline Py_ssize_t round_up(Py_ssize_t k, Py_ssize_t width) noexcept nogil:
+    """k, rounded up to a multiple of width."""
+    return (k + width - 1) // width * width
+
+
 cdef inline Py_ssize_t whole_lines(Py_ssize_t size) noexcept nogil:
     """Bytes, rounded up to cache lines."""
-    return (size + 63) // 64 * 64
+    return round_up(size, 64)
 
 
 cdef inline Py_ssize_t panel_bytes(Py_ssize_t columns, Py_ssize_t d, Py_ssize_t itemsize,

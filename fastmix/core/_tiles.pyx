@@ -97,6 +97,8 @@ cdef class TileRows:
     def first_non_finite(self):
         """Row, column and value of the first element that is NaN or infinite."""
         for start, part in self.chunks():
+            with np.errstate(over="ignore"):  # of wider types
+                part = part.astype(np.float64, copy=False)
             bad = ~np.isfinite(part)
             if bad.any():
                 row, column = np.argwhere(bad)[0]
@@ -284,8 +286,7 @@ cdef class TileRows:
 
         again: as they are since the last one.
         """
-        cdef Py_ssize_t k = centers.shape[0], bias_at
-        cdef Py_ssize_t columns = (k + width - 1) // width * width
+        cdef Py_ssize_t k = centers.shape[0], columns = round_up(k, width), bias_at
         cdef Py_ssize_t bytes = panel_bytes(columns, self.d, self.kernels.itemsize, &bias_at)
         self.panel = at_least(self.panel, bytes)
         cdef char *panel = <char *>address(self.panel)
