@@ -2,20 +2,14 @@
 """What a checkpoint holds of each class: its values, with a test of each, and the arrays that they
 size."""
 
-import math
-
 from fastmix._container import Expected, check_values
-from fastmix._state import is_power_of_two, is_size, values_of
+from fastmix._state import is_number, is_power_of_two, is_size, values_of
 from fastmix.core._checkpoint import made_random_state
 from fastmix.core._parameters import COVARIANCE_TYPES, covariance_shape
 
 __all__ = ["VALUES", "arrays_of"]
 
 _F8, _I8, _MASK = ("<f8",), ("<i8",), ("|u1",)
-
-
-def _is_number(value):
-    return type(value) is float and not math.isnan(value)
 
 
 def _is_draws(value):
@@ -47,7 +41,7 @@ def _are_mixture_arguments(value):
 
 
 def _is_ends(value):
-    return type(value) is list and all(end is None or _is_number(end) for end in value)
+    return type(value) is list and all(end is None or is_number(end) for end in value)
 
 
 # The values of each class, by its name in fastmix, with a test of each.
@@ -65,7 +59,7 @@ _RUN = {
 _START = {
     "n_iter": is_size,
     "stopped": _is_stop,
-    "lower_bound": _is_number,
+    "lower_bound": is_number,
     "n_repairs": is_size,
 }
 VALUES = {
@@ -73,8 +67,8 @@ VALUES = {
     | _RUN
     | {
         "arguments": _are_arguments("n_samples", "n_features", "n_clusters"),
-        "limit": lambda value: value is None or _is_number(value),
-        "best": values_of(_RUN | {"inertia": _is_number}),
+        "limit": lambda value: value is None or is_number(value),
+        "best": values_of(_RUN | {"inertia": is_number}),
     },
     "GaussianMixture": _COMMON
     | _START

@@ -23,7 +23,16 @@ import fastmix
 from fastmix._atomic import replacing
 from fastmix._stored_zip import Refusal, blaming, check_names, open_archive, refuse, write_member
 
-__all__ = ["MANIFEST", "Expected", "Format", "ModelFileError", "check_keys", "read", "write"]
+__all__ = [
+    "MANIFEST",
+    "Expected",
+    "Format",
+    "ModelFileError",
+    "check_keys",
+    "check_values",
+    "read",
+    "write",
+]
 
 MANIFEST = "manifest.json"
 _ENTRY_KEYS = {"dtype", "shape", "bytes", "sha256"}

@@ -20,6 +20,7 @@ __all__ = [
     "LOWER_BOUNDS",
     "PARAMS",
     "common_state",
+    "is_number",
     "is_power_of_two",
     "is_size",
     "learnt_arrays",
@@ -42,7 +43,7 @@ def _is_dtype(value):
     return value in ("float32", "float64")
 
 
-def _is_log_likelihood(value):
+def is_number(value):
     return type(value) is float and not math.isnan(value)  # -Infinity: of no rows, or not known
 
 
@@ -138,10 +139,10 @@ PARAMS = {
         "attribute_dtype": _is_dtype,
         "converged": lambda value: type(value) is bool,
         "n_iter": is_size,
-        "lower_bound": _is_log_likelihood,
+        "lower_bound": is_number,
         # How many there are; None: not known.
         "n_lower_bounds": lambda value: value is None or is_size(value),
-        "log_likelihood": lambda value: value is None or _is_log_likelihood(value),
+        "log_likelihood": lambda value: value is None or is_number(value),
         "seen": _is_amount,
         "reg_covar": _is_reg_covar,
         # What the covariances contain; None: not known, reg_covar.

@@ -52,7 +52,8 @@ typedef struct {
     int type, swapped;
 } fm_csr;
 
-/* The rows of one kernel call: rows[0 .. count), or start .. start + count where rows is NULL. */
+/* The rows of one kernel call, at least one: rows[0 .. count), or start .. start + count where rows
+ * is NULL. */
 typedef struct {
     const ptrdiff_t *rows;
     ptrdiff_t start, count;
@@ -203,7 +204,8 @@ typedef struct {
                              const float *unit, const float *bias, ptrdiff_t *list);
 } fm_found_kernels;
 
-/* Kernels in float64 on the user's rows, without fused multiply-adds: one set of bits. */
+/* Kernels in float64 on the user's rows, without fused multiply-adds: one set of bits.  What only
+ * steers, as screens and bounds do, is in float32, and in whatever way is fast. */
 typedef struct {
     /* labels[row] = now[i]; lists the rows whose label changed, in order, with their new and old
      * labels, and returns how many. */

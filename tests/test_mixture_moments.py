@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 
 import mixture_reference
 from fastmix import GaussianMixture
@@ -152,6 +153,11 @@ def test_accumulate_refuses_bad_input(factors):
     assert_same(found, moments(factors), 0)
     with pytest.raises(ValueError, match="accumulate needs the current parameters"):
         Moments("full", 3, 2).accumulate(np.zeros((4, 2)))
+
+
+def test_sparse_rows_are_refused_with_what_to_do():
+    with pytest.raises(TypeError, match=r"X is sparse.*: pass X\.toarray\(\)"):
+        Moments.under([1.0], [[0.0, 0.0]], [1.0], "spherical").accumulate(sparse.eye_array(2))
 
 
 @pytest.mark.parametrize("factor", [-1.0, np.nan, np.inf])

@@ -481,12 +481,14 @@ def test_files_of_a_list_come_in_its_order(tmp_path):
         ("x.parquet", ["z"], ValueError, "no columns are named 'z'; the columns are a, b"),
         ("x.parquet", [], ValueError, "columns is empty"),
         (".", None, ValueError, "no column is named 'b' in .*y.parquet"),
+        ("empty", None, ValueError, "there are no Parquet files, or no columns in them"),
     ],
 )
 def test_arguments_of_arrow_sources_are_checked(
     tmp_path, monkeypatch, dataset, columns, error, message
 ):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
     for name, column in ("x", "b"), ("y", "c"):
         table = pyarrow.table({"a": [1.0, 2.0], column: [1.0, 2.0]})
         pyarrow.parquet.write_table(table, f"{name}.parquet")

@@ -165,6 +165,8 @@ def _checked_names(names, columns):
         columns = names
     if isinstance(columns, str) or not all(isinstance(name, str) for name in columns):
         raise TypeError(f"columns must be a list of names, got {columns!r:.100}")
+    if not names:
+        raise ValueError("there are no Parquet files, or no columns in them")
     columns = list(columns)
     if not columns:
         raise ValueError("columns is empty; at least one is required")

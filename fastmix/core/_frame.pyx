@@ -14,6 +14,7 @@ from fastmix.core._threads import useful_threads
 from fastmix.core._validation import as_rows
 
 __all__ = [
+    "CALL_NANOSECONDS",
     "FARTHEST",
     "Frame",
     "check_signals",
@@ -198,7 +199,7 @@ def frame_of(const double[:, ::1] bounds, pivot, dtype):
         return Frame(pivot, scale, dtype, largest)
     low, high = UNSCALED[dtype]
     if most > high or 0 < most < low:
-        # 2^127 is the largest power of two in float32, 2^1023 in float64.
+        # 2^127 is the largest power of two in float32; in float64 sums need room.
         limit = 127 if dtype == np.float32 else 1000
         exponent = max(-limit, min(limit, -math.frexp(most)[1]))
         if exponent > 0:

@@ -14,7 +14,15 @@ from fastmix.core._seeding import greedy_plusplus, random_rows, starting_centers
 from fastmix.core._sequential import Learner
 from fastmix.core._validation import as_rows
 
-__all__ = ["MiniBatches", "StepState", "framed_tolerance", "run"]
+__all__ = [
+    "MiniBatches",
+    "StepState",
+    "best_start",
+    "framed_tolerance",
+    "run",
+    "start",
+    "total",
+]
 
 
 @dataclass

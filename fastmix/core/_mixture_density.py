@@ -2,12 +2,11 @@
 """Densities of rows under a mixture whose parameters are given, as a function."""
 
 import numpy as np
-from scipy import sparse
 
 from fastmix.core._mixture_given import model_of
 from fastmix.core._mixture_use import log_densities
 from fastmix.core._threads import thread_limit
-from fastmix.core._validation import as_data
+from fastmix.core._validation import as_data, refuse_sparse
 
 __all__ = ["log_prob"]
 
@@ -88,8 +87,7 @@ def log_prob(
     array([[9.997e-01, 3.000e-04],
            [3.000e-04, 9.997e-01]])
     """
-    if sparse.issparse(X):
-        raise TypeError("X is sparse, which the densities of a mixture are not: pass X.toarray()")
+    refuse_sparse(X, "the densities of a mixture")
     X = as_data(X)
     model, _ = model_of(covariance_type, weights, means, covariances)
     d = model.parameters.means.shape[1]

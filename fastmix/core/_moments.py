@@ -17,7 +17,13 @@ from fastmix.core._parameters import (
 )
 from fastmix.core._passes import slot_passes
 from fastmix.core._threads import thread_limit
-from fastmix.core._validation import as_count, as_data, as_weights, result_dtype
+from fastmix.core._validation import (
+    as_count,
+    as_data,
+    as_weights,
+    refuse_sparse,
+    result_dtype,
+)
 
 __all__ = ["Moments", "framed_rows"]
 
@@ -189,6 +195,7 @@ class Moments:
                 "accumulate needs the current parameters: Moments.under(weights, means, "
                 "covariances, covariance_type)"
             )
+        refuse_sparse(X, "the moments of a mixture")
         X = as_data(X)
         k, d = self.first.shape
         if X.shape[1] != d:

@@ -20,7 +20,7 @@ from fastmix.core._seeding import starting_centers
 from fastmix.core._threads import useful_threads
 from fastmix.core._validation import as_rows
 
-__all__ = ["State", "begin", "in_units", "learn", "restored", "resume", "state_of"]
+__all__ = ["Learner", "State", "begin", "in_units", "learn", "restored", "resume", "state_of"]
 
 # Rows of a CSR array that are made dense at a time, by elements, for the loop row by row.
 DENSE_ELEMENTS = 2**20

@@ -18,12 +18,14 @@ __all__ = [
     "as_centers",
     "as_count",
     "as_data",
+    "as_key",
     "as_matrix",
     "as_out",
     "as_random_state",
     "as_rows",
     "as_weights",
     "borrow_random_state",
+    "refuse_sparse",
     "reject_columns",
     "result_dtype",
     "return_random_state",
@@ -40,6 +42,12 @@ def result_dtype(dtype):
     """dtype of centres for rows of this dtype, scikit-learn's rule: float32 stays, all else is
     float64."""
     return np.dtype(np.float32 if dtype.newbyteorder("=") == np.float32 else np.float64)
+
+
+def refuse_sparse(X, what):
+    """TypeError for a sparse matrix where what wants dense rows."""
+    if sparse.issparse(X):
+        raise TypeError(f"X is sparse, which {what} are not: pass X.toarray()")
 
 
 def as_data(X):

@@ -120,7 +120,7 @@ static ptrdiff_t bounds_left(const fm_bounds *b, ptrdiff_t start, ptrdiff_t coun
     return found;
 }
 
-/* Rows of one call whose label is not proven, as positions from 0; list holds count + 1. */
+/* Rows of one call whose label is not proven, as positions from 0. */
 static ptrdiff_t bounds_open(const fm_bounds *b, ptrdiff_t start, ptrdiff_t count,
                              int32_t *restrict list)
 {

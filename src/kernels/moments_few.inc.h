@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Moments of at most four columns, over all rows of a block, in 16 virtual lanes: a row's lane is
- * its position in the slot modulo 16, and moments_fold adds the lanes up in one fixed order.  Rows
+ * its position in the slot modulo 16, and fold_few adds the lanes up in one fixed order.  Rows
  * without a share add zero, which changes no bit: no list is needed, and the sums are bound by
  * loads.
  *

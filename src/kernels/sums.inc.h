@@ -52,10 +52,6 @@ FM_INLINE double square_distance(const double *restrict y, const double *restric
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-FM_INLINE const char *row_of(const fm_matrix *x, const fm_block *block, ptrdiff_t i)
-{
-    return x->data + x->row_stride * (block->rows ? block->rows[i] : block->start + i);
-}
 FM_INLINE ptrdiff_t index_of(const fm_block *block, ptrdiff_t i)
 {
     return block->rows ? block->rows[i] : block->start + i;
@@ -85,7 +81,7 @@ FM_INLINE void accumulate_few(const fm_matrix *x, const fm_block *block, ptrdiff
     const double *const coarse = grid->coarse, *const fine = grid->fine;
     for (ptrdiff_t i = 0; i < rows; i++) {
         double *y = scratch + i * stride;
-        centered_row(x, grid, d, row_of(x, block, start + i), y);
+        centered_row(x, grid, d, block_row(x, block, start + i), y);
         y[d] = 1;
         y[d + 1] = square_distance(y, NULL, d);
         for (ptrdiff_t t = d + 2; t < stride; t++)
@@ -143,7 +139,7 @@ static void residuals(const fm_matrix *x, const fm_block *block, const fm_grid *
                       const double *c, const int32_t *labels, double *out, double *scratch)
 {
     for (ptrdiff_t i = 0; i < block->count; i++) {
-        centered_row(x, grid, grid->d, row_of(x, block, i), scratch);
+        centered_row(x, grid, grid->d, block_row(x, block, i), scratch);
         out[i] = square_distance(scratch, c + grid->d * labels[i], grid->d);
     }
 }
