@@ -248,11 +248,13 @@ FM_INLINE ptrdiff_t FM_NAME(pack_positive)(const real *r, const double *w, int32
 #else
 #define FM_UNROLL _Pragma("GCC unroll 16")
 #endif
+/* Lanes of two vectors, as many as one has, by constant numbers; mask: a vector of such integers. */
 #ifdef __clang__
-#define fm_shuffle(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#define fm_mix(mask, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define fm_shuffle(a, b, ...) __builtin_shuffle(a, b, (iquad){__VA_ARGS__})
+#define fm_mix(mask, a, b, ...) __builtin_shuffle(a, b, (mask){__VA_ARGS__})
 #endif
+#define fm_shuffle(a, b, ...) fm_mix(iquad, a, b, __VA_ARGS__)
 
 /* Bit i of 16: whether a[i] and b[i] differ. */
 #ifndef FM_FLAGS_ONCE

@@ -6,13 +6,6 @@
  * in the lanes of potential.inc.h.  A row that is no nearer adds zero, which changes no bit: a list
  * of rows that holds all nearer ones gives the bits of the whole slot.
  */
-FM_INLINE double fold_lanes(double *lane)
-{
-    for (ptrdiff_t half = 8; half; half /= 2)
-        for (ptrdiff_t r = 0; r < half; r++)
-            lane[r] += lane[r + half];
-    return lane[0];
-}
 
 /* gain_*: all rows; *left takes the potential.  gains_listed_*: rows[0 .. count) for k candidates,
  * closest and w indexed by row; what is nearer is noted as candidate << 16 | row - start and its

@@ -12,25 +12,20 @@ FM_INLINE fm_int8 greater_of(fm_int8 a, fm_int8 b)
     return (fm_int8)((a & (a > b)) | (b & ~(a > b)));
 }
 
-#ifdef __clang__
-#define FM_MIX(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define FM_MIX(a, b, ...) __builtin_shuffle(a, b, (fm_int8){__VA_ARGS__})
-#endif
 /* Lane r: the greatest lane of a[r]. */
 FM_INLINE fm_int8 greatest_lanes(const fm_int8 a[8])
 {
     fm_int8 two[4], four[2];
     for (int i = 0; i < 4; i++)
-        two[i] = greater_of(FM_MIX(a[2 * i], a[2 * i + 1], 0, 8, 2, 10, 4, 12, 6, 14),
-                            FM_MIX(a[2 * i], a[2 * i + 1], 1, 9, 3, 11, 5, 13, 7, 15));
+        two[i] = greater_of(fm_mix(fm_int8, a[2 * i], a[2 * i + 1], 0, 8, 2, 10, 4, 12, 6, 14),
+                            fm_mix(fm_int8, a[2 * i], a[2 * i + 1], 1, 9, 3, 11, 5, 13, 7, 15));
     for (int i = 0; i < 2; i++)
-        four[i] = greater_of(FM_MIX(two[2 * i], two[2 * i + 1], 0, 1, 8, 9, 4, 5, 12, 13),
-                             FM_MIX(two[2 * i], two[2 * i + 1], 2, 3, 10, 11, 6, 7, 14, 15));
-    return greater_of(FM_MIX(four[0], four[1], 0, 1, 2, 3, 8, 9, 10, 11),
-                      FM_MIX(four[0], four[1], 4, 5, 6, 7, 12, 13, 14, 15));
+        four[i] =
+            greater_of(fm_mix(fm_int8, two[2 * i], two[2 * i + 1], 0, 1, 8, 9, 4, 5, 12, 13),
+                       fm_mix(fm_int8, two[2 * i], two[2 * i + 1], 2, 3, 10, 11, 6, 7, 14, 15));
+    return greater_of(fm_mix(fm_int8, four[0], four[1], 0, 1, 2, 3, 8, 9, 10, 11),
+                      fm_mix(fm_int8, four[0], four[1], 4, 5, 6, 7, 12, 13, 14, 15));
 }
-#undef FM_MIX
 
 /* The greatest scores of eight rows in a panel, whose first column is `column` of its group, or those
  * so far; where skip is not NULL without column skip[r], whose score is -none then. */

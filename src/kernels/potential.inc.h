@@ -10,6 +10,15 @@ typedef float f4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef int32_t i4 __attribute__((vector_size(16)));
 typedef int64_t l4 __attribute__((vector_size(32)));
 
+/* The sum of the lanes, which it overwrites. */
+FM_INLINE double fold_lanes(double *lane)
+{
+    for (ptrdiff_t half = 8; half; half /= 2)
+        for (ptrdiff_t r = 0; r < half; r++)
+            lane[r] += lane[r + half];
+    return lane[0];
+}
+
 #define FM_POTENTIAL(suffix, real, four, ifour)                                                    \
     static double potential_##suffix(const void *distances, const void *closests, const double *w, \
                                      ptrdiff_t count, void *keeps)                                 \
@@ -38,10 +47,7 @@ typedef int64_t l4 __attribute__((vector_size(32)));
                 keep[i] = least;                                                                   \
             lane[r] += w ? w[i] * (double)least : (double)least;                                   \
         }                                                                                          \
-        for (ptrdiff_t half = 8; half; half /= 2)                                                  \
-            for (ptrdiff_t r = 0; r < half; r++)                                                   \
-                lane[r] += lane[r + half];                                                         \
-        return lane[0];                                                                            \
+        return fold_lanes(lane);                                                                   \
     }
 
 FM_POTENTIAL(f32, float, f4, i4)

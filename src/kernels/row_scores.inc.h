@@ -38,21 +38,12 @@ typedef real FM_NAME(vec8)
 typedef real_bits FM_NAME(ivec8) __attribute__((vector_size(8 * sizeof(real))));
 
 /* a[i][l] <-> a[l][i], in three steps of exchanges at distance 1, 2 and 4. */
-#ifdef __clang__
 #define FM_EXCHANGE(a, b, low, high)                                                               \
     {                                                                                              \
         const FM_NAME(vec8) kept = a;                                                              \
-        a = __builtin_shufflevector(kept, b, low);                                                 \
-        b = __builtin_shufflevector(kept, b, high);                                                \
+        a = fm_mix(FM_NAME(ivec8), kept, b, low);                                                  \
+        b = fm_mix(FM_NAME(ivec8), kept, b, high);                                                 \
     }
-#else
-#define FM_EXCHANGE(a, b, low, high)                                                               \
-    {                                                                                              \
-        const FM_NAME(vec8) kept = a;                                                              \
-        a = __builtin_shuffle(kept, b, (FM_NAME(ivec8)){low});                                     \
-        b = __builtin_shuffle(kept, b, (FM_NAME(ivec8)){high});                                    \
-    }
-#endif
 #define FM_LOW_1 0, 8, 2, 10, 4, 12, 6, 14
 #define FM_HIGH_1 1, 9, 3, 11, 5, 13, 7, 15
 #define FM_LOW_2 0, 1, 8, 9, 4, 5, 12, 13

@@ -50,11 +50,7 @@ FM_INLINE float short_greatest_of(const float *a, int count)
 /* The greatest of lanes 0 to 7, and of 8 to 15. */
 FM_INLINE void short_greatest_halves(fm_short_floats a, float *to)
 {
-#ifdef __clang__
-#define FM_SWAP(a, ...) __builtin_shufflevector(a, a, __VA_ARGS__)
-#else
-#define FM_SWAP(a, ...) __builtin_shuffle(a, (fm_short_counts){__VA_ARGS__})
-#endif
+#define FM_SWAP(a, ...) fm_mix(fm_short_counts, a, a, __VA_ARGS__)
     a = fm_short_max(a, FM_SWAP(a, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
     a = fm_short_max(a, FM_SWAP(a, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
     a = fm_short_max(a, FM_SWAP(a, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
