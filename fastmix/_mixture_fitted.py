@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastmix._rows import RowsValidation
 from fastmix._saving import SavedModel
 from fastmix._state import LOWER_BOUNDS, common_state, restore_columns, stored_frame
-from fastmix._stepwise_state import restored, stored
+from fastmix._stepwise_state import restored, stored, stored_reg_covar
 from fastmix.core import _mixture_fit as core
 from fastmix.core import _mixture_use as use
 from fastmix.core._mixture import log
@@ -26,11 +26,6 @@ __all__ = ["FittedMixture"]
 # Standard deviations between two to the power of minus this and of this have variances and
 # precisions in float32.
 FLOAT32_EXPONENT = 62
-
-
-def _value_of(reg_covar):
-    """As a file holds it."""
-    return reg_covar if isinstance(reg_covar, str) else float(reg_covar)
 
 
 class FittedMixture(RowsValidation, SavedModel):
@@ -87,6 +82,7 @@ class FittedMixture(RowsValidation, SavedModel):
         likelihood = getattr(self, "log_likelihood_", None)  # from_parameters has none
         bounds = getattr(self, "lower_bounds_", None)  # nor a file of an older version this
         params, arrays = common_state(self, frame)
+        fitted = self.__dict__.get("_fitted_reg_covar", self.reg_covar)
         params |= {
             "n_components": len(parameters.means),
             "covariance_type": parameters.covariance_type,
@@ -97,8 +93,8 @@ class FittedMixture(RowsValidation, SavedModel):
             "n_lower_bounds": None if bounds is None else len(bounds),
             "log_likelihood": None if likelihood is None else float(likelihood),
             "seen": float(getattr(self, "_seen", 0.0)),
-            "reg_covar": _value_of(self.reg_covar),
-            "fitted_reg_covar": _value_of(self.__dict__.get("_fitted_reg_covar", self.reg_covar)),
+            "reg_covar": stored_reg_covar(self.reg_covar),
+            "fitted_reg_covar": stored_reg_covar(fitted),
             "learning_rate": rate_values(self.learning_rate),
             "averaging": bool(self.averaging),
             "held": list(self.__dict__.get("_held", ())),

@@ -10,7 +10,12 @@ from fastmix.core._moments import Moments
 from fastmix.core._parameters import Parameters, factors_of
 from fastmix.core._stepwise import State
 
-__all__ = ["restored", "stored"]
+__all__ = ["restored", "stored", "stored_reg_covar"]
+
+
+def stored_reg_covar(reg_covar):
+    """As a file holds it."""
+    return reg_covar if isinstance(reg_covar, str) else float(reg_covar)
 
 
 def stored(state):
@@ -19,7 +24,7 @@ def stored(state):
     values = {
         "calls": state.calls,
         "step": state.step,
-        "reg_covar": floor.reg_covar if floor.auto else float(floor.reg_covar),
+        "reg_covar": stored_reg_covar(floor.reg_covar),
         "reseeded": np.flatnonzero(start.reseeded).tolist(),
         "dead": np.flatnonzero(start.dead).tolist(),
         "total": None if state.moments is None else float(state.moments.total),

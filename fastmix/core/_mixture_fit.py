@@ -262,10 +262,9 @@ def fit(X, k, *, covariance_type, weights, factor, tol, reg_covar, max_iter, n_i
             found.pruning = None  # two would take twice the memory
             pruning = Pruning(rows, covariance_type, k, bounds_memory)
             try:
-                if start is None and warm is not None:
-                    start = _warm_start(*warm, frame)
                 if start is None:
-                    start = starter()
+                    start = None if warm is None else _warm_start(*warm, frame)
+                    start = start or starter()
                     if save is not None:
                         save(start)
                 phases["init"] += time.perf_counter() - at
