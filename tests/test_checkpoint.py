@@ -396,6 +396,16 @@ def test_leftovers_of_killed_processes_are_removed(path):
     assert sorted(os.listdir(path.parent)) == [".fastmix-other.tmp", "fit.ckpt"]
 
 
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_a_start_is_saved_before_its_first_iteration(path, warm_start, rng):
+    X, seen = rng.normal(size=(300, 2)), []
+    model = GaussianMixture.from_parameters([1.0], [[3.0, 3.0]], [np.eye(2)])
+    model.set_params(warm_start=warm_start, checkpoint=path, tol=0, max_iter=2)
+    # A callback comes before what its iteration saves.
+    model.set_params(callbacks=lambda state: seen.append(path.exists())).fit(X)
+    assert seen[0]
+
+
 def test_a_warm_start_goes_on_from_its_own_checkpoint_only(path, rng):
     X = rng.normal(size=(300, 2)) + [[0.0, 3.0]] * rng.integers(0, 2, (300, 1))
     options = {"random_state": 0, "tol": 0, "max_iter": 5}
