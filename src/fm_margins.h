@@ -43,9 +43,9 @@ typedef struct {
     /* Of one E-step: a unit of codes' scores, their error for a unit of size and for any row, what
      * rounding may hide of a difference of squared distances, and by how much sizes are off. */
     float score_unit, size_error, error, hidden, size_gap;
-    /* (padded and one more, zeros from k on) What moves so far take off the distance to the centre of a label, and the margins of rows
-     * of that label.  Off all margins come the moves of the others, and of movers; and as they were
-     * before this E-step. */
+    /* (padded and one more, zeros from k on) What moves so far take off the distance to the centre
+     * of a label, and the margins of rows of that label.  Off all margins come the moves of the
+     * others, and of movers; and as they were before this E-step. */
     float *own_moved;
     float all_moved[2], before[2];
 } fm_margins;
